@@ -1,0 +1,55 @@
+"""Every error that Ponder raises on purpose.
+
+    PonderError                 shown to the user as one message, exit code 1
+    ├── ConfigError             a setting, recipe or command-line value is wrong
+    ├── DataError               a problem file, task or split is wrong
+    │   └── TokenizerError      a text or id that the vocabulary lacks
+    ├── CheckpointError         weights or training state that do not fit or cannot be read
+    ├── RunError                a run folder that cannot be used
+    │   └── RunLockedError      another process is using it
+    ├── TrainingError           training cannot go on
+    │   └── NonFiniteLossError  the loss is NaN or infinite; the step was not taken
+    └── GenerationError         a request that the generator cannot serve
+
+A message says what is wrong, what was found, what was expected and what to do.
+"""
+
+
+class PonderError(Exception):
+    """Base of all errors with a message meant for the user."""
+
+
+class ConfigError(PonderError):
+    """A setting is unknown, mistyped or out of range."""
+
+
+class DataError(PonderError):
+    """A problem, task file or split cannot be used."""
+
+
+class TokenizerError(DataError):
+    """A text holds something that the vocabulary lacks."""
+
+
+class CheckpointError(PonderError):
+    """Weights or training state are missing, damaged or of another shape."""
+
+
+class RunError(PonderError):
+    """A run folder cannot be used."""
+
+
+class RunLockedError(RunError):
+    """Another process holds the run folder."""
+
+
+class TrainingError(PonderError):
+    """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss of a batch is not finite; no step was taken on it."""
+
+
+class GenerationError(PonderError):
+    """A generation request cannot be served."""

@@ -1,0 +1,58 @@
+"""How long work tells the person at the terminal where it stands. Only `cli` draws; everything below it reports."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One completion worth showing."""
+
+    prompt: str
+    text: str
+    score: float | None  # None: ungraded
+    correct: bool | None
+
+
+class Reporter(Protocol):
+    """Hears of progress. Whatever it does, it changes no result."""
+
+    def stage(self, name: str, total: int | None) -> None:
+        """A stage begins. `total` counts its steps (or, in an evaluation, its items); None where open-ended."""
+        ...
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A step is done; `metrics` as they were logged."""
+        ...
+
+    def advance(self, done: int) -> None:
+        """`done` items of the stage are done so far, in a stage that has no step metrics."""
+        ...
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        """A few completions as they are now."""
+        ...
+
+    def note(self, text: str) -> None:
+        """One line that a person should see once."""
+        ...
+
+
+class SilentReporter:
+    """Reports to nobody."""
+
+    def stage(self, name: str, total: int | None) -> None:
+        pass
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def advance(self, done: int) -> None:
+        pass
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass

@@ -1,0 +1,87 @@
+"""The records that pass between the parts. Frozen: a step makes new records, it never edits its input."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Split = Literal["train", "held_out"]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A question whose answer can be checked.
+
+    `facts` holds what its checker needs beyond the answer's text (for countdown: numbers and target).
+    """
+
+    id: str  # equal ids mean the same problem; the split is a function of it
+    prompt: str
+    answer: str | None = None  # reference answer; None where a checker decides without one
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """A prompt as token ids, with the problem it came from."""
+
+    problem_id: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How to sample. `temperature=0` is greedy."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    min_thought_tokens: int = 0  # the thought may not be closed before it holds this many tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What a generator made of a prompt: tokens, never text.
+
+    `logprobs[i]` is the natural logarithm of the probability with which `ids[i]` was sampled, under the
+    distribution it was sampled from; at temperature 0, under the model's own at temperature 1.
+    The end-of-sequence id is part of `ids` when `finish_reason` is "stop".
+    """
+
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+    weight_version: int  # the version of the weights that made it
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What a verifier says of one completion.
+
+    `score` None means ungraded (the checker itself failed): such a rollout is left out of its group and
+    counted. It never becomes a zero.
+    """
+
+    score: float | None  # the reward
+    correct: bool | None  # whether the answer is right; None where ungraded
+    reason: str
+    parts: Mapping[str, float] = field(default_factory=dict)  # named rewards that add up to the score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """A completion with its text and verdict."""
+
+    problem: Problem
+    completion: Completion
+    text: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """All rollouts of one prompt in one step: the unit that an advantage is relative to."""
+
+    problem: Problem
+    rollouts: tuple[Rollout, ...]
