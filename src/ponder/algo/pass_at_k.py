@@ -1,0 +1,55 @@
+"""pass@k and its confidence interval, by the estimators that the literature uses.
+
+Shapes: P problems, K samples per problem.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % confidence bounds."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """Unbiased chance that at least one of k draws without replacement is right: 1 - C(n-c, k) / C(n, k).
+
+    Chen et al. 2021 (arXiv 2107.03374), equation 1. Raises `ValueError` unless 1 <= k <= n and 0 <= c <= n.
+    """
+    if not (1 <= k <= samples and 0 <= correct <= samples):
+        raise ValueError(f"pass@{k} of {correct} right in {samples}: expected 1 <= k <= n and 0 <= right <= n")
+    return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927): for one yes-or-no outcome per problem."""
+    if trials < 1:
+        raise ValueError("an interval needs at least one trial")
+    p = successes / trials
+    centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def clustered_interval(values: Sequence[float], z: float = 1.959964) -> Interval:
+    """Mean over problems ± z standard errors, each problem's own mean being one observation.
+
+    Samples of one problem are not independent, so the problem is the unit (Miller 2024, arXiv 2411.00640). Where
+    every problem is at 0, or every one at 1, the spread says nothing: Wilson's interval then.
+    """
+    n = len(values)
+    if n < 1:
+        raise ValueError("an interval needs at least one problem")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean, 0.0, 1.0)
+    if mean in (0.0, 1.0):
+        return wilson_interval(round(mean * n), n, z)
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
+    half = z * math.sqrt(variance / n)
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))

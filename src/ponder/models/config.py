@@ -1,0 +1,121 @@
+"""The shape of a model. One transformer is built from parts by this config."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ponder.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class YarnConfig:
+    """YaRN context extension (Peng et al. 2023, arXiv 2309.00071; V3 section 4.3)."""
+
+    factor: float  # s: the context grows by this factor
+    original_positions: int  # the context that the model was trained on
+    beta_fast: float = 32.0  # dimensions that turn more often than this keep their frequency
+    beta_slow: float = 1.0  # dimensions that turn less often than this are interpolated by `factor`
+    mscale: float = 1.0  # weight of ln(s) in the factor on the rotated vectors
+    mscale_all_dim: float = 1.0  # weight of ln(s) in the factor on the softmax scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlaConfig:
+    """Multi-head latent attention (DeepSeek-V2 section 2.1, V3 section 2.1.1)."""
+
+    kv_lora_rank: int  # numbers of the latent that stands for all keys and values of a token
+    qk_nope_head_dim: int  # per head, without position
+    qk_rope_head_dim: int  # per head, rotated; the key's part is shared by all heads
+    v_head_dim: int
+    q_lora_rank: int | None = None  # None: queries are not compressed (V2-Lite)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GqaConfig:
+    """Grouped-query attention (Ainslie et al. 2023); `kv_heads == heads` is plain multi-head attention."""
+
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoeConfig:
+    """DeepSeekMoE with bias-balanced routing (V3 section 2.1.2, arXiv 2408.15664)."""
+
+    routed_experts: int
+    experts_per_token: int
+    shared_experts: int
+    expert_intermediate_size: int
+    first_dense_layers: int = 1  # these keep a dense feed-forward layer
+    groups: int = 1  # experts are split into this many groups (nodes, in V3)
+    groups_per_token: int = 1  # a token's experts come from at most this many groups
+    route_scale: float = 1.0  # on the normalised weights of the chosen experts
+    bias_update_speed: float = 0.001  # gamma: how far a bias moves after a step
+    sequence_balance_weight: float = 0.0001  # alpha of the sequence-wise auxiliary loss
+
+    def __post_init__(self) -> None:
+        if self.routed_experts % self.groups:
+            raise ConfigError(
+                f"model.moe.routed_experts = {self.routed_experts} does not split into groups = {self.groups}"
+            )
+        reachable = self.routed_experts // self.groups * self.groups_per_token
+        if not 1 <= self.groups_per_token <= self.groups:
+            raise ConfigError(
+                f"model.moe.groups_per_token = {self.groups_per_token}; expected 1 to groups = {self.groups}"
+            )
+        if not 1 <= self.experts_per_token <= reachable:
+            raise ConfigError(
+                f"model.moe.experts_per_token = {self.experts_per_token}; expected 1 to {reachable}, "
+                "the experts in the groups that a token may use"
+            )
+        if self.groups > 1 and self.routed_experts // self.groups < 2:
+            raise ConfigError("model.moe: a group's score is the sum of its two best experts, so groups need two or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A decoder-only transformer: MLA or GQA; dense or mixture of experts; with or without multi-token prediction."""
+
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    attention: MlaConfig | GqaConfig
+    intermediate_size: int  # of the dense feed-forward layers
+    moe: MoeConfig | None = None
+    mtp_depth: int = 0  # multi-token prediction modules (V3 section 2.2)
+    max_positions: int = 4096
+    rope_theta: float = 10000.0
+    rope_layout: Literal["interleaved", "halves"] = "interleaved"  # which pairs of dimensions turn together
+    yarn: YarnConfig | None = None
+    norm_eps: float = 1e-6
+    init_std: float | None = None  # of every matrix; None: 1/sqrt(fan_in), 0.02 for embedding, head and gates
+    tie_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"model.{name} = {getattr(self, name)}; expected a positive number")
+        if isinstance(self.attention, GqaConfig) and self.heads % self.attention.kv_heads:
+            raise ConfigError(
+                f"model.heads = {self.heads} is not a multiple of kv_heads = {self.attention.kv_heads}"
+            )
+        if self.mtp_depth < 0:
+            raise ConfigError(f"model.mtp_depth = {self.mtp_depth}; expected 0 or more")
+        if self.rope_dim % 2:
+            raise ConfigError(f"model: {self.rope_dim} rotated dimensions a head; expected an even number")
+
+    @property
+    def rope_dim(self) -> int:
+        """Rotated dimensions per head."""
+        return self.attention.qk_rope_head_dim if isinstance(self.attention, MlaConfig) else self.attention.head_dim
+
+    @property
+    def cache_width(self) -> int:
+        """Numbers that the cache keeps per token and layer (V3: 512 + 64)."""
+        if isinstance(self.attention, MlaConfig):
+            return self.attention.kv_lora_rank + self.attention.qk_rope_head_dim
+        return 2 * self.attention.kv_heads * self.attention.head_dim
+
+    def is_moe_layer(self, layer: int) -> bool:
+        """Whether this layer (counted from 0; MTP blocks follow the last) has experts."""
+        return self.moe is not None and layer >= self.moe.first_dense_layers

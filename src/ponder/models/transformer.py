@@ -1,0 +1,166 @@
+"""The transformer: one class for every model of the family, built from parts by its config.
+
+Shapes: B sequences, T tokens, S cached positions, D hidden size, V vocabulary.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from ponder.models.attention import GroupedQueryAttention, Positions, build_attention
+from ponder.models.cache import Cache
+from ponder.models.config import ModelConfig
+from ponder.models.layers import Linear, RMSNorm, SwiGLU
+from ponder.models.moe import MixtureOfExperts, RoutedExperts, RoutingStats
+from ponder.models.rope import rotation_table
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.attention_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.attention = build_attention(config)
+        self.feed_forward_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.feed_forward: SwiGLU | MixtureOfExperts
+        if config.moe is not None and config.is_moe_layer(layer):
+            self.feed_forward = MixtureOfExperts(config, config.moe)
+        else:
+            self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size)
+
+    def forward(
+        self,
+        x_BTD: torch.Tensor,
+        positions: Positions,
+        cache: Cache | None,
+        stats: RoutingStats | None,
+        absorbed: bool | None = None,
+    ) -> torch.Tensor:
+        normed = self.attention_norm(x_BTD)
+        if isinstance(self.attention, GroupedQueryAttention):
+            x_BTD = x_BTD + self.attention(normed, positions, cache, self.layer)
+        else:
+            x_BTD = x_BTD + self.attention(normed, positions, cache, self.layer, absorbed)
+        normed = self.feed_forward_norm(x_BTD)
+        if isinstance(self.feed_forward, MixtureOfExperts):
+            return x_BTD + self.feed_forward(normed, stats, self.layer)
+        return x_BTD + self.feed_forward(normed)
+
+
+class MtpModule(nn.Module):
+    """Multi-token prediction: from the state at t and the token at t+k, predict the token at t+k+1 (V3 section 2.2).
+
+    Embedding and output head are the main model's. As in the published weights, the embedding comes first in
+    the concatenation and the first module sees the main model's normed output.
+    """
+
+    def __init__(self, config: ModelConfig, depth: int) -> None:
+        super().__init__()
+        self.embedding_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.hidden_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.project = Linear(2 * config.hidden_size, config.hidden_size)
+        self.block = Block(config, config.layers + depth)
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+
+    def forward(
+        self, hidden_BTD: torch.Tensor, embedded_BTD: torch.Tensor, positions: Positions, stats: RoutingStats | None
+    ) -> torch.Tensor:
+        joined = torch.cat((self.embedding_norm(embedded_BTD), self.hidden_norm(hidden_BTD)), dim=-1)
+        return self.norm(self.block(self.project(joined), positions, None, stats))
+
+
+class Transformer(nn.Module):
+    """Token ids → hidden states; `head` turns hidden states into logits."""
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+    def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
+        """Weights are drawn from `generator`; without one they are left empty, to be loaded."""
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.head = Linear(config.hidden_size, config.vocab_size)
+        self.mtp = nn.ModuleList(MtpModule(config, depth) for depth in range(config.mtp_depth))
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        cos, sin = rotation_table(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        if generator is not None:
+            initialise(self, generator)
+
+    def forward(
+        self,
+        ids_BT: torch.Tensor,
+        *,
+        cache: Cache | None = None,
+        positions_BT: torch.Tensor | None = None,
+        stats: RoutingStats | None = None,
+        absorbed: bool | None = None,
+    ) -> torch.Tensor:
+        """Normed hidden states (B, T, D).
+
+        Without a cache, tokens stand at 0 … T-1 and attention is causal, so right padding needs no mask. With
+        one, `positions_BT` says where the new tokens stand; earlier positions must have been written.
+        """
+        positions = self._causal(ids_BT.shape[1]) if cache is None else self._cached(cache, positions_BT)
+        x_BTD = self.embedding(ids_BT)
+        for block in self.blocks:
+            x_BTD = block(x_BTD, positions, cache, stats, absorbed)
+        return self.norm(x_BTD)
+
+    def mtp_hidden(
+        self, hidden_BTD: torch.Tensor, ids_BT: torch.Tensor, stats: RoutingStats | None = None
+    ) -> list[torch.Tensor]:
+        """Hidden states of each MTP module k = 1 … depth, (B, T-k, D): entry t predicts the token at t+k+1."""
+        states = []
+        for k, module in enumerate(self.mtp, start=1):
+            hidden_BTD = module(
+                hidden_BTD[:, :-1], self.embedding(ids_BT[:, k:]), self._causal(ids_BT.shape[1] - k), stats
+            )
+            states.append(hidden_BTD)
+        return states
+
+    def moe_layers(self) -> dict[int, MixtureOfExperts]:
+        """Every mixture of experts by layer number; MTP blocks count on from the last layer."""
+        blocks = [*self.blocks, *(module.block for module in self.mtp)]
+        return {b.layer: b.feed_forward for b in blocks if isinstance(b.feed_forward, MixtureOfExperts)}
+
+    def _causal(self, length: int) -> Positions:
+        bias = torch.full((1, length, length), float("-inf")).triu(1)
+        return Positions(self.cos[:length, None], self.sin[:length, None], bias)
+
+    def _cached(self, cache: Cache, positions_BT: torch.Tensor | None) -> Positions:
+        assert positions_BT is not None, "a forward pass with a cache needs positions"
+        cache.extent = max(cache.extent, int(positions_BT.max()) + 1)
+        hidden = torch.arange(cache.extent) > positions_BT.unsqueeze(-1)
+        bias = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+        return Positions(self.cos[positions_BT, None], self.sin[positions_BT, None], bias, positions_BT)
+
+
+@torch.no_grad()
+def initialise(model: Transformer, generator: torch.Generator) -> None:
+    """Draw every weight: normal with std 1/sqrt(fan_in), or `init_std` where the config gives one.
+
+    Maps that write to the residual stream are scaled down by sqrt(2 · layers) (GPT-2). Embedding, head and
+    gates: std 0.02 unless `init_std` is given. Norms are one.
+    """
+    config = model.config
+    depth_scale = 1.0 / math.sqrt(2 * config.layers)
+    small = config.init_std or 0.02
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2:
+            continue
+        if name.endswith(("embedding.weight", "head.weight", "gate.weight")):
+            std = small
+        else:
+            std = config.init_std or 1.0 / math.sqrt(parameter.shape[-1])
+            if name.endswith(("attention.o.weight", ".down", ".down.weight")):
+                std *= depth_scale
+        parameter.normal_(0.0, std, generator=generator)
