@@ -1,0 +1,56 @@
+"""What a source of problems offers, and how training and held-out problems are kept apart."""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+from ponder.core.types import Problem, Split
+
+HELD_OUT_SHARE = 10  # one problem in this many is held out
+
+
+def split_of(problem_id: str) -> Split:
+    """The split that a problem belongs to, a function of its id alone: the two are disjoint by construction."""
+    digest = hashlib.blake2b(problem_id.encode(), digest_size=8).digest()
+    return "held_out" if int.from_bytes(digest, "little") % HELD_OUT_SHARE == 0 else "train"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A worked or straight example, as a base model meets it in pretraining."""
+
+    prompt: str
+    thought: str  # empty where the answer is given straight
+    answer: str
+
+
+class ProblemSource(Protocol):
+    """Problems of one kind, as many as one asks for."""
+
+    def sample(self, split: Split, rng: random.Random) -> Problem:
+        """A problem of that split; the same state of `rng` gives the same problem."""
+        ...
+
+
+class DocumentSource(Protocol):
+    """Documents about training problems, for pretraining."""
+
+    def straight(self, problem: Problem, rng: random.Random) -> Document:
+        """A document that gives its answer without a thought."""
+        ...
+
+    def worked(self, problem: Problem, rng: random.Random) -> Document:
+        """A document that works its answer out, perhaps with a try that is checked, dropped and retried."""
+        ...
+
+
+def held_out_problems(source: ProblemSource, count: int, rng: random.Random) -> list[Problem]:
+    """`count` different held-out problems (fewer where the source runs dry)."""
+    found: dict[str, Problem] = {}
+    misses = 0
+    while len(found) < count and misses < 1000:
+        problem = source.sample("held_out", rng)
+        misses = misses + 1 if problem.id in found else 0
+        found.setdefault(problem.id, problem)
+    return list(found.values())

@@ -1,0 +1,330 @@
+"""A user's own task: a Python file of about twenty lines.
+
+It defines its problems, as a list or by a function that makes one:
+
+    PROBLEMS = [dict(prompt="2+2=?", answer="4", split="train"), ...]
+    def problem(rng): return dict(prompt="2+2=?", answer="4")
+
+`prompt` is needed. `answer` (text or integer) is needed unless `check` decides alone. `split` ("train" or "held_out")
+and `id` are optional: the id is the prompt, and the split goes by a hash of the id. Further keys are the task's own.
+`problem` takes its randomness from `rng`, a `random.Random`, and from nothing else.
+
+Optional:
+
+    def check(problem, answer): ...    True or False, a score from 0 to 1, or either with a reason: (False, "too long")
+    def worked(problem, rng): ...      (thought, answer): an example that works the answer out, for pretraining
+    def straight(problem, rng): ...    an answer given straight, for pretraining; the reference answer if left out
+    NAME = "my task"                   the file's name if left out
+    MAX_TOKENS = 64                    how long a completion may become
+
+`problem` in these is the dict that the file made; `answer` is text. A `check` that raises leaves a completion ungraded.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ponder.core.errors import DataError, TokenizerError
+from ponder.core.seeds import python_rng
+from ponder.core.types import Problem, Split
+from ponder.data.problems import HELD_OUT_SHARE, Document, DocumentSource, split_of
+from ponder.data.user_file import Place, UserFile
+from ponder.text.tokenizer import Tokenizer
+
+LONGEST_PROMPT = 2_000  # characters
+LONGEST_ANSWER = 1_000
+LONGEST_THOUGHT = 20_000
+DRAWS = 2_000  # draws of `problem(rng)` before a split counts as empty
+PROBES = 50  # problems of each split tried while the file is loaded
+SPLITS: tuple[Split, ...] = ("train", "held_out")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLengths:
+    """The longest texts met, in tokens; a completion counts its four tags and its end of sequence."""
+
+    prompt: int
+    completion: int | None  # None where the task has no documents
+
+
+class TaskFile:
+    """A user's task. It is a `ProblemSource`, and a `DocumentSource` where the file defines `worked`."""
+
+    def __init__(self, file: UserFile) -> None:
+        self._file = file
+        self._check = file.function("check", "problem, answer")
+        self._worked = file.function("worked", "problem, rng")
+        self._straight = file.function("straight", "problem, rng")
+        self.name = _name(file)
+        self.max_tokens = _max_tokens(file)
+        self._problems = _problems(file, needs_answer=self._check is None)
+        self._probe()
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the file and with its list of problems: a run is continued with the task it began with."""
+        return self._file.digest + self._problems.digest
+
+    @property
+    def check(self) -> Callable[[Problem, str], object] | None:
+        """The file's own checker; None where answers are compared with the reference answer."""
+        return None if self._check is None else self._run_check
+
+    @property
+    def documents(self) -> DocumentSource | None:
+        """What to pretrain a base model on; None where the file does not define `worked`."""
+        return None if self._worked is None else self
+
+    def require_documents(self) -> DocumentSource:
+        """`documents`, or an error that says what to do without them."""
+        if self.documents is None:
+            raise self._no_documents()
+        return self.documents
+
+    def sample(self, split: Split, rng: random.Random) -> Problem:
+        """A problem of that split."""
+        return self._problems.sample(split, rng)
+
+    def straight(self, problem: Problem, rng: random.Random) -> Document:
+        """A document that gives its answer without a thought."""
+        answer: object = problem.answer
+        if self._straight is not None:
+            answer = self._file.call(self._straight, "straight(problem, rng)", dict(problem.facts), rng)
+        text = _text(self._file.at("straight"), answer, "straight(problem, rng)'s answer", LONGEST_ANSWER)
+        return Document(prompt=problem.prompt, thought="", answer=text)
+
+    def worked(self, problem: Problem, rng: random.Random) -> Document:
+        """A document that works its answer out."""
+        if self._worked is None:
+            raise self._no_documents()
+        label, place = "worked(problem, rng)", self._file.at("worked")
+        result = self._file.call(self._worked, label, dict(problem.facts), rng)
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            raise place.error(f"{label} returned {_kind(result)}; expected two texts: (thought, answer)")
+        thought = _text(place, result[0], f"{label}'s thought", LONGEST_THOUGHT)
+        answer = _text(place, result[1], f"{label}'s answer", LONGEST_ANSWER)
+        return Document(prompt=problem.prompt, thought=thought, answer=answer)
+
+    def token_lengths(self, tokenizer: Tokenizer, draws: int = 200) -> TokenLengths:
+        """The longest prompt and worked completion among some problems of each split.
+
+        Raises `TokenizerError`, naming the file, for text that the vocabulary lacks.
+        """
+        prompt, completion = 0, 0
+        rng = python_rng(0, "token lengths")
+        try:
+            for split in SPLITS:
+                for _ in range(draws):
+                    problem = self.sample(split, rng)
+                    prompt = max(prompt, len(tokenizer.encode(problem.prompt)))
+                    tokenizer.encode(problem.answer or "")
+                    if self._worked is not None:
+                        for document in (self.worked(problem, rng), self.straight(problem, rng)):
+                            texts = tokenizer.encode_batch([document.thought, document.answer])
+                            completion = max(completion, sum(map(len, texts)) + 5)
+        except TokenizerError as error:
+            raise TokenizerError(f"{self.path}: {error}") from error
+        return TokenLengths(prompt=prompt, completion=completion or None)
+
+    def _no_documents(self) -> DataError:
+        return self._file.error(
+            "defines no worked(problem, rng), so there is nothing to pretrain a base model on; define it, or start "
+            "from a model that already has some skill at the task"
+        )
+
+    def _run_check(self, problem: Problem, answer: str) -> object:
+        assert self._check is not None
+        return self._file.call(self._check, "check(problem, answer)", dict(problem.facts), answer)
+
+    def _probe(self) -> None:
+        """Try everything that the file defines, so that its mistakes show now and not minutes into a run."""
+        for split in SPLITS:
+            for i in range(PROBES):
+                seen = [self._example(split, python_rng(0, "probe", split, i)) for _ in range(2)]
+                if seen[0] != seen[1]:
+                    raise self._file.error(
+                        "the same rng gave two different problems or documents, so a run could not be repeated or "
+                        "continued; take all randomness from the rng that is passed, not from the random module"
+                    )
+                self._probe_check(seen[0][0])
+
+    def _example(self, split: Split, rng: random.Random) -> tuple[Problem, tuple[Document, ...]]:
+        problem = self.sample(split, rng)
+        if self._worked is None:
+            return problem, ()
+        if self._straight is None and problem.answer is None:
+            raise self._file.error(
+                f"defines worked but not straight, and the problem {_show(problem.prompt)} has no answer to give "
+                "straight; define straight(problem, rng) or give the answer"
+            )
+        return problem, (self.worked(problem, rng), self.straight(problem, rng))
+
+    def _probe_check(self, problem: Problem) -> None:
+        if self._check is None or problem.answer is None:
+            return
+        result = self._run_check(problem, problem.answer)
+        verdict = result[0] if isinstance(result, tuple) and result else result
+        label, place = "check(problem, answer)", self._file.at("check")
+        if verdict is None:
+            raise place.error(f"{label} returned None; expected True, False or a score from 0 to 1")
+        if isinstance(verdict, bool | int | float) and not verdict:
+            reference = f"{_show(problem.answer)} of {_show(problem.prompt)}"
+            raise place.error(f"{label} rejects the reference answer {reference}")
+
+
+class _Problems(Protocol):
+    def sample(self, split: Split, rng: random.Random) -> Problem: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+class _Listed:
+    """The problems of a PROBLEMS list."""
+
+    def __init__(self, file: UserFile, listed: object, needs_answer: bool) -> None:
+        if not isinstance(listed, list | tuple):
+            raise file.at("PROBLEMS").error(f"PROBLEMS is {_kind(listed)}; expected a list of dicts")
+        self._by_split: dict[Split, list[Problem]] = {split: [] for split in SPLITS}
+        seen: dict[str, tuple[Problem, Split]] = {}
+        for i, raw in enumerate(listed):
+            place, what = file.at("PROBLEMS", i), f"PROBLEMS[{i}]"
+            problem, split = _problem(place, what, raw, needs_answer)
+            for twin, twin_split in [seen.setdefault(key, (problem, split)) for key in (problem.id, problem.prompt)]:
+                if twin_split != split:
+                    raise place.error(f"{what}, {_show(problem.prompt)}, is in both splits")
+                if (twin.id, twin.prompt, twin.answer) != (problem.id, problem.prompt, problem.answer):
+                    raise place.error(f"{what}, {_show(problem.prompt)}, is there twice with different ids or answers")
+            self._by_split[split].append(problem)
+        for split, problems in self._by_split.items():
+            if not problems:
+                raise file.at("PROBLEMS").error(
+                    f"the split {split!r} is empty: none of the {len(listed)} problems is in it. Give some of them "
+                    f"split={split!r}, or list more: without split=, one in {HELD_OUT_SHARE} is held out"
+                )
+
+    def sample(self, split: Split, rng: random.Random) -> Problem:
+        return rng.choice(self._by_split[split])
+
+    @property
+    def digest(self) -> str:
+        problems = [(p.id, p.prompt, p.answer) for split in SPLITS for p in self._by_split[split]]
+        return hashlib.blake2b(repr(problems).encode(), digest_size=8).hexdigest()
+
+
+class _Drawn:
+    """The problems that a function `problem(rng)` makes."""
+
+    digest = ""  # the file says all there is
+
+    def __init__(self, file: UserFile, function: Callable[..., object], needs_answer: bool) -> None:
+        self._file = file
+        self._function = function
+        self._needs_answer = needs_answer
+        self._chosen: dict[str, Split] = {}  # the splits of problems that name their own
+
+    def sample(self, split: Split, rng: random.Random) -> Problem:
+        place, different = self._file.at("problem"), set()
+        for _ in range(DRAWS):
+            raw = self._file.call(self._function, "problem(rng)", rng)
+            problem, its_split = _problem(place, "problem(rng)", raw, self._needs_answer)
+            named = problem.facts.get("split") is not None
+            if named and self._chosen.setdefault(problem.id, its_split) != its_split:
+                raise place.error(f"problem(rng) puts {_show(problem.id)} in both splits")
+            if its_split == split:
+                return problem
+            different.add(problem.id)
+        raise place.error(
+            f"the split {split!r} is empty: {DRAWS} draws of problem(rng) gave {len(different)} different problems, "
+            f"none of them in it. Make more different ones (without split=, one in {HELD_OUT_SHARE} is held out) or "
+            f"return split={split!r} for some"
+        )
+
+
+def load_task_file(path: Path) -> TaskFile:
+    """Read and try a task file. Raises `DataError` with the file, the line and what to do."""
+    return TaskFile(UserFile(path))
+
+
+def _problems(file: UserFile, needs_answer: bool) -> _Problems:
+    listed, function = file.names.get("PROBLEMS"), file.function("problem", "rng")
+    if listed is not None and function is not None:
+        raise file.at("problem").error("defines both PROBLEMS and problem(rng); keep one")
+    if function is not None:
+        return _Drawn(file, function, needs_answer)
+    if listed is not None:
+        return _Listed(file, listed, needs_answer)
+    near = next((name for name in file.names if name.lower() in ("problem", "problems")), None)
+    hint = f"; it defines {near}, which is not read" if near else ""
+    raise file.error(f"defines no problems: expected a list PROBLEMS or a function problem(rng){hint}")
+
+
+def _problem(place: Place, what: str, raw: object, needs_answer: bool) -> tuple[Problem, Split]:
+    """A problem and its split from the dict that the file made."""
+    if not isinstance(raw, Mapping):
+        raise place.error(f"{what} is {_kind(raw)}; expected a dict such as dict(prompt='2+2=?', answer='4')")
+    if "prompt" not in raw:
+        raise place.error(f"{what} lacks 'prompt'; it has {', '.join(map(repr, raw)) or 'nothing'}")
+    prompt = _text(place, raw["prompt"], f"{what}'s prompt", LONGEST_PROMPT)
+    answer = None
+    if raw.get("answer") is not None:
+        answer = _text(place, raw["answer"], f"{what}'s answer", LONGEST_ANSWER)
+    elif needs_answer:
+        raise place.error(f"{what} lacks 'answer', and the file defines no check(problem, answer) to do without")
+    identity = prompt
+    if raw.get("id") is not None:
+        identity = _text(place, raw["id"], f"{what}'s id", LONGEST_PROMPT)
+    split = raw.get("split")
+    if split is None:
+        split = split_of(identity)
+    if split not in SPLITS:
+        raise place.error(f"{what}'s split is {_show(split)}; expected 'train' or 'held_out'")
+    return Problem(id=identity, prompt=prompt, answer=answer, facts=dict(raw)), split
+
+
+def _text(place: Place, value: object, what: str, longest: int) -> str:
+    """A text of the file; an integer is written out."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**100:
+        value = str(value)
+    if not isinstance(value, str):
+        raise place.error(f"{what} is {_kind(value)}; expected text")
+    if not value.strip():
+        raise place.error(f"{what} is empty")
+    if len(value) > longest:
+        raise place.error(f"{what} has {len(value)} characters; at most {longest} are allowed")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise place.error(f"{what} holds a lone surrogate, which cannot be written: {value[:60]!a}")
+    return value
+
+
+def _name(file: UserFile) -> str:
+    return _text(file.at("NAME"), file.names.get("NAME", file.path.stem), "NAME", 100)
+
+
+def _max_tokens(file: UserFile) -> int | None:
+    tokens = file.names.get("MAX_TOKENS")
+    if tokens is None:
+        return None
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 8 <= tokens <= 100_000:
+        message = f"MAX_TOKENS is {_show(tokens)}; expected a whole number from 8 to 100000"
+        raise file.at("MAX_TOKENS").error(message)
+    return tokens
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
+def _show(value: object) -> str:
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - a user's own class, or an integer too long to write
+        return _kind(value)
+    return shown if len(shown) <= 60 else shown[:59] + "…"

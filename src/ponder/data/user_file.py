@@ -1,0 +1,139 @@
+"""Running a Python file that a user wrote, so that whatever goes wrong in it becomes one message with file and line."""
+
+import ast
+import hashlib
+import inspect
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ponder.core.errors import DataError
+
+LONGEST_MESSAGE = 200  # characters of a user's own error message
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file defines something. Its line is looked up only when there is an error to report."""
+
+    file: "UserFile"
+    name: str
+    index: int | None = None
+
+    def error(self, message: str) -> DataError:
+        """An error about what stands here, to be raised."""
+        return self.file.error(message, self.file.line_of(self.name, self.index))
+
+
+class UserFile:
+    """A user's Python file, run once; `names` holds what it defines.
+
+    It is the user's own code and runs in this process, unlike anything that a model wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        source = _read(path)
+        self.digest = hashlib.blake2b(source, digest_size=8).hexdigest()
+        try:
+            self._tree = ast.parse(source, str(path))
+            code = compile(source, str(path), "exec")
+        except SyntaxError as error:
+            raise self.error(f"not valid Python: {error.msg}", error.lineno) from error
+        except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes; nesting beyond the parser
+            raise self.error(f"not valid Python: {error}") from error
+        module = types.ModuleType(f"ponder_task_{path.stem}")
+        module.__file__ = str(path)
+        sys.modules[module.__name__] = module  # where dataclasses look their own module up
+        folder = str(path.resolve().parent)
+        sys.path.append(folder)  # a module beside the file can be imported, and shadows nothing
+        try:
+            exec(code, module.__dict__)
+        except (Exception, SystemExit) as error:
+            raise self._blame(error, "the file") from error
+        finally:
+            sys.path.remove(folder)
+        self.names = module.__dict__
+
+    def error(self, message: str, line: int | None = None) -> DataError:
+        """An error about this file, to be raised."""
+        return DataError(f"{self.path}, line {line}: {message}" if line else f"{self.path}: {message}")
+
+    def at(self, name: str, index: int | None = None) -> "Place":
+        """The place where the file defines a name, or one element of a list."""
+        return Place(self, name, index)
+
+    def function(self, name: str, parameters: str) -> Callable[..., object] | None:
+        """The function of that name, None where there is none. It must take these parameters ("problem, rng")."""
+        function: object = self.names.get(name)
+        if function is None:
+            return None
+        if not callable(function):
+            raise self.at(name).error(f"{name} must be a function: def {name}({parameters})")
+        try:
+            inspect.signature(function).bind(*parameters.split(", "))
+        except TypeError:
+            raise self.at(name).error(f"{name} must take ({parameters})") from None
+        except ValueError:  # written in C: it has no signature to check
+            pass
+        return function
+
+    def call(self, function: Callable[..., object], label: str, *arguments: object) -> object:
+        """What the function returns. What it raises becomes a `DataError`; `KeyboardInterrupt` passes."""
+        try:
+            return function(*arguments)
+        except (Exception, SystemExit) as error:
+            raise self._blame(error, label) from error
+
+    def line_of(self, name: str, index: int | None = None) -> int | None:
+        """The line that defines a name; with an index, that of the list element where it is written out."""
+        found = None
+        for node in self._tree.body:
+            if name in _defined(node):
+                elements = _elements(node)
+                found = elements[index].lineno if index is not None and index < len(elements) else node.lineno
+        return found
+
+    def _blame(self, error: BaseException, label: str) -> DataError:
+        """The message for an error raised in the file, with the innermost of its lines on the way."""
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(self.path)), None)
+        try:
+            message = str(error)[:LONGEST_MESSAGE]
+        except Exception:  # noqa: BLE001 - a user's exception class may fail even here
+            message = ""
+        kind = type(error).__name__
+        return self.error(f"{label} raised {kind}: {message}" if message else f"{label} raised {kind}", line)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; expected a Python file that defines a task")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"there is no task file {path}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"cannot read the task file {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.Assign(targets=targets):
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+        case _:
+            return set()
+
+
+def _elements(node: ast.stmt) -> list[ast.expr]:
+    """The elements of a list that the statement writes out, one by one."""
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    elements = value.elts if isinstance(value, ast.List | ast.Tuple) else []
+    return [] if any(isinstance(element, ast.Starred) for element in elements) else elements

@@ -1,0 +1,172 @@
+"""The reference generator: plain PyTorch, batched and cached.
+
+A prompt is prefilled once for all its samples; every sample has its own random stream; finished sequences
+leave the batch. Shapes: P prompts, B running sequences, T tokens, V vocabulary.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ponder.algo.sampling import counter_uniform, sample
+from ponder.core.errors import GenerationError
+from ponder.core.generator import GenerationProgress
+from ponder.core.types import Completion, Prompt, Sampling
+from ponder.core.workers import Workers
+from ponder.models.cache import Cache
+from ponder.models.transformer import Transformer
+from ponder.text.tokenizer import ControlIds
+
+COMPACT_SHARE = 0.12  # the batch is compacted when this share of it has finished
+
+
+class ReferenceGenerator:
+    """Samples from the very module that the trainer updates, so its weights are always the newest."""
+
+    def __init__(
+        self, model: Transformer, control: ControlIds, workers: Workers | None = None, *, max_batch: int = 512
+    ) -> None:
+        """`workers` generate parts of a large request side by side. `max_batch`: most sequences in one batch;
+        memory and speed only."""
+        self._model, self._control, self._workers, self._max_batch = model, control, workers, max_batch
+        self.weight_version = 0
+
+    def refresh(self, version: int) -> None:
+        """Sampling runs on the trainer's module itself, so only the version changes."""
+        self.weight_version = version
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        seeds: Sequence[Sequence[int]],
+        on_progress: GenerationProgress | None = None,
+    ) -> list[list[Completion]]:
+        """See `ponder.core.generator.Generator`."""
+        self._check(prompts, sampling)
+
+        def run(chunk: tuple[int, int]) -> list[list[Completion]]:
+            part = slice(*chunk)
+            return self._generate_chunk(prompts[part], sampling, seeds[part], on_progress)
+
+        chunks = self._chunks(seeds)
+        results = map(run, chunks) if self._workers is None else self._workers.map(run, chunks)
+        return [group for result in results for group in result]
+
+    def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
+        """The ids of one completion, each as soon as it is sampled."""
+        self._check([prompt], sampling)
+        yield from self._stream(prompt, sampling, seed)
+
+    def _check(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
+        limit = self._model.config.max_positions
+        for prompt in prompts:
+            if not prompt.ids:
+                raise GenerationError(f"the prompt of problem {prompt.problem_id!r} is empty")
+            if len(prompt.ids) + sampling.max_tokens > limit:
+                raise GenerationError(
+                    f"prompt of {len(prompt.ids)} tokens + max_tokens {sampling.max_tokens} exceed the model's "
+                    f"{limit} positions; shorten the prompt or lower max_tokens"
+                )
+
+    def _chunks(self, seeds: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+        """Cut the prompts into runs of at most `max_batch` sequences, one or more per worker; no group is cut."""
+        workers = 1 if self._workers is None else self._workers.count
+        most = min(self._max_batch, math.ceil(sum(map(len, seeds)) / workers))
+        chunks, first, size = [], 0, 0
+        for i, group in enumerate(seeds):
+            if size and size + len(group) > most:
+                chunks.append((first, i))
+                first, size = i, 0
+            size += len(group)
+        return [*chunks, (first, len(seeds))] if seeds else []
+
+    @torch.inference_mode()
+    def _generate_chunk(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        seeds: Sequence[Sequence[int]],
+        on_progress: GenerationProgress | None,
+    ) -> list[list[Completion]]:
+        group_of_B = torch.tensor([p for p, group in enumerate(seeds) for _ in group])
+        seed_B = torch.tensor([seed for group in seeds for seed in group])
+        lengths_P = torch.tensor([len(prompt.ids) for prompt in prompts])
+        cache, logits_PV = self._prefill(prompts, lengths_P, sampling.max_tokens)
+        cache, logits_BV = cache.select(group_of_B), logits_PV[group_of_B]
+        position_B = lengths_P[group_of_B]
+
+        total = len(seed_B)
+        ids = torch.full((total, sampling.max_tokens), self._control.pad)
+        logp = torch.zeros(total, sampling.max_tokens)
+        lengths = torch.full((total,), sampling.max_tokens)
+        stopped = torch.zeros(total, dtype=torch.bool)
+        row_B = torch.arange(total)  # where each running sequence is kept
+        running_B = torch.ones(total, dtype=torch.bool)
+        for t in range(sampling.max_tokens):
+            if 0 < t <= sampling.min_thought_tokens:
+                logits_BV[:, self._control.end_think] = float("-inf")
+            uniform_B = counter_uniform(seed_B, torch.full_like(seed_B, t))
+            next_B, logp_B = sample(logits_BV, uniform_B, sampling.temperature)
+            ids[row_B, t] = torch.where(running_B, next_B, ids[row_B, t])
+            logp[row_B, t] = torch.where(running_B, logp_B, 0.0)
+            if on_progress is not None:
+                on_progress(int(running_B.sum()))
+            ended_B = running_B & (next_B == self._control.eos)
+            lengths[row_B[ended_B]] = t + 1
+            stopped[row_B[ended_B]] = True
+            running_B = running_B & ~ended_B
+            left = int(running_B.sum())
+            if left == 0 or t + 1 == sampling.max_tokens:
+                break
+            if len(row_B) - left >= max(1.0, COMPACT_SHARE * len(row_B)):
+                kept = running_B.nonzero().squeeze(-1)
+                cache, running_B = cache.select(kept), running_B[kept]
+                row_B, seed_B, next_B, position_B = row_B[kept], seed_B[kept], next_B[kept], position_B[kept]
+            hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=position_B.unsqueeze(1))
+            logits_BV = self._model.head(hidden_B1D.squeeze(1))
+            position_B = position_B + 1
+
+        id_rows, logp_rows, length_rows, stop_rows = ids.tolist(), logp.tolist(), lengths.tolist(), stopped.tolist()
+        rows = iter(range(total))
+        return [
+            [
+                Completion(
+                    prompt_ids=prompt.ids,
+                    ids=tuple(id_rows[row][: length_rows[row]]),
+                    logprobs=tuple(logp_rows[row][: length_rows[row]]),
+                    finish_reason="stop" if stop_rows[row] else "length",
+                    weight_version=self.weight_version,
+                    seed=seed,
+                )
+                for seed, row in zip(group, rows, strict=False)
+            ]
+            for prompt, group in zip(prompts, seeds, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
+        cache, logits_BV = self._prefill([prompt], torch.tensor([len(prompt.ids)]), sampling.max_tokens)
+        seed_B = torch.tensor([seed])
+        for t in range(sampling.max_tokens):
+            if 0 < t <= sampling.min_thought_tokens:
+                logits_BV[:, self._control.end_think] = float("-inf")
+            next_B = sample(logits_BV, counter_uniform(seed_B, torch.tensor([t])), sampling.temperature).ids_B
+            yield int(next_B)
+            if int(next_B) == self._control.eos:
+                return
+            position = torch.tensor([[len(prompt.ids) + t]])
+            hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=position)
+            logits_BV = self._model.head(hidden_B1D.squeeze(1))
+
+    def _prefill(self, prompts: Sequence[Prompt], lengths_P: torch.Tensor, room: int) -> tuple[Cache, torch.Tensor]:
+        """Run every prompt once. Prompts are padded on the right: what padding leaves in the cache stands where
+        the first new tokens will be written, and no query looks past its own position."""
+        longest = int(lengths_P.max())
+        ids_PT = torch.tensor([[*p.ids, *[self._control.pad] * (longest - len(p.ids))] for p in prompts])
+        cache = Cache.empty(self._model.config, len(prompts), longest + room)
+        positions_PT = torch.arange(longest).expand_as(ids_PT)
+        hidden_PTD = self._model(ids_PT, cache=cache, positions_BT=positions_PT)
+        last_PD = hidden_PTD[torch.arange(len(prompts)), lengths_P - 1]
+        return cache, self._model.head(last_PD)

@@ -1,0 +1,54 @@
+"""The tasks that a recipe can name: problems, documents and checker, wired together."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ponder.core.errors import ConfigError
+from ponder.data.chain import ChainSource
+from ponder.data.countdown import CountdownSource
+from ponder.data.problems import DocumentSource, ProblemSource
+from ponder.data.task_file import load_task_file
+from ponder.verify.checkers import AnswerChecker, check_countdown, check_exact
+
+BUILT_IN = ("chain", "countdown")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """Which task, and the settings of the built-in ones."""
+
+    name: str = "chain"
+    file: str = ""  # a Python file with a task of one's own; wins over `name`
+    chain: ChainSource = field(default_factory=ChainSource)
+    countdown: CountdownSource = field(default_factory=CountdownSource)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Problems with a checker, and documents about them where there are any."""
+
+    name: str
+    problems: ProblemSource
+    documents: DocumentSource | None
+    check: AnswerChecker
+
+
+def build_task(config: TaskConfig) -> Task:
+    """The task that the config names."""
+    if config.file:
+        custom = load_task_file(Path(config.file))
+        return Task(
+            name=custom.name,
+            problems=custom,
+            documents=custom if custom.has_documents else None,
+            check=custom.check or check_exact,
+        )
+    if config.name == "chain":
+        return Task(name="chain", problems=config.chain, documents=config.chain, check=check_exact)
+    if config.name == "countdown":
+        return Task(
+            name="countdown", problems=config.countdown, documents=config.countdown, check=check_countdown
+        )
+    raise ConfigError(
+        f"task.name = {config.name!r}; expected one of {', '.join(BUILT_IN)}, or task.file with a task of your own"
+    )

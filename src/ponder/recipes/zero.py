@@ -1,0 +1,324 @@
+"""R1-Zero, whole: pretrain a base on generated documents, measure it, let it learn to think, measure it again.
+
+A run is a folder; each part is skipped where the folder already holds its result, so a killed run continues.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ponder.core.config import apply_settings, read_toml, to_toml
+from ponder.core.errors import CheckpointError, ConfigError, RunError
+from ponder.core.files import atomic_write_text
+from ponder.core.progress import Reporter
+from ponder.core.runs import RunFolder
+from ponder.core.seeds import derive_seed, python_rng, torch_rng
+from ponder.core.types import Problem, Sampling
+from ponder.core.workers import ComputeConfig, Workers
+from ponder.data.problems import Document, held_out_problems
+from ponder.engine.reference import ReferenceGenerator
+from ponder.evals.evaluator import EvaluationConfig, evaluate, sample_rows
+from ponder.evals.report import write_report
+from ponder.models.config import ModelConfig
+from ponder.models.presets import PRESETS, count_parameters
+from ponder.models.transformer import Transformer
+from ponder.recipes.tasks import Task, TaskConfig, build_task
+from ponder.text.tokenizer import Tokenizer
+from ponder.train.checkpoint import Progress
+from ponder.train.grpo import Grpo, GrpoConfig
+from ponder.train.loop import run_stage
+from ponder.train.pretrain import PretrainConfig, Pretraining
+from ponder.train.rollout import encode_prompts
+from ponder.verify.grader import Grader
+from ponder.verify.rewards import RewardConfig
+from ponder.weights.checkpoint import load_model
+
+DEFAULT_PRESET = "tiny-v3"
+PROBE_PROBLEMS = 256  # training problems that the skill gate of pretraining looks at
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroRecipe:
+    """Everything that a run depends on."""
+
+    name: str = "zero-chain"
+    seed: int = 0
+    minutes: float = 0.0  # wall time for the whole run; 0: as long as the recipe takes, and then it is reproducible
+    start_from: str = ""  # a model or run to start from instead of pretraining a base
+    checkpoint_every: int = 25  # steps
+    preset: str = DEFAULT_PRESET
+    model: ModelConfig = field(default_factory=lambda: PRESETS[DEFAULT_PRESET](Tokenizer.for_arithmetic().vocab_size))
+    task: TaskConfig = field(default_factory=TaskConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    rewards: RewardConfig = field(default_factory=RewardConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.minutes < 0:
+            raise ConfigError(f"minutes = {self.minutes}; expected 0 (no limit) or more")
+        if self.checkpoint_every < 1:
+            raise ConfigError(f"checkpoint_every = {self.checkpoint_every}; expected 1 or more")
+
+
+def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None) -> ZeroRecipe:
+    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top."""
+    settings = read_toml(_recipe_path(source))
+    merged = _merge(settings, overrides or {})
+    if task_file is not None:
+        merged = _merge(merged, {"task": {"file": str(task_file.resolve())}})
+    preset = merged.get("preset", DEFAULT_PRESET)
+    if preset not in PRESETS:
+        raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
+    model = PRESETS[str(preset)](Tokenizer.for_arithmetic().vocab_size)
+    return apply_settings(ZeroRecipe(preset=str(preset), model=model), merged)
+
+
+def built_in_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("ponder.recipes")
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def run_zero(recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
+    """Do what is left of the run and return its summary (summary.json).
+
+    Without `resume`, a folder that already holds a run is refused. With it, the recipe must be the run's own.
+    """
+    with run.lock():
+        _claim(recipe, run, resume=resume)
+        with Workers(recipe.compute) as workers:
+            lab = _Lab(recipe, run, reporter, workers)
+            lab.prepare_base()
+            lab.measure("base")
+            lab.learn_to_think()
+            lab.measure("trained")
+        write_report(run)
+        return lab.summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model ready to be used."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    generator: ReferenceGenerator
+    folder: Path
+
+
+def open_model(path: Path, workers: Workers | None = None) -> OpenModel:
+    """The model of a run (its newest) or of a model folder."""
+    folder = model_folder(path)
+    loaded = load_model(folder)
+    loaded.model.requires_grad_(False)
+    generator = ReferenceGenerator(loaded.model, loaded.tokenizer.control, workers)
+    return OpenModel(model=loaded.model, tokenizer=loaded.tokenizer, generator=generator, folder=folder)
+
+
+def model_folder(path: Path) -> Path:
+    """Where the weights are: `path` itself, or the newest checkpoint of the run that `path` is."""
+    if (path / "config.toml").exists():
+        run = RunFolder(path)
+        for stage in (Grpo.name, Pretraining.name):
+            newest = run.latest_checkpoint(stage)
+            if newest is not None:
+                return newest
+        raise CheckpointError(f"the run {path} has no checkpoint yet; continue it with --resume")
+    return path
+
+
+class _Lab:
+    """The parts of one run, built once and shared by its stages."""
+
+    def __init__(self, recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, workers: Workers) -> None:
+        self.recipe, self.run, self.reporter, self.workers = recipe, run, reporter, workers
+        self.task: Task = build_task(recipe.task)
+        self.tokenizer, self.model = self._new_model()
+        self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards)
+        self.generator = ReferenceGenerator(self.model, self.tokenizer.control, workers)
+        rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
+        self.held_out = held_out_problems(self.task.problems, recipe.evaluation.problems, rng)
+        self.summary = _open_summary(recipe, run, self.task, self.model.config)
+
+    def prepare_base(self) -> None:
+        """Pretrain a base, unless the recipe starts from a model."""
+        if self.recipe.start_from:
+            return
+        if self.task.documents is None:
+            raise ConfigError(
+                f"the task {self.task.name!r} has no documents to pretrain a base on; add a `worked` function to its "
+                "file, or name a model to start from with --start_from=MODEL"
+            )
+        stage = Pretraining(
+            self.model,
+            self.tokenizer,
+            self.recipe.pretrain,
+            self._make_document,
+            self._probe_skill,
+            self.workers,
+            self.recipe.seed,
+        )
+        limit = self.recipe.minutes * 60 * 0.5 if self.recipe.minutes else None
+        progress = run_stage(
+            stage,
+            self.tokenizer,
+            self.run,
+            self.reporter,
+            checkpoint_every=self.recipe.checkpoint_every,
+            seconds_limit=limit,
+        )
+        self._record(stage.name, progress)
+
+    def learn_to_think(self) -> None:
+        """R1-Zero: reinforcement learning on the base."""
+        stage = Grpo(
+            self.model,
+            self.tokenizer,
+            self.generator,
+            self.recipe.grpo,
+            self._draw_problem,
+            self.grade,
+            self.workers,
+            self.recipe.seed,
+        )
+        limit = None
+        if self.recipe.minutes:  # what is left, less the time that the second evaluation will take
+            spent = {part["name"]: part["seconds"] for part in self.summary["stages"] if part["name"] != stage.name}
+            limit = max(1.0, self.recipe.minutes * 60 - sum(spent.values()) - 1.5 * spent.get("evaluation base", 0.0))
+        progress = run_stage(
+            stage,
+            self.tokenizer,
+            self.run,
+            self.reporter,
+            checkpoint_every=self.recipe.checkpoint_every,
+            seconds_limit=limit,
+        )
+        self._record(stage.name, progress)
+
+    def measure(self, name: str) -> None:
+        """Evaluate the model as it is on held-out problems, unless the run holds the result already."""
+        path = self.run.evaluation(name)
+        if path.exists():
+            return
+        wall, cores = time.monotonic(), time.process_time()
+        evaluated = evaluate(
+            self.held_out,
+            generator=self.generator,
+            grade=self.grade,
+            tokenizer=self.tokenizer,
+            config=self.recipe.evaluation,
+            seed=derive_seed(self.recipe.seed, "evaluation"),
+            reporter=self.reporter,
+            name=f"evaluation {name}",
+        )
+        rows = [json.dumps(row) for row in sample_rows(evaluated.rollouts, stage=name, step=0)]
+        atomic_write_text(self.run.evaluation_samples(name), "\n".join(rows) + "\n")
+        self._record(
+            f"evaluation {name}",
+            Progress(seconds=time.monotonic() - wall, core_seconds=time.process_time() - cores, finished=True),
+        )
+        atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
+
+    def _new_model(self) -> tuple[Tokenizer, Transformer]:
+        if self.recipe.start_from:
+            loaded = load_model(model_folder(Path(self.recipe.start_from)))
+            return loaded.tokenizer, loaded.model
+        return Tokenizer.for_arithmetic(), Transformer(self.recipe.model, torch_rng(self.recipe.seed, "weights"))
+
+    def _make_document(self, rng: Any, worked: bool) -> Document:
+        assert self.task.documents is not None
+        problem = self.task.problems.sample("train", rng)
+        return self.task.documents.worked(problem, rng) if worked else self.task.documents.straight(problem, rng)
+
+    def _draw_problem(self, step: int, index: int) -> Problem:
+        return self.task.problems.sample("train", python_rng(self.recipe.seed, "problems", step, index))
+
+    def _probe_skill(self) -> float:
+        """Greedy accuracy on training problems when the thought may not be left empty."""
+        rng = python_rng(0, "skill probe")
+        problems = [self.task.problems.sample("train", rng) for _ in range(PROBE_PROBLEMS)]
+        sampling = Sampling(max_tokens=self.recipe.grpo.max_tokens, temperature=0.0, min_thought_tokens=1)
+        prompts = encode_prompts(problems, self.tokenizer)
+        completions = self.generator.generate(prompts, sampling, [[0]] * len(prompts))
+        verdicts = [self.grade(p, c[0]).verdict for p, c in zip(problems, completions, strict=True)]
+        return sum(bool(v.correct) for v in verdicts) / len(verdicts)
+
+    def _record(self, name: str, progress: Progress) -> None:
+        """Put a part's cost into the summary."""
+        parts = [part for part in self.summary["stages"] if part["name"] != name]
+        parts.append(
+            {
+                "name": name,
+                "steps": progress.step,
+                "seconds": progress.seconds,
+                "core_seconds": progress.core_seconds,
+            }
+        )
+        self.summary |= {
+            "stages": parts,
+            "seconds": sum(part["seconds"] for part in parts),
+            "core_seconds": sum(part["core_seconds"] for part in parts),
+        }
+        atomic_write_text(self.run.summary, json.dumps(self.summary, indent=2))
+
+
+def _open_summary(recipe: ZeroRecipe, run: RunFolder, task: Task, model: ModelConfig) -> dict[str, Any]:
+    """The run's summary so far, or a new one."""
+    if run.summary.exists():
+        try:
+            return dict(json.loads(run.summary.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise RunError(f"{run.summary} is damaged ({error}); remove it and resume: its times are lost") from error
+    parameters = count_parameters(model)
+    return {
+        "task": task.name,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "seconds": 0.0,
+        "core_seconds": 0.0,
+        "parameters_total": parameters.total,
+        "parameters_active": parameters.active,
+        "stages": [],
+        "versions": {"ponder": version("ponder"), "torch": torch.__version__, "python": platform.python_version()},
+        "workers": Workers.default_count(recipe.compute),
+    }
+
+
+def _claim(recipe: ZeroRecipe, run: RunFolder, *, resume: bool) -> None:
+    """Write the recipe into a new run, or check that an old one was made by the same."""
+    text = to_toml(recipe)
+    if not run.config.exists():
+        atomic_write_text(run.config, text)
+        return
+    if not resume:
+        raise RunError(f"{run.path} already holds a run; continue it with --resume, or choose another name with --run")
+    saved = apply_settings(recipe, read_toml(run.config))
+    if replace(saved, compute=recipe.compute, minutes=recipe.minutes) != recipe:
+        raise RunError(
+            f"{run.path} was made by another recipe (see {run.config}); resume it with that one, or choose another "
+            "name with --run"
+        )
+
+
+def _recipe_path(source: str | Path) -> Path:
+    if str(source) in built_in_recipes():
+        return Path(str(resources.files("ponder.recipes") / f"{source}.toml"))
+    return Path(source)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _merge(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged

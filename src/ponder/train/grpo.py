@@ -1,0 +1,314 @@
+"""R1-Zero's reinforcement learning: group-relative policy optimisation on rule-based rewards.
+
+How it departs from the paper's settings (FACTS: R1v2 table of hyper-parameters), each a setting below: a small
+model takes a larger learning rate; the reference and its KL term are off by default (the paper: 0.001, replaced
+every 400 steps); the loss is averaged over tokens (the paper: over sequences); the clip range is DAPO's.
+
+Shapes: P prompts, G samples per prompt, B sequences, T tokens, M completion tokens, flat.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from ponder.algo.advantages import Normalisation, group_advantages, has_spread
+from ponder.algo.logprobs import score_tokens
+from ponder.algo.losses import clipped_policy_loss, token_weights
+from ponder.core.errors import ConfigError, NonFiniteLossError
+from ponder.core.generator import TrainableGenerator
+from ponder.core.seeds import derive_seed, python_rng
+from ponder.core.types import Group, Problem, Rollout, Sampling
+from ponder.core.workers import Workers
+from ponder.models.transformer import Transformer
+from ponder.text.tokenizer import Tokenizer
+from ponder.train.batch import PaddedBatch, micro_batches
+from ponder.train.checkpoint import StageState
+from ponder.train.gradients import MicroBatch, accumulate_gradients
+from ponder.train.loop import StepResult
+from ponder.train.optimizer import Optimizer, OptimizerConfig
+from ponder.train.rollout import Grade, collect_groups, group_tensors, rollout_metrics
+
+SAMPLES_PER_STEP = 4  # rollouts of a step that go to samples.jsonl: one of each of its first groups
+RECENT_STEPS = 4  # the stopping rule looks at the mean accuracy of this many steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrpoConfig:
+    """GRPO settings. R1's published values stand in brackets."""
+
+    steps: int = 40
+    prompts_per_step: int = 32  # [32]
+    group_size: int = 16  # [16]; two or more
+    max_tokens: int = 64  # of a completion [32,768]
+    temperature: float = 1.0  # [1]
+    updates_per_step: int = 2  # mini-batches that a step's rollouts are cut into [16]
+    clip_low: float = 0.2  # ratio is clipped below 1 - this [10: R1 clips hardly at all]
+    clip_high: float = 0.28  # and above 1 + this (DAPO's asymmetric clip)
+    kl_weight: float = 0.0  # beta of the KL term in the loss [0.001]; 0 keeps no reference model
+    reference_every: int = 400  # steps between two replacements of the reference [400]
+    advantage: Normalisation = "std"  # "std": (r - mean) / std [std]; "none": Dr. GRPO
+    loss_mean: Literal["token", "sequence"] = "token"  # what the loss averages over [sequence]
+    resample_rounds: int = 0  # times that groups without spread are replaced by new prompts (DAPO)
+    stop_accuracy: float = 1.0  # training accuracy (mean of 4 steps) at which the stage is done
+    warmup_steps: int = 5
+    micro_batch_tokens: int = 1024  # memory and speed only; never changes the result beyond rounding
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4))
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise ConfigError(
+                f"grpo.group_size = {self.group_size}; expected 2 or more: an advantage is relative to a group's mean, "
+                "and a group of one has none"
+            )
+        for name in ("steps", "prompts_per_step", "max_tokens", "updates_per_step", "reference_every", "warmup_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"grpo.{name} = {getattr(self, name)}; expected 1 or more")
+        for name in ("clip_low", "clip_high", "temperature"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"grpo.{name} = {getattr(self, name)}; expected a positive number")
+        if self.kl_weight < 0.0 or self.resample_rounds < 0:
+            raise ConfigError("grpo.kl_weight and grpo.resample_rounds must be 0 or more")
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A rollout ready for the loss."""
+
+    rollout: Rollout
+    advantage: float
+
+    @property
+    def sequence(self) -> list[int]:
+        return [*self.rollout.completion.prompt_ids, *self.rollout.completion.ids]
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Sums over the tokens of one micro-batch."""
+
+    loss: float
+    clipped: float
+    kl_reference: float
+    kl_sampler: float
+    mismatch: float
+    entropy: float
+
+
+class Grpo:
+    """The R1-Zero stage (see `ponder.train.loop.Stage`)."""
+
+    name = "zero"
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        generator: TrainableGenerator,
+        config: GrpoConfig,
+        draw_problem: Callable[[int, int], Problem],
+        grade: Grade,
+        workers: Workers,
+        seed: int,
+    ) -> None:
+        """`draw_problem(step, index)` gives the training problem of that place; `generator` samples `model`."""
+        self.model = model
+        self._tokenizer, self._generator, self._config = tokenizer, generator, config
+        self._draw_problem, self._grade, self._workers, self._seed = draw_problem, grade, workers, seed
+        self._sampling = Sampling(max_tokens=config.max_tokens, temperature=config.temperature)
+        self._optimizer = Optimizer(model, config.optimizer, workers)
+        self._reference = frozen_copy(model) if config.kl_weight else None
+        self._recent: list[float] = []  # training accuracy of the last steps
+
+    @property
+    def total_steps(self) -> int:
+        return self._config.steps
+
+    def step(self, step: int) -> StepResult:
+        self._replace_reference(step)
+        started = time.monotonic()
+        groups, resampled = self._collect(step)
+        rolled_out = time.monotonic()
+        metrics = rollout_metrics(groups, self._tokenizer) | {"groups/resampled": float(resampled)}
+        samples, no_spread = self._to_samples(groups)
+        metrics["groups/no_spread_share"] = no_spread
+        metrics |= self._learn(step, samples)
+        metrics |= self._speed(groups, samples, rolled_out - started, time.monotonic() - rolled_out)
+        self._recent = [*self._recent, metrics["reward/accuracy"]][-RECENT_STEPS:]
+        good = len(self._recent) == RECENT_STEPS and sum(self._recent) / RECENT_STEPS >= self._config.stop_accuracy
+        kept = [group.rollouts[0] for group in groups[:SAMPLES_PER_STEP]]
+        return StepResult(metrics=metrics, rollouts=kept, done=good or step + 1 >= self._config.steps)
+
+    def state(self) -> StageState:
+        tensors = {f"optimizer/{k}": v for k, v in self._optimizer.state_tensors().items()}
+        if self._reference is not None:
+            tensors |= {f"reference/{k}": v for k, v in self._reference.state_dict().items()}
+        return StageState(tensors=tensors, numbers={"recent": self._recent})
+
+    def load_state(self, state: StageState) -> None:
+        parts: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "reference": {}}
+        for key, tensor in state.tensors.items():
+            part, name = key.split("/", 1)
+            parts[part][name] = tensor
+        self._optimizer.load_state_tensors(parts["optimizer"])
+        if self._reference is not None:
+            self._reference.load_state_dict(parts["reference"])
+        self._recent = list(state.numbers["recent"])
+
+    def _replace_reference(self, step: int) -> None:
+        if self._config.kl_weight and step and step % self._config.reference_every == 0:
+            self._reference = frozen_copy(self.model)
+
+    def _collect(self, step: int) -> tuple[list[Group], int]:
+        """The groups to learn from; those without spread are replaced while rounds are left."""
+        wanted, drawn, replaced = self._config.prompts_per_step, 0, 0
+        self._generator.refresh(step)
+        groups: list[Group] = []
+        for round_number in range(self._config.resample_rounds + 1):
+            problems = [self._draw_problem(step, drawn + i) for i in range(wanted - len(groups))]
+            drawn += len(problems)
+            groups += collect_groups(
+                problems,
+                self._tokenizer,
+                self._generator,
+                self._grade,
+                self._sampling,
+                group_size=self._config.group_size,
+                seed=derive_seed(self._seed, "rollout", step, round_number),
+            )
+            useful = [g for g, keep in zip(groups, has_spread(*group_tensors(groups)).tolist(), strict=True) if keep]
+            if len(useful) == wanted or round_number == self._config.resample_rounds:
+                break
+            replaced += len(groups) - len(useful)
+            groups = useful
+        return groups, replaced
+
+    def _to_samples(self, groups: Sequence[Group]) -> tuple[list[_Sample], float]:
+        """Every graded rollout of a group with spread, with its advantage; and the share of groups without."""
+        rewards_PG, graded_PG = group_tensors(groups)
+        advantages_PG = group_advantages(rewards_PG, graded_PG, normalise=self._config.advantage)
+        spread_P = has_spread(rewards_PG, graded_PG)
+        samples = [
+            _Sample(rollout, advantage)
+            for group, advantages, graded, keep in zip(
+                groups, advantages_PG.tolist(), graded_PG.tolist(), spread_P.tolist(), strict=True
+            )
+            for rollout, advantage, known in zip(group.rollouts, advantages, graded, strict=True)
+            if keep and known
+        ]
+        return samples, 1.0 - float(spread_P.float().mean())
+
+    def _learn(self, step: int, samples: list[_Sample]) -> dict[str, float]:
+        """One update for each mini-batch of the step."""
+        shuffled = list(samples)
+        python_rng(self._seed, "mini-batches", step).shuffle(shuffled)
+        cuts = [shuffled[i :: self._config.updates_per_step] for i in range(self._config.updates_per_step)]
+        scale = min(1.0, (step + 1) / self._config.warmup_steps)
+        updates = [self._update(step, cut, scale) for cut in cuts if cut]
+        if not updates:  # no group had spread: nothing to learn from
+            return dict.fromkeys(self._blank_metrics(), 0.0)
+        means = {name: sum(u[name] for u in updates) / len(updates) for name in updates[0]}
+        # before the first update, trainer and engine hold the same weights: what differs is rounding
+        return means | {name: updates[0][name] for name in ("engine/logprob_mismatch", "engine/kl")} | {
+            "optimizer/learning_rate_scale": scale
+        }
+
+    def _update(self, step: int, samples: Sequence[_Sample], scale: float) -> dict[str, float]:
+        sequences = [sample.sequence for sample in samples]
+        tokens = sum(len(sample.rollout.completion.ids) for sample in samples)
+
+        def loss_of(rows: MicroBatch) -> tuple[torch.Tensor, _Report]:
+            return self._loss([samples[i] for i in rows], len(samples), tokens)
+
+        cuts = micro_batches([len(s) for s in sequences], self._config.micro_batch_tokens)
+        reports = accumulate_gradients(self.model, cuts, loss_of, self._workers)
+        loss, norm = math.fsum(r.loss for r in reports), self._optimizer.clip()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            named = ", ".join(sorted({s.rollout.problem.id for s in samples})[:3])
+            raise NonFiniteLossError(
+                f"zero: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the last "
+                f"checkpoint is good. Its batch holds the problems {named}, … Lower grpo.optimizer.learning_rate and resume"
+            )
+        self._optimizer.step(scale)
+        return {
+            "optimizer/gradient_norm": norm,
+            "policy/entropy": sum(r.entropy for r in reports) / tokens,
+            "policy/clipped_share": sum(r.clipped for r in reports) / tokens,
+            "policy/kl_reference": sum(r.kl_reference for r in reports) / tokens,
+            "policy/kl_sampler": sum(r.kl_sampler for r in reports) / tokens,
+            "engine/logprob_mismatch": sum(r.mismatch for r in reports) / tokens,
+            "engine/kl": sum(r.kl_sampler for r in reports) / tokens,
+        }
+
+    def _loss(self, samples: Sequence[_Sample], step_sequences: int, step_tokens: int) -> tuple[torch.Tensor, _Report]:
+        config, temperature = self._config, self._config.temperature
+        completions = [sample.rollout.completion for sample in samples]
+        batch = PaddedBatch.collate(
+            [s.sequence for s in samples], [len(c.prompt_ids) for c in completions], self._tokenizer.control.pad
+        )
+        lengths_B = torch.tensor([len(c.ids) for c in completions])
+        weight_B = token_weights(lengths_B, per=config.loss_mean, sequences=step_sequences, tokens=step_tokens)
+        old_logp_M = torch.tensor([logp for c in completions for logp in c.logprobs])
+        head = self.model.head.weight
+        scored = score_tokens(self.model(batch.ids_BT), head, batch.ids_BT, batch.scored_BT, temperature)
+        reference_logp_M = None
+        if self._reference is not None:
+            with torch.no_grad():
+                hidden_BTD = self._reference(batch.ids_BT)
+                reference_logp_M = score_tokens(
+                    hidden_BTD, self._reference.head.weight, batch.ids_BT, batch.scored_BT, temperature
+                ).logp_M
+        policy = clipped_policy_loss(
+            scored.logp_M,
+            old_logp_M,
+            torch.tensor([s.advantage for s in samples]).repeat_interleave(lengths_B),
+            weight_B.repeat_interleave(lengths_B),
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            reference_logp_M=reference_logp_M,
+            kl_weight=config.kl_weight,
+        )
+        mismatch = float((scored.logp_M.detach() - old_logp_M).abs().sum())
+        return policy.loss, _Report(
+            float(policy.loss.detach()),
+            float(policy.clipped_sum),
+            float(policy.kl_sum),
+            float(policy.behaviour_kl_sum),
+            mismatch,
+            float(scored.entropy_M.sum()),
+        )
+
+    @staticmethod
+    def _blank_metrics() -> tuple[str, ...]:
+        return (
+            "optimizer/gradient_norm",
+            "policy/entropy",
+            "policy/clipped_share",
+            "policy/kl_reference",
+            "policy/kl_sampler",
+            "engine/logprob_mismatch",
+            "engine/kl",
+            "optimizer/learning_rate_scale",
+        )
+
+    @staticmethod
+    def _speed(
+        groups: Sequence[Group], samples: Sequence[_Sample], rollout_seconds: float, train_seconds: float
+    ) -> dict[str, float]:
+        made = sum(len(r.completion.ids) for g in groups for r in g.rollouts)
+        trained = sum(len(s.sequence) for s in samples)
+        return {
+            "time/rollout_seconds": rollout_seconds,
+            "time/train_seconds": train_seconds,
+            "speed/rollout_tokens_per_second": made / max(rollout_seconds, 1e-9),
+            "speed/train_tokens_per_second": trained / max(train_seconds, 1e-9),
+        }
+
+
+def frozen_copy(model: Transformer) -> Transformer:
+    """A copy that no gradient reaches."""
+    return copy.deepcopy(model).requires_grad_(False)

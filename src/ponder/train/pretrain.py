@@ -1,0 +1,187 @@
+"""Pretraining of a base model on generated documents: next-token loss, plus multi-token prediction.
+
+Two phases. First every document is worked step by step, until the model thinks well when made to (a gate on
+skill, not on seconds). Then most documents give the answer straight, as on the web, and the learning rate falls
+to zero: the base can reason but rarely does. Shapes: B sequences, T tokens.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from ponder.algo.logprobs import score_tokens
+from ponder.core.errors import ConfigError, NonFiniteLossError
+from ponder.core.seeds import python_rng
+from ponder.core.workers import Workers
+from ponder.data.problems import Document
+from ponder.models.moe import RoutingStats
+from ponder.models.transformer import Transformer
+from ponder.text.reasoning import completion_ids
+from ponder.text.tokenizer import Tokenizer
+from ponder.train.batch import PaddedBatch, micro_batches
+from ponder.train.checkpoint import StageState
+from ponder.train.gradients import MicroBatch, accumulate_gradients
+from ponder.train.loop import StepResult, due
+from ponder.train.optimizer import Optimizer, OptimizerConfig
+
+DocumentMaker = Callable[[random.Random, bool], Document]  # (rng, worked?) → a document about a training problem
+SkillProbe = Callable[[], float]  # accuracy when made to think, on a fixed slice of training problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Pretraining settings. Defaults are the `chain` recipe's."""
+
+    documents_per_step: int = 64
+    max_skill_steps: int = 800  # phase one ends here even where the gate was never passed
+    gate_accuracy: float = 0.9  # accuracy when made to think that ends phase one
+    gate_every: int = 25  # steps between two looks at the skill
+    anneal_steps: int = 150  # length of phase two, in which the learning rate falls linearly to 0
+    worked_share: float = 0.25  # documents worked step by step in phase two; the others answer straight
+    warmup_steps: int = 20
+    mtp_weight: float = 0.3  # lambda of the multi-token prediction loss (V3 section 4.2: 0.3, later 0.1)
+    micro_batch_tokens: int = 1024  # memory and speed only; never changes the result beyond rounding
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=3e-3, muon_learning_rate=0.02, beta2=0.98)
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("documents_per_step", "max_skill_steps", "gate_every", "anneal_steps", "micro_batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"pretrain.{name} = {getattr(self, name)}; expected 1 or more")
+        if not 0.0 <= self.worked_share <= 1.0:
+            raise ConfigError(f"pretrain.worked_share = {self.worked_share}; expected a share from 0 to 1")
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Sums over one micro-batch."""
+
+    next_token: float
+    mtp: float
+    balance: float
+    load: dict[int, torch.Tensor]
+
+
+class Pretraining:
+    """The pretraining stage (see `ponder.train.loop.Stage`)."""
+
+    name = "pretrain"
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        config: PretrainConfig,
+        make_document: DocumentMaker,
+        probe_skill: SkillProbe,
+        workers: Workers,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self._tokenizer, self._config, self._workers, self._seed = tokenizer, config, workers, seed
+        self._make_document, self._probe_skill = make_document, probe_skill
+        self._optimizer = Optimizer(model, config.optimizer, workers)
+        self._anneal_from: int | None = None  # the first step of phase two, once it is known
+
+    @property
+    def total_steps(self) -> int:
+        first = self._config.max_skill_steps if self._anneal_from is None else self._anneal_from
+        return first + self._config.anneal_steps
+
+    def step(self, step: int) -> StepResult:
+        rng = python_rng(self._seed, self.name, step)
+        share = 1.0 if self._anneal_from is None else self._config.worked_share
+        documents = [self._make_document(rng, rng.random() < share) for _ in range(self._config.documents_per_step)]
+        scale = self._learning_rate_scale(step)
+        metrics = self._update(step, documents, scale) | {"data/worked_share": share}
+        if self._anneal_from is None:
+            at_limit = step + 1 >= self._config.max_skill_steps
+            if at_limit or due(step, self._config.gate_every):
+                skill = self._probe_skill()
+                metrics["skill/forced_accuracy"] = skill
+                if at_limit or skill >= self._config.gate_accuracy:
+                    self._anneal_from = step + 1
+        return StepResult(metrics=metrics, done=step + 1 >= self.total_steps)
+
+    def state(self) -> StageState:
+        return StageState(tensors=self._optimizer.state_tensors(), numbers={"anneal_from": self._anneal_from})
+
+    def load_state(self, state: StageState) -> None:
+        self._optimizer.load_state_tensors(dict(state.tensors))
+        self._anneal_from = state.numbers["anneal_from"]
+
+    def _learning_rate_scale(self, step: int) -> float:
+        if self._anneal_from is not None:
+            return 1.0 - (step - self._anneal_from) / self._config.anneal_steps
+        return min(1.0, (step + 1) / self._config.warmup_steps)
+
+    def _update(self, step: int, documents: Sequence[Document], scale: float) -> dict[str, float]:
+        sequences, prompt_lengths = encode_documents(documents, self._tokenizer)
+        scored_tokens = sum(map(len, sequences)) - sum(prompt_lengths)
+
+        def loss_of(rows: MicroBatch) -> tuple[torch.Tensor, _Report]:
+            pad = self._tokenizer.control.pad
+            batch = PaddedBatch.collate([sequences[i] for i in rows], [prompt_lengths[i] for i in rows], pad)
+            return self._loss(batch, scored_tokens, len(sequences))
+
+        cuts = micro_batches([len(s) for s in sequences], self._config.micro_batch_tokens)
+        reports = accumulate_gradients(self.model, cuts, loss_of, self._workers)
+        loss = sum(r.next_token for r in reports) / scored_tokens
+        norm = self._optimizer.clip()
+        if not (loss < float("inf") and norm < float("inf")):  # false for NaN too
+            raise NonFiniteLossError(
+                f"pretrain: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the last "
+                f"checkpoint is good. Its first document: {documents[0].prompt!r}. Lower the learning rates and resume"
+            )
+        self._optimizer.step(scale)
+        load = self._balance_experts(reports)
+        return {
+            "loss/next_token": loss,
+            "loss/mtp": sum(r.mtp for r in reports) / scored_tokens,
+            "loss/balance": sum(r.balance for r in reports) / len(sequences),
+            "optimizer/learning_rate_scale": scale,
+            "optimizer/gradient_norm": norm,
+            "routing/max_load": load,
+        }
+
+    def _loss(self, batch: PaddedBatch, scored_tokens: int, sequences: int) -> tuple[torch.Tensor, _Report]:
+        model, moe = self.model, self.model.config.moe
+        stats = RoutingStats(batch.valid_BT)
+        hidden_BTD = model(batch.ids_BT, stats=stats)
+        head = model.head.weight
+        next_token = -score_tokens(hidden_BTD, head, batch.ids_BT, batch.scored_BT).logp_M.sum()
+        mtp = torch.zeros(())
+        if self._config.mtp_weight:
+            for k, states in enumerate(model.mtp_hidden(hidden_BTD, batch.ids_BT, stats), start=1):
+                logp_M = score_tokens(states, head, batch.ids_BT[:, k:], batch.scored_BT[:, k:]).logp_M
+                mtp = mtp - logp_M.sum() / model.config.mtp_depth
+        loss = (next_token + self._config.mtp_weight * mtp) / scored_tokens
+        if moe is not None:
+            loss = loss + moe.sequence_balance_weight * stats.balance_sum / sequences
+        sums = torch.stack([next_token, mtp, torch.as_tensor(stats.balance_sum)]).tolist()
+        return loss, _Report(*sums, stats.load)
+
+    def _balance_experts(self, reports: Sequence[_Report]) -> float:
+        """Move the routing biases by the load of the whole step; returns the busiest expert's load over the mean."""
+        worst = 1.0
+        for layer, mixture in self.model.moe_layers().items():
+            loads = [r.load[layer] for r in reports if layer in r.load]
+            if loads:
+                load_E = torch.stack(loads).sum(dim=0)
+                mixture.update_balance_bias(load_E)
+                worst = max(worst, float(load_E.max() / load_E.float().mean()))
+        return worst
+
+
+def encode_documents(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[list[list[int]], list[int]]:
+    """The ids of each document, prompt and completion, and the lengths of the prompts."""
+    texts = [text for d in documents for text in (d.prompt, d.thought, d.answer)]
+    encoded = iter(tokenizer.encode_batch(texts))
+    sequences, prompt_lengths = [], []
+    for prompt in encoded:
+        sequences.append([*prompt, *completion_ids(next(encoded), next(encoded), tokenizer.control)])
+        prompt_lengths.append(len(prompt))
+    return sequences, prompt_lengths

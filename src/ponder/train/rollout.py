@@ -1,0 +1,77 @@
+"""From problems to graded groups: prompts → completions → verdicts → groups, and what there is to say of them."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ponder.core.errors import TrainingError
+from ponder.core.generator import Generator
+from ponder.core.seeds import derive_seed
+from ponder.core.types import Completion, Group, Problem, Prompt, Rollout, Sampling
+from ponder.text.reasoning import parse_reasoning
+from ponder.text.reflection import count_reflections
+from ponder.text.tokenizer import Tokenizer
+
+Grade = Callable[[Problem, Completion], Rollout]
+
+
+def encode_prompts(problems: Sequence[Problem], tokenizer: Tokenizer) -> list[Prompt]:
+    """Each problem's prompt as ids."""
+    encoded = tokenizer.encode_batch([problem.prompt for problem in problems])
+    return [Prompt(problem_id=p.id, ids=tuple(ids)) for p, ids in zip(problems, encoded, strict=True)]
+
+
+def collect_groups(
+    problems: Sequence[Problem],
+    tokenizer: Tokenizer,
+    generator: Generator,
+    grade: Grade,
+    sampling: Sampling,
+    *,
+    group_size: int,
+    seed: int,
+) -> list[Group]:
+    """`group_size` graded rollouts of each problem. Raises `TrainingError` where the generator's weights are stale."""
+    prompts = encode_prompts(problems, tokenizer)
+    seeds = [[derive_seed(seed, i, problem.id, g) for g in range(group_size)] for i, problem in enumerate(problems)]
+    expected = generator.weight_version
+    completions = generator.generate(prompts, sampling, seeds)
+    groups = []
+    for problem, samples in zip(problems, completions, strict=True):
+        for sample in samples:
+            if sample.weight_version != expected:
+                raise TrainingError(
+                    f"a completion of {problem.id!r} was made by weights of version {sample.weight_version}, expected "
+                    f"version {expected}; refresh the generator after each update"
+                )
+        groups.append(Group(problem=problem, rollouts=tuple(grade(problem, sample) for sample in samples)))
+    return groups
+
+
+def group_tensors(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rewards (P, G) and whether each is graded; an unknown reward stands as NaN."""
+    scores = [[r.verdict.score for r in group.rollouts] for group in groups]
+    rewards_PG = torch.tensor([[math.nan if s is None else s for s in row] for row in scores])
+    return rewards_PG, ~rewards_PG.isnan()
+
+
+def rollout_metrics(groups: Sequence[Group], tokenizer: Tokenizer) -> dict[str, float]:
+    """Means over all rollouts of the groups; rewards over the graded ones."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    graded = [r.verdict for r in rollouts if r.verdict.score is not None]
+    thoughts = [parse_reasoning(r.completion.ids, tokenizer).thought for r in rollouts]
+    reflections = [count_reflections(thought) for thought in thoughts]
+    count, known = len(rollouts), max(len(graded), 1)
+    return {
+        "reward/mean": sum(v.score or 0.0 for v in graded) / known,
+        "reward/accuracy": sum(bool(v.correct) for v in graded) / known,
+        "reward/format": sum(v.parts.get("format", 0.0) > 0 for v in graded) / known,
+        "rollout/ungraded_share": 1.0 - len(graded) / count,
+        "rollout/truncated_share": sum(r.completion.finish_reason == "length" for r in rollouts) / count,
+        "rollout/mean_length": sum(len(r.completion.ids) for r in rollouts) / count,
+        "rollout/checking_share": sum(r.checks > 0 for r in reflections) / count,
+        "rollout/retracting_share": sum(r.retractions > 0 for r in reflections) / count,
+        "rollout/retrying_share": sum(r.retries > 0 for r in reflections) / count,
+        "rollout/self_corrections": sum(r.retries for r in reflections) / count,
+    }
