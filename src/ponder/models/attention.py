@@ -17,7 +17,6 @@ from ponder.models.config import GqaConfig, MlaConfig, ModelConfig
 from ponder.models.layers import Linear, RMSNorm
 from ponder.models.rope import rotate, softmax_scale
 
-
 LATENT_NORM_EPS = 1e-6  # the published code has this in the norms of the latents, whatever the model's own epsilon
 
 

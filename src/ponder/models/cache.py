@@ -36,7 +36,8 @@ class Cache:
         """A cache of these sequences, in this order; an index may repeat (a prompt's group shares its prefill)."""
         kept = []
         for store in self.layers:
-            chosen = torch.empty((len(sequences), *store.shape[1:]), dtype=store.dtype)
+            # zeros, not empty: a masked position still enters the products, where a stray NaN would spread
+            chosen = torch.zeros((len(sequences), *store.shape[1:]), dtype=store.dtype)
             chosen[:, : self.extent] = store[sequences, : self.extent]
             kept.append(chosen)
         return Cache(kept, self.extent)

@@ -6,6 +6,12 @@ from typing import Literal
 from ponder.core.errors import ConfigError
 
 
+def _require_positive(record: object, where: str, *names: str) -> None:
+    for name in names:
+        if getattr(record, name) < 1:
+            raise ConfigError(f"{where}.{name} = {getattr(record, name)}; expected a positive number")
+
+
 @dataclass(frozen=True, kw_only=True)
 class YarnConfig:
     """YaRN context extension (Peng et al. 2023, arXiv 2309.00071; V3 section 4.3)."""
@@ -16,6 +22,9 @@ class YarnConfig:
     beta_slow: float = 1.0  # dimensions that turn less often than this are interpolated by `factor`
     mscale: float = 1.0  # weight of ln(s) in the factor on the rotated vectors
     mscale_all_dim: float = 1.0  # weight of ln(s) in the factor on the softmax scale
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "model.yarn", "factor", "original_positions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +37,11 @@ class MlaConfig:
     v_head_dim: int
     q_lora_rank: int | None = None  # None: queries are not compressed (V2-Lite)
 
+    def __post_init__(self) -> None:
+        _require_positive(self, "model.attention", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        if self.q_lora_rank is not None:
+            _require_positive(self, "model.attention", "q_lora_rank")
+
 
 @dataclass(frozen=True, kw_only=True)
 class GqaConfig:
@@ -35,6 +49,9 @@ class GqaConfig:
 
     kv_heads: int
     head_dim: int
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "model.attention", "kv_heads", "head_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +70,12 @@ class MoeConfig:
     sequence_balance_weight: float = 0.0001  # alpha of the sequence-wise auxiliary loss
 
     def __post_init__(self) -> None:
+        _require_positive(self, "model.moe", "routed_experts", "expert_intermediate_size", "groups")
+        if self.shared_experts < 0 or self.first_dense_layers < 0:
+            raise ConfigError(
+                f"model.moe.shared_experts = {self.shared_experts}, first_dense_layers = {self.first_dense_layers}; "
+                "expected 0 or more"
+            )
         if self.routed_experts % self.groups:
             raise ConfigError(
                 f"model.moe.routed_experts = {self.routed_experts} does not split into groups = {self.groups}"
@@ -68,7 +91,7 @@ class MoeConfig:
                 "the experts in the groups that a token may use"
             )
         if self.groups > 1 and self.routed_experts // self.groups < 2:
-            raise ConfigError("model.moe: a group's score is the sum of its two best experts, so groups need two or more")
+            raise ConfigError("model.moe: a group's score is the sum of its two best experts, so a group needs two")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +115,11 @@ class ModelConfig:
     tie_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_positions"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name} = {getattr(self, name)}; expected a positive number")
+        _require_positive(
+            self, "model", "vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_positions"
+        )
         if isinstance(self.attention, GqaConfig) and self.heads % self.attention.kv_heads:
-            raise ConfigError(
-                f"model.heads = {self.heads} is not a multiple of kv_heads = {self.attention.kv_heads}"
-            )
+            raise ConfigError(f"model.heads = {self.heads} is not a multiple of kv_heads = {self.attention.kv_heads}")
         if self.mtp_depth < 0:
             raise ConfigError(f"model.mtp_depth = {self.mtp_depth}; expected 0 or more")
         if self.rope_dim % 2:

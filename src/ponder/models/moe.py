@@ -141,7 +141,7 @@ class MixtureOfExperts(nn.Module):
         x_ND = x_BTD.flatten(0, -2)
         routes = route(self.gate(x_ND), self.balance_bias, self.moe)
         if stats is not None:
-            self._observe(routes, *x_BTD.shape[:2], stats, layer)
+            self._observe(routes, x_BTD.shape[0], x_BTD.shape[1], stats, layer)
         out_ND = self.experts(x_ND, routes)
         if self.shared is not None:
             out_ND = out_ND + self.shared(x_ND)

@@ -19,7 +19,13 @@ def tiny_v3(vocab_size: int) -> ModelConfig:
         heads=4,
         attention=MlaConfig(kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=16, v_head_dim=24),
         intermediate_size=256,
-        moe=MoeConfig(routed_experts=16, experts_per_token=2, shared_experts=1, expert_intermediate_size=48, bias_update_speed=0.02),
+        moe=MoeConfig(
+            routed_experts=16,
+            experts_per_token=2,
+            shared_experts=1,
+            expert_intermediate_size=48,
+            bias_update_speed=0.02,
+        ),
         mtp_depth=1,
         max_positions=512,
     )

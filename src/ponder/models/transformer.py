@@ -12,7 +12,7 @@ from ponder.models.attention import GroupedQueryAttention, Positions, build_atte
 from ponder.models.cache import Cache
 from ponder.models.config import ModelConfig
 from ponder.models.layers import Linear, RMSNorm, SwiGLU
-from ponder.models.moe import MixtureOfExperts, RoutedExperts, RoutingStats
+from ponder.models.moe import MixtureOfExperts, RoutingStats
 from ponder.models.rope import rotation_table
 
 
@@ -88,7 +88,7 @@ class Transformer(nn.Module):
         self.head = Linear(config.hidden_size, config.vocab_size)
         self.mtp = nn.ModuleList(MtpModule(config, depth) for depth in range(config.mtp_depth))
         if config.tie_embeddings:
-            self.head.weight = self.embedding.weight
+            self.head.weight = self.embedding.weight  # type: ignore[assignment]  # it is a Parameter
         cos, sin = rotation_table(config)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)

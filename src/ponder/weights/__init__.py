@@ -1,0 +1,1 @@
+"""Weights on disk: Hugging Face's safetensors, config.json and tokenizer.json, both ways."""

@@ -1,0 +1,300 @@
+"""Models on disk: what is saved comes back bit for bit, and what does not fit is refused with a clear message."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ponder.core.errors import CheckpointError
+from ponder.models.config import MlaConfig, ModelConfig, YarnConfig
+from ponder.models.presets import PRESETS
+from ponder.models.transformer import Transformer
+from ponder.text.tokenizer import Tokenizer
+from ponder.weights.checkpoint import load_model, read_config, save_model
+from ponder.weights.hf_config import config_from_json, config_to_json
+from ponder.weights.names import file_tensors
+from small_models import random_ids, random_model, small_dense, small_moe, small_v3
+
+COMPRESSED = MlaConfig(kv_lora_rank=16, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10, q_lora_rank=24)
+SHAPES = {
+    "tiny-v3": PRESETS["tiny-v3"](299),
+    "tiny-dense": PRESETS["tiny-dense"](299),
+    "mini": replace(PRESETS["deepseek-v3-mini"](299), hidden_size=32, layers=2),
+    "two mtp modules": small_v3(attention=COMPRESSED, mtp_depth=2, moe=small_moe(bias_update_speed=0.02)),
+    "no experts": small_v3(moe=None, mtp_depth=1, rope_layout="halves"),
+    "dense with mtp": small_dense(rope_layout="interleaved", mtp_depth=1, tie_embeddings=True),
+    "grouped-query with experts": small_dense(
+        moe=small_moe(groups=2, groups_per_token=1, sequence_balance_weight=0.003), mtp_depth=1
+    ),
+    "yarn": small_v3(yarn=YarnConfig(factor=40.0, original_positions=16, mscale=0.707, mscale_all_dim=0.707)),
+    "yarn, unequal": small_v3(yarn=YarnConfig(factor=3.0, original_positions=16, mscale=1 / 3, mscale_all_dim=0.0)),
+    "dense with yarn": small_dense(yarn=YarnConfig(factor=40.0, original_positions=16, beta_fast=20.0)),
+    "dense with yarn, unequal": small_dense(
+        yarn=YarnConfig(factor=3.0, original_positions=16, mscale=1 / 3, mscale_all_dim=0.2)
+    ),
+    "initialisation": small_dense(init_std=0.006, norm_eps=1e-5, rope_theta=1e6),
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.for_arithmetic()
+
+
+def state_of(model: Transformer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_round_trip_is_bit_equal(name: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = random_model(SHAPES[name])
+    save_model(tmp_path, model, tokenizer)
+    loaded = load_model(tmp_path)
+    assert loaded.model.config == model.config == read_config(tmp_path)
+    ours, theirs = state_of(model), state_of(loaded.model)
+    assert ours.keys() == theirs.keys()
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    ids_BT = random_ids(2, 12)
+    assert torch.equal(loaded.model(ids_BT), model(ids_BT))
+    assert loaded.tokenizer.encode("7 * 12 = 84") == tokenizer.encode("7 * 12 = 84")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_config_round_trip(name: str, tokenizer: Tokenizer) -> None:
+    config = PRESETS[name](129280)
+    content = json.loads(json.dumps(config_to_json(config, tokenizer.control, torch.float32)))
+    assert config_from_json(content, "config.json") == config
+
+
+def test_published_config_of_deepseek_v3() -> None:
+    """The fields of the published config.json give the preset; its FP8 weights cannot be read yet."""
+    content: dict[str, Any] = {
+        "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": 0, "eos_token_id": 1, "ep_size": 1, "first_k_dense_replace": 3, "hidden_act": "silu",
+        "hidden_size": 7168, "initializer_range": 0.02, "intermediate_size": 18432, "kv_lora_rank": 512,
+        "max_position_embeddings": 163840, "model_type": "deepseek_v3", "moe_intermediate_size": 2048,
+        "moe_layer_freq": 1, "n_group": 8, "n_routed_experts": 256, "n_shared_experts": 1, "norm_topk_prob": True,
+        "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 61, "num_key_value_heads": 128,
+        "num_nextn_predict_layers": 1, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+        "rms_norm_eps": 1e-06, "rope_theta": 10000, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid",
+        "rope_scaling": {
+            "beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
+            "original_max_position_embeddings": 4096, "type": "yarn",
+        },
+        "tie_word_embeddings": False, "topk_group": 4, "topk_method": "noaux_tc", "torch_dtype": "bfloat16",
+        "use_cache": True, "v_head_dim": 128, "vocab_size": 129280,
+    }  # fmt: skip
+    assert config_from_json(content, "config.json") == replace(PRESETS["deepseek-v3"](129280), init_std=0.02)
+    with pytest.raises(CheckpointError, match="quantised weights cannot be read"):
+        config_from_json({**content, "quantization_config": {"quant_method": "fp8"}}, "config.json")
+
+
+def test_names_of_deepseek_v3() -> None:
+    """The names in the published index, and for each the shape that the config gives it."""
+    with torch.device("meta"):
+        tensors = file_tensors(Transformer(replace(PRESETS["deepseek-v3"](129280), max_positions=1)))
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    expected = {
+        "model.embed_tokens.weight": (129280, 7168),
+        "model.norm.weight": (7168,),
+        "lm_head.weight": (129280, 7168),
+        "model.layers.0.input_layernorm.weight": (7168,),
+        "model.layers.0.self_attn.q_a_proj.weight": (1536, 7168),
+        "model.layers.0.self_attn.q_a_layernorm.weight": (1536,),
+        "model.layers.0.self_attn.q_b_proj.weight": (128 * 192, 1536),
+        "model.layers.0.self_attn.kv_a_proj_with_mqa.weight": (576, 7168),
+        "model.layers.0.self_attn.kv_a_layernorm.weight": (512,),
+        "model.layers.0.self_attn.kv_b_proj.weight": (128 * 256, 512),
+        "model.layers.0.self_attn.o_proj.weight": (7168, 128 * 128),
+        "model.layers.2.mlp.gate_proj.weight": (18432, 7168),
+        "model.layers.2.mlp.up_proj.weight": (18432, 7168),
+        "model.layers.2.mlp.down_proj.weight": (7168, 18432),
+        "model.layers.3.post_attention_layernorm.weight": (7168,),
+        "model.layers.3.mlp.gate.weight": (256, 7168),
+        "model.layers.3.mlp.gate.e_score_correction_bias": (256,),
+        "model.layers.60.mlp.experts.255.gate_proj.weight": (2048, 7168),
+        "model.layers.60.mlp.experts.255.up_proj.weight": (2048, 7168),
+        "model.layers.60.mlp.experts.255.down_proj.weight": (7168, 2048),
+        "model.layers.60.mlp.shared_experts.down_proj.weight": (7168, 2048),
+        "model.layers.61.enorm.weight": (7168,),
+        "model.layers.61.hnorm.weight": (7168,),
+        "model.layers.61.eh_proj.weight": (7168, 14336),
+        "model.layers.61.shared_head.norm.weight": (7168,),
+        "model.layers.61.mlp.experts.0.gate_proj.weight": (2048, 7168),
+    }
+    assert {name: shapes.get(name) for name in expected} == expected
+    # 3 outer; 9 of attention and norms a layer; 3 dense layers of 3; 59 of 256 · 3 + 3 + 2; 4 more of the MTP layer
+    assert len(shapes) == 3 + 62 * 9 + 3 * 3 + 59 * (256 * 3 + 3 + 2) + 4
+
+
+def test_fused_and_stacked_tensors_are_cut_where_they_should_be() -> None:
+    model = random_model(small_v3())
+    tensors = {name: tensor.read() for name, tensor in file_tensors(model).items()}
+    experts = model.moe_layers()[1].experts
+    assert torch.equal(tensors["model.layers.1.mlp.experts.5.gate_proj.weight"], experts.gate_up[5, :20])
+    assert torch.equal(tensors["model.layers.1.mlp.experts.5.up_proj.weight"], experts.gate_up[5, 20:])
+    assert torch.equal(tensors["model.layers.1.mlp.experts.5.down_proj.weight"], experts.down[5])
+    assert torch.equal(tensors["model.layers.1.mlp.gate.e_score_correction_bias"], model.moe_layers()[1].balance_bias)
+
+
+# ---- files from elsewhere
+
+
+@pytest.fixture
+def saved(tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    save_model(tmp_path, random_model(small_v3(mtp_depth=1)), tokenizer)
+    return tmp_path
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_weights_in_several_files(saved: Path) -> None:
+    whole = state_of(load_model(saved).model)
+    tensors = load_file(saved / "model.safetensors")
+    (saved / "model.safetensors").unlink()
+    weight_map = {name: f"model-0000{i % 3 + 1}-of-00003.safetensors" for i, name in enumerate(tensors)}
+    for shard in set(weight_map.values()):
+        save_file({name: tensors[name] for name in tensors if weight_map[name] == shard}, saved / shard)
+    (saved / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    again = state_of(load_model(saved).model)
+    assert all(torch.equal(again[name], tensor) for name, tensor in whole.items())
+    (saved / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"has no model-00002-of-00003\.safetensors, which .* names"):
+        load_model(saved)
+
+
+def test_half_precision_is_read_into_fp32(saved: Path) -> None:
+    whole = state_of(load_model(saved).model)
+    tensors = {name: tensor.bfloat16() for name, tensor in load_file(saved / "model.safetensors").items()}
+    save_file(tensors, saved / "model.safetensors")
+    for name, tensor in state_of(load_model(saved).model).items():
+        assert torch.equal(tensor, whole[name].bfloat16().float())
+
+
+def test_copies_in_the_published_layout_are_passed_over(saved: Path) -> None:
+    copies = {"model.layers.2.embed_tokens.weight": 0, "model.layers.2.shared_head.head.weight": 0}
+    change_tensors(saved, lambda tensors: tensors.update({name: torch.zeros(299, 48) for name in copies}))
+    assert load_model(saved).model.config.mtp_depth == 1
+
+
+def test_weights_without_the_prediction_module(saved: Path) -> None:
+    def drop(tensors: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in tensors if name.startswith("model.layers.2.")]:
+            del tensors[name]
+
+    change_tensors(saved, drop)
+    assert load_model(saved).model.config == small_v3(mtp_depth=0)
+
+
+# ---- what is refused
+
+EXPERT = "model.layers.1.mlp.experts.3.up_proj.weight"
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda f: (f / "config.json").unlink(), r"has no config\.json"),
+    "config is not JSON": (lambda f: (f / "config.json").write_text("{"), r"cannot read .*config\.json"),
+    "config is a list": (lambda f: (f / "config.json").write_text("[]"), r"expected a JSON object, got list"),
+    "config is binary": (lambda f: (f / "config.json").write_bytes(b"\xff\x00"), r"cannot read .*config\.json"),
+    "unknown type": (
+        lambda f: change_config(f, model_type="gpt2"),
+        r"model_type 'gpt2' is unknown; expected one of deepseek_v3, glm4_moe, llama",
+    ),
+    "no type": (lambda f: change_config(f, model_type=None), r"model_type '' is unknown"),
+    "no size": (lambda f: change_config(f, hidden_size=None), r"'hidden_size' is missing"),
+    "size of another kind": (lambda f: change_config(f, hidden_size="48"), r"'hidden_size' is '48'; expected int"),
+    "size that cannot be": (lambda f: change_config(f, num_hidden_layers=0), r"layers = 0; expected a positive"),
+    "no latent": (lambda f: change_config(f, kv_lora_rank=0), r"kv_lora_rank = 0; expected a positive"),
+    "no groups": (lambda f: change_config(f, n_group=0), r"groups = 0; expected a positive"),
+    "other activation": (lambda f: change_config(f, hidden_act="gelu"), r"hidden_act = 'gelu' is not supported"),
+    "softmax gate": (lambda f: change_config(f, scoring_func="softmax"), r"scoring_func = 'softmax' is not supported"),
+    "other rope": (
+        lambda f: change_config(f, rope_scaling={"rope_type": "llama3", "factor": 8.0}),
+        r"rope type 'llama3' is not supported",
+    ),
+    "rope is no object": (lambda f: change_config(f, rope_scaling=3), r"'rope_scaling' is 3; expected an object"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), r"has no tokenizer\.json"),
+    "broken tokenizer": (lambda f: (f / "tokenizer.json").write_text("{}"), r"cannot read the tokenizer"),
+    "other vocabulary": (lambda f: change_config(f, vocab_size=300), r"vocabulary of 300 and its tokenizer one of 299"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors"),
+    "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), r"damaged or cut short"),
+    "garbage": (lambda f: (f / "model.safetensors").write_bytes(b"x" * 5000), r"damaged or cut short"),
+    "cut short": (
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-100]),
+        r"damaged or cut short",
+    ),
+    "missing tensor": (
+        lambda f: change_tensors(f, lambda t: t.pop(EXPERT)),
+        rf"lacks {EXPERT}; config\.json and the weights are of different models",
+    ),
+    "unexpected tensor": (
+        lambda f: change_tensors(f, lambda t: t.update(extra=torch.zeros(2))),
+        r"holds extra, which the model has no place for",
+    ),
+    "fewer layers": (
+        lambda f: change_config(f, num_hidden_layers=1, num_nextn_predict_layers=0),
+        r"holds (model\.layers\.[12]\.\S+, ){2}model\.layers\.[12]\.\S+ and \d+ more, which the model has no place",
+    ),
+    "other shape": (
+        lambda f: change_tensors(f, lambda t: t.update({EXPERT: torch.zeros(20, 47)})),
+        rf"{EXPERT} has shape \(20, 47\); expected \(20, 48\)",
+    ),
+    "transposed": (
+        lambda f: change_tensors(f, lambda t: t.update({EXPERT: torch.zeros(48, 20)})),
+        rf"{EXPERT} has shape \(48, 20\); expected \(20, 48\)",
+    ),
+    "integers": (
+        lambda f: change_tensors(f, lambda t: t.update({EXPERT: torch.zeros(20, 48, dtype=torch.int64)})),
+        rf"{EXPERT} holds I64; expected one of F32",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_folders_are_refused(fault: str, saved: Path) -> None:
+    break_it, message = BROKEN[fault]
+    break_it(saved)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(saved)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent does not exist; expected a folder with config\.json"):
+        load_model(tmp_path / "absent")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="is a file, not a folder"):
+        load_model(tmp_path / "file")
+
+
+def test_saving_with_a_tokenizer_of_another_size(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="vocabulary of 300 and its tokenizer one of 299"):
+        save_model(tmp_path, random_model(small_v3(vocab_size=300)), tokenizer)
+
+
+def test_a_huge_config_is_refused_before_memory_is_taken(saved: Path) -> None:
+    change_config(saved, hidden_size=7168 * 64, intermediate_size=10**6)
+    with pytest.raises(CheckpointError, match=r"expected \(299, 458752\)"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("layout", ["interleaved", "halves"])
+def test_llama_rows_are_written_in_halves(layout: str) -> None:
+    config: ModelConfig = small_dense(rope_layout=layout)
+    model = random_model(config)
+    written = file_tensors(model)["model.layers.0.self_attn.k_proj.weight"].read()
+    ours = model.blocks[0].attention.k.weight
+    if layout == "interleaved":  # of each head of 8 rows, first the even ones
+        ours = torch.cat([ours[head + part : head + 8 : 2] for head in (0, 8) for part in (0, 1)])
+    assert torch.equal(written, ours)
