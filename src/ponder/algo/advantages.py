@@ -11,7 +11,11 @@ Normalisation = Literal["std", "none"]
 
 
 def group_advantages(
-    rewards_PG: torch.Tensor, graded_PG: torch.Tensor | None = None, *, normalise: Normalisation = "std", eps: float = 1e-4
+    rewards_PG: torch.Tensor,
+    graded_PG: torch.Tensor | None = None,
+    *,
+    normalise: Normalisation = "std",
+    eps: float = 1e-4,
 ) -> torch.Tensor:
     """A = (r - mean) / (std + eps) within each group (GRPO: DeepSeekMath, arXiv 2402.03300; R1 equation 3).
 

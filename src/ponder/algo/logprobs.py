@@ -25,7 +25,11 @@ class ScoredTokens(NamedTuple):
 
 
 def score_tokens(
-    hidden_BTD: torch.Tensor, head_VD: torch.Tensor, ids_BT: torch.Tensor, mask_BT: torch.Tensor, temperature: float = 1.0
+    hidden_BTD: torch.Tensor,
+    head_VD: torch.Tensor,
+    ids_BT: torch.Tensor,
+    mask_BT: torch.Tensor,
+    temperature: float = 1.0,
 ) -> ScoredTokens:
     """`token_logprobs` at the tokens where `mask_BT` is true, without making logits anywhere else.
 

@@ -21,7 +21,8 @@ def counter_uniform(seed_B: torch.Tensor, counter_B: torch.Tensor) -> torch.Tens
     z = (z ^ ((z >> 30) & 0x3FFFFFFFF)) * _MIX_1
     z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * _MIX_2
     z = z ^ ((z >> 31) & 0x1FFFFFFFF)
-    return ((z >> 40) & 0xFFFFFF).float() * 2.0**-24 + 2.0**-25
+    uniform_B = ((z >> 40) & 0xFFFFFF).float() * 2.0**-24 + 2.0**-25
+    return uniform_B.clamp_max(1.0 - 2.0**-24)  # fp32 rounds the largest of them up to 1
 
 
 class Sampled(NamedTuple):
