@@ -4,6 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 
+from ponder.core.errors import ConfigError
 from ponder.core.types import Problem, Split
 from ponder.data.problems import Document, split_of
 
@@ -32,6 +33,13 @@ class ChainSource:
     slip: float = 0.02
     checked: float = 0.3
 
+    def __post_init__(self) -> None:
+        if self.terms < 2:
+            raise ConfigError(f"chain has {self.terms} terms; expected 2 or more")
+        for name, share in (("slip", self.slip), ("checked", self.checked)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"chain's {name} is {share}; expected a share from 0 to 1")
+
     def sample(self, split: Split, rng: random.Random) -> Problem:
         while True:
             digits = rng.choices("123456789", k=self.terms)
@@ -44,7 +52,7 @@ class ChainSource:
         assert problem.answer is not None
         return Document(prompt=problem.prompt, thought="", answer=problem.answer)
 
-    def worked(self, problem: Problem, rng: random.Random) -> Document:
+    def worked(self, problem: Problem, rng: random.Random, *, thorough: bool) -> Document:
         checks = rng.random() < self.checked
         current, written = int(problem.id[0]), []
         for step in solve(problem.id):

@@ -4,14 +4,15 @@ Worked documents reason backwards: take one number off the target and see whethe
 """
 
 import random
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ponder.core.errors import ConfigError, DataError
 from ponder.core.types import Problem, Split
 from ponder.data.problems import Document, split_of
 
 LARGEST = 200  # no number on the way is larger
+DRAWS = 10_000  # draws before a setting counts as one without problems
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CountdownSource:
     """Every solvable (numbers, target): numbers from 1 to `largest_number`, targets `lowest` to `highest`.
 
     A worked document makes up to `most_tries` tries, never the same twice, goes on after a failed one with
-    probability `persistence`, and gives its last try as the answer when it gives up.
+    probability `persistence` (always, where it is thorough), and answers with its last try when it gives up.
     """
 
     numbers: int = 3
@@ -39,8 +40,22 @@ class CountdownSource:
     most_tries: int = 9
     persistence: float = 0.35
 
+    def __post_init__(self) -> None:
+        checks = {
+            f"{self.numbers} numbers; expected 2 to 6": 2 <= self.numbers <= 6,
+            f"the largest number {self.largest_number}; expected 1 to {LARGEST}": 1 <= self.largest_number <= LARGEST,
+            f"targets {self.lowest} to {self.highest}; expected a range inside 1 to {LARGEST}": (
+                1 <= self.lowest <= self.highest <= LARGEST
+            ),
+            f"at most {self.most_tries} tries; expected 1 or more": self.most_tries >= 1,
+            f"the persistence {self.persistence}; expected 0 to 1": 0 <= self.persistence <= 1,
+        }
+        for complaint, fine in checks.items():
+            if not fine:
+                raise ConfigError(f"countdown has {complaint}")
+
     def sample(self, split: Split, rng: random.Random) -> Problem:
-        while True:
+        for _ in range(DRAWS):
             numbers = tuple(sorted(rng.choices(range(1, self.largest_number + 1), k=self.numbers)))
             targets = sorted(t for t in reachable(numbers) if self.lowest <= t <= self.highest)
             if not targets:
@@ -52,6 +67,10 @@ class CountdownSource:
                 rng.shuffle(shown)
                 prompt = f"{' '.join(map(str, shown))}:{target}=?"
                 return Problem(id=identity, prompt=prompt, facts={"numbers": tuple(shown), "target": target})
+        raise DataError(
+            f"countdown found no problem of the split {split!r} in {DRAWS} draws: hardly any {self.numbers} numbers up "
+            f"to {self.largest_number} make a target from {self.lowest} to {self.highest}"
+        )
 
     def straight(self, problem: Problem, rng: random.Random) -> Document:
         """One of the right expressions, without a word of how it was found."""
@@ -60,16 +79,17 @@ class CountdownSource:
         assert expression is not None, f"{problem.id} has no solution by steps back"
         return Document(prompt=problem.prompt, thought="", answer=expression)
 
-    def worked(self, problem: Problem, rng: random.Random) -> Document:
+    def worked(self, problem: Problem, rng: random.Random, *, thorough: bool) -> Document:
         numbers, target = facts(problem)
-        tries, seen = [], set()
+        tries: list[str] = []
+        seen: set[str] = set()
         while True:
             attempt = self._attempt(list(numbers), target, seen, rng)
             if attempt is None:
                 break
             text, expression, right = attempt
             tries.append(text + (" yes" if right else " no"))
-            if right or len(tries) >= self.most_tries or rng.random() > self.persistence:
+            if right or len(tries) >= self.most_tries or not (thorough or rng.random() < self.persistence):
                 break
         return Document(prompt=problem.prompt, thought=" wait ".join(tries), answer=expression)
 
@@ -95,7 +115,8 @@ class CountdownSource:
 def facts(problem: Problem) -> tuple[tuple[int, ...], int]:
     """The numbers and the target of a countdown problem."""
     numbers, target = problem.facts["numbers"], problem.facts["target"]
-    assert isinstance(numbers, tuple) and isinstance(target, int)
+    assert isinstance(numbers, tuple)
+    assert isinstance(target, int)
     return numbers, target
 
 
@@ -126,9 +147,9 @@ def best_pair(a: int, b: int, value: int) -> tuple[str, str, int]:
 
 
 def find_expression(numbers: list[int], value: int, rng: random.Random) -> str | None:
-    """An expression of all the numbers with that value, found by steps back in random order; None where there is none."""
+    """An expression of all the numbers with that value, by steps back in random order; None where there is none."""
     if len(numbers) == 2:
-        text, _, result = best_pair(*numbers, value)
+        text, _, result = best_pair(numbers[0], numbers[1], value)
         return text if result == value else None
     goals = list(steps_back(tuple(sorted(numbers)), value))
     rng.shuffle(goals)

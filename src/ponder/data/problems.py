@@ -40,8 +40,11 @@ class DocumentSource(Protocol):
         """A document that gives its answer without a thought."""
         ...
 
-    def worked(self, problem: Problem, rng: random.Random) -> Document:
-        """A document that works its answer out, perhaps with a try that is checked, dropped and retried."""
+    def worked(self, problem: Problem, rng: random.Random, *, thorough: bool) -> Document:
+        """A document that works its answer out, perhaps with a try that is checked, dropped and retried.
+
+        A `thorough` one does not give up; otherwise it may, as people do.
+        """
         ...
 
 

@@ -78,9 +78,14 @@ class TaskFile:
         return None if self._check is None else self._run_check
 
     @property
+    def has_documents(self) -> bool:
+        """Whether the file defines `worked`."""
+        return self._worked is not None
+
+    @property
     def documents(self) -> DocumentSource | None:
         """What to pretrain a base model on; None where the file does not define `worked`."""
-        return None if self._worked is None else self
+        return self if self.has_documents else None
 
     def require_documents(self) -> DocumentSource:
         """`documents`, or an error that says what to do without them."""
@@ -100,8 +105,8 @@ class TaskFile:
         text = _text(self._file.at("straight"), answer, "straight(problem, rng)'s answer", LONGEST_ANSWER)
         return Document(prompt=problem.prompt, thought="", answer=text)
 
-    def worked(self, problem: Problem, rng: random.Random) -> Document:
-        """A document that works its answer out."""
+    def worked(self, problem: Problem, rng: random.Random, *, thorough: bool = True) -> Document:
+        """A document that works its answer out, as the file does; `thorough` changes nothing."""
         if self._worked is None:
             raise self._no_documents()
         label, place = "worked(problem, rng)", self._file.at("worked")

@@ -46,9 +46,7 @@ def build_task(config: TaskConfig) -> Task:
     if config.name == "chain":
         return Task(name="chain", problems=config.chain, documents=config.chain, check=check_exact)
     if config.name == "countdown":
-        return Task(
-            name="countdown", problems=config.countdown, documents=config.countdown, check=check_countdown
-        )
+        return Task(name="countdown", problems=config.countdown, documents=config.countdown, check=check_countdown)
     raise ConfigError(
         f"task.name = {config.name!r}; expected one of {', '.join(BUILT_IN)}, or task.file with a task of your own"
     )

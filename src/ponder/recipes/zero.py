@@ -5,6 +5,7 @@ A run is a folder; each part is skipped where the folder already holds its resul
 
 import json
 import platform
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from ponder.core.errors import CheckpointError, ConfigError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
-from ponder.core.seeds import derive_seed, python_rng, torch_rng
+from ponder.core.seeds import python_rng, torch_rng
 from ponder.core.types import Problem, Sampling
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.problems import Document, held_out_problems
@@ -35,7 +36,7 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import Progress
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.loop import run_stage
-from ponder.train.pretrain import PretrainConfig, Pretraining
+from ponder.train.pretrain import Manner, PretrainConfig, Pretraining
 from ponder.train.rollout import encode_prompts
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
@@ -70,7 +71,9 @@ class ZeroRecipe:
             raise ConfigError(f"checkpoint_every = {self.checkpoint_every}; expected 1 or more")
 
 
-def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None) -> ZeroRecipe:
+def load_recipe(
+    source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None
+) -> ZeroRecipe:
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top."""
     settings = read_toml(_recipe_path(source))
     merged = _merge(settings, overrides or {})
@@ -217,7 +220,7 @@ class _Lab:
             grade=self.grade,
             tokenizer=self.tokenizer,
             config=self.recipe.evaluation,
-            seed=derive_seed(self.recipe.seed, "evaluation"),
+            seed=self.recipe.seed,
             reporter=self.reporter,
             name=f"evaluation {name}",
         )
@@ -235,10 +238,12 @@ class _Lab:
             return loaded.tokenizer, loaded.model
         return Tokenizer.for_arithmetic(), Transformer(self.recipe.model, torch_rng(self.recipe.seed, "weights"))
 
-    def _make_document(self, rng: Any, worked: bool) -> Document:
+    def _make_document(self, rng: random.Random, manner: Manner) -> Document:
         assert self.task.documents is not None
         problem = self.task.problems.sample("train", rng)
-        return self.task.documents.worked(problem, rng) if worked else self.task.documents.straight(problem, rng)
+        if manner == "straight":
+            return self.task.documents.straight(problem, rng)
+        return self.task.documents.worked(problem, rng, thorough=manner == "thorough")
 
     def _draw_problem(self, step: int, index: int) -> Problem:
         return self.task.problems.sample("train", python_rng(self.recipe.seed, "problems", step, index))
@@ -255,15 +260,15 @@ class _Lab:
 
     def _record(self, name: str, progress: Progress) -> None:
         """Put a part's cost into the summary."""
-        parts = [part for part in self.summary["stages"] if part["name"] != name]
-        parts.append(
-            {
-                "name": name,
-                "steps": progress.step,
-                "seconds": progress.seconds,
-                "core_seconds": progress.core_seconds,
-            }
-        )
+        part = {
+            "name": name,
+            "steps": progress.step,
+            "seconds": progress.seconds,
+            "core_seconds": progress.core_seconds,
+        }
+        parts = [
+            *({p["name"]: p for p in self.summary["stages"]} | {name: part}).values()
+        ]  # a new figure, the old place
         self.summary |= {
             "stages": parts,
             "seconds": sum(part["seconds"] for part in parts),

@@ -52,7 +52,9 @@ def parse_reasoning(ids: Sequence[int], tokenizer: Tokenizer) -> Reasoning:
         part = splitter.push(token)
         if part is not None:
             texts[part].append(token)
-    structure = [t for t in ids if t in (control.think, control.end_think, control.answer, control.end_answer, control.eos)]
+    structure = [
+        t for t in ids if t in (control.think, control.end_think, control.answer, control.end_answer, control.eos)
+    ]
     expected = [control.think, control.end_think, control.answer, control.end_answer, control.eos]
     flaw = None
     if structure != expected:

@@ -19,6 +19,4 @@ class Reflections:
 
 def count_reflections(thought: str) -> Reflections:
     """Count whole words, whatever their case. R1v2 counts reflective words in the same way."""
-    return Reflections(
-        len(_CHECK.findall(thought)), len(_RETRACTION.findall(thought)), len(_RETRY.findall(thought))
-    )
+    return Reflections(len(_CHECK.findall(thought)), len(_RETRACTION.findall(thought)), len(_RETRY.findall(thought)))

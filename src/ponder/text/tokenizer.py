@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from tokenizers import Regex, models, pre_tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from ponder.core.errors import CheckpointError, TokenizerError
@@ -38,20 +38,22 @@ class Tokenizer:
         self._backend = backend
         # text that looks like a control token is encoded as the plain characters that it is
         self._backend.encode_special_tokens = True
-        missing = [token for token in CONTROL_TOKENS if backend.token_to_id(token) is None]
+        ids = {token: backend.token_to_id(token) for token in CONTROL_TOKENS}
+        missing = [token for token, i in ids.items() if i is None]
         if missing:
             raise CheckpointError(f"the tokenizer lacks the control tokens {', '.join(missing)}")
-        self.control = ControlIds(*(backend.token_to_id(token) for token in CONTROL_TOKENS))
+        self.control = ControlIds(*(i for i in ids.values() if i is not None))
 
     @classmethod
     def for_arithmetic(cls) -> "Tokenizer":
-        """The vocabulary of the generated worlds: printable ASCII, numbers 10 to 200 and a few words as one token each."""
+        """The vocabulary of the generated worlds: printable ASCII; numbers 10 to 200 and a few words as one token."""
         numbers = tuple(str(n) for n in range(10, LARGEST_NUMBER + 1))
         plain = sorted((*WORDS, *PRINTABLE, *numbers), key=lambda token: (-len(token), token))
         vocabulary = {token: i for i, token in enumerate((*CONTROL_TOKENS, *plain))}
         backend = RustTokenizer(models.WordLevel(vocabulary, unk_token=CONTROL_TOKENS[0]))
         longest_first = "|".join(_escape(token) for token in plain)
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(longest_first), behavior="isolated")
+        backend.decoder = decoders.Fuse()  # for whoever decodes with the file alone: no spaces between tokens
         backend.add_special_tokens(list(CONTROL_TOKENS))
         return cls(backend)
 
@@ -75,7 +77,7 @@ class Tokenizer:
 
     @cached_property
     def _tokens(self) -> list[str]:
-        return [self._backend.id_to_token(i) for i in range(self.vocab_size)]
+        return [self._backend.id_to_token(i) or "" for i in range(self.vocab_size)]
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text. Raises `TokenizerError` for a character that the vocabulary lacks."""

@@ -77,7 +77,9 @@ def load_state(folder: Path) -> StageState:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; remove {folder} to continue from the one before") from error
+        raise CheckpointError(
+            f"cannot read {path}: {error}; remove {folder} to continue from the one before"
+        ) from error
     return StageState(tensors=tensors, numbers=_read_numbers(folder)["stage"])
 
 
@@ -87,4 +89,6 @@ def _read_numbers(folder: Path) -> dict[str, Any]:
         numbers = json.loads(path.read_text(encoding="utf-8"))
         return {"progress": numbers["progress"], "stage": numbers["stage"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; remove {folder} to continue from the one before") from error
+        raise CheckpointError(
+            f"cannot read {path}: {error}; remove {folder} to continue from the one before"
+        ) from error

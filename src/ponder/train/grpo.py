@@ -213,9 +213,11 @@ class Grpo:
             return dict.fromkeys(self._blank_metrics(), 0.0)
         means = {name: sum(u[name] for u in updates) / len(updates) for name in updates[0]}
         # before the first update, trainer and engine hold the same weights: what differs is rounding
-        return means | {name: updates[0][name] for name in ("engine/logprob_mismatch", "engine/kl")} | {
-            "optimizer/learning_rate_scale": scale
-        }
+        return (
+            means
+            | {name: updates[0][name] for name in ("engine/logprob_mismatch", "engine/kl")}
+            | {"optimizer/learning_rate_scale": scale}
+        )
 
     def _update(self, step: int, samples: Sequence[_Sample], scale: float) -> dict[str, float]:
         sequences = [sample.sequence for sample in samples]
@@ -231,7 +233,8 @@ class Grpo:
             named = ", ".join(sorted({s.rollout.problem.id for s in samples})[:3])
             raise NonFiniteLossError(
                 f"zero: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the last "
-                f"checkpoint is good. Its batch holds the problems {named}, … Lower grpo.optimizer.learning_rate and resume"
+                f"checkpoint is good. Its batch holds the problems {named}, … Lower "
+                "grpo.optimizer.learning_rate and resume"
             )
         self._optimizer.step(scale)
         return {

@@ -86,9 +86,11 @@ def run_stage(
     `seconds_limit` ends the stage early after that much time of its own; without one, the result depends on
     the recipe alone.
     """
+    progress = resume_stage(stage, run)
+    if progress is not None and progress.finished:
+        return progress
     with MetricsLog(run.metrics) as metrics, JsonLines(run.samples) as samples:
         logs = _Logs(metrics, samples)
-        progress = resume_stage(stage, run)
         if progress is None:  # the first checkpoint also marks where in the logs the stage begins
             progress = logs.mark(Progress())
             save_checkpoint(run.checkpoint(stage.name, 0), stage.model, tokenizer, stage.state(), progress)
@@ -103,9 +105,7 @@ def run_stage(
             late = seconds_limit is not None and seconds >= seconds_limit
             if late and not result.done:
                 reporter.note(f"{stage.name}: stopped at step {step + 1} by its time limit of {seconds_limit:.0f} s")
-            progress = Progress(
-                step=step + 1, finished=result.done or late, seconds=seconds, core_seconds=core_seconds
-            )
+            progress = Progress(step=step + 1, finished=result.done or late, seconds=seconds, core_seconds=core_seconds)
             reporter.step(step, result.metrics)
             if result.rollouts:
                 reporter.samples([shown(rollout) for rollout in result.rollouts[:SHOWN]])

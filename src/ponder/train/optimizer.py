@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self._workers = workers
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closures
         """One update of every parameter that has a gradient."""
         jobs = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         jobs.sort(key=lambda job: -job[0].numel())  # the longest first, so that the workers end together
@@ -86,9 +86,12 @@ class Optimizer:
     def __init__(self, model: nn.Module, config: OptimizerConfig, workers: Workers) -> None:
         self._config = config
         self._named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for name, parameter in self._named:
-            inside_block = parameter.dim() >= 2 and not name.endswith(("embedding.weight", "head.weight", "gate.weight"))
+            inside_block = parameter.dim() >= 2 and not name.endswith(
+                ("embedding.weight", "head.weight", "gate.weight")
+            )
             (matrices if config.muon_learning_rate and inside_block else rest).append(parameter)
         betas = (config.beta1, config.beta2)
         self._parts: list[tuple[torch.optim.Optimizer, float]] = [

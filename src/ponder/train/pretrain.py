@@ -1,13 +1,15 @@
 """Pretraining of a base model on generated documents: next-token loss, plus multi-token prediction.
 
-Two phases. First every document is worked step by step, until the model thinks well when made to (a gate on
-skill, not on seconds). Then most documents give the answer straight, as on the web, and the learning rate falls
-to zero: the base can reason but rarely does. Shapes: B sequences, T tokens.
+Two phases. First every document is worked step by step to the end, until the model thinks well when made to (a
+gate on skill, not on seconds). Then most documents give the answer straight, as on the web, others give up on the
+way, and the learning rate falls to zero: the base can reason but rarely does. Shapes: B sequences, T tokens.
 """
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -26,7 +28,8 @@ from ponder.train.gradients import MicroBatch, accumulate_gradients
 from ponder.train.loop import StepResult, due
 from ponder.train.optimizer import Optimizer, OptimizerConfig
 
-DocumentMaker = Callable[[random.Random, bool], Document]  # (rng, worked?) → a document about a training problem
+Manner = Literal["thorough", "worked", "straight"]
+DocumentMaker = Callable[[random.Random, Manner], Document]  # a document about a training problem, in that manner
 SkillProbe = Callable[[], float]  # accuracy when made to think, on a fixed slice of training problems
 
 
@@ -94,9 +97,8 @@ class Pretraining:
     def step(self, step: int) -> StepResult:
         rng = python_rng(self._seed, self.name, step)
         share = 1.0 if self._anneal_from is None else self._config.worked_share
-        documents = [self._make_document(rng, rng.random() < share) for _ in range(self._config.documents_per_step)]
-        scale = self._learning_rate_scale(step)
-        metrics = self._update(step, documents, scale) | {"data/worked_share": share}
+        documents = [self._make_document(rng, self._manner(rng)) for _ in range(self._config.documents_per_step)]
+        metrics = self._update(step, documents, self._learning_rate_scale(step)) | {"data/worked_share": share}
         if self._anneal_from is None:
             at_limit = step + 1 >= self._config.max_skill_steps
             if at_limit or due(step, self._config.gate_every):
@@ -113,12 +115,18 @@ class Pretraining:
         self._optimizer.load_state_tensors(dict(state.tensors))
         self._anneal_from = state.numbers["anneal_from"]
 
+    def _manner(self, rng: random.Random) -> Manner:
+        if self._anneal_from is None:
+            return "thorough"
+        return "worked" if rng.random() < self._config.worked_share else "straight"
+
     def _learning_rate_scale(self, step: int) -> float:
         if self._anneal_from is not None:
             return 1.0 - (step - self._anneal_from) / self._config.anneal_steps
         return min(1.0, (step + 1) / self._config.warmup_steps)
 
     def _update(self, step: int, documents: Sequence[Document], scale: float) -> dict[str, float]:
+        started = time.monotonic()
         sequences, prompt_lengths = encode_documents(documents, self._tokenizer)
         scored_tokens = sum(map(len, sequences)) - sum(prompt_lengths)
 
@@ -145,6 +153,7 @@ class Pretraining:
             "optimizer/learning_rate_scale": scale,
             "optimizer/gradient_norm": norm,
             "routing/max_load": load,
+            "speed/tokens_per_second": sum(map(len, sequences)) / max(time.monotonic() - started, 1e-9),
         }
 
     def _loss(self, batch: PaddedBatch, scored_tokens: int, sequences: int) -> tuple[torch.Tensor, _Report]:
@@ -161,8 +170,8 @@ class Pretraining:
         loss = (next_token + self._config.mtp_weight * mtp) / scored_tokens
         if moe is not None:
             loss = loss + moe.sequence_balance_weight * stats.balance_sum / sequences
-        sums = torch.stack([next_token, mtp, torch.as_tensor(stats.balance_sum)]).tolist()
-        return loss, _Report(*sums, stats.load)
+        sums = [float(torch.as_tensor(t).detach()) for t in (next_token, mtp, stats.balance_sum)]
+        return loss, _Report(sums[0], sums[1], sums[2], stats.load)
 
     def _balance_experts(self, reports: Sequence[_Report]) -> float:
         """Move the routing biases by the load of the whole step; returns the busiest expert's load over the mean."""

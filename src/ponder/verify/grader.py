@@ -1,0 +1,103 @@
+"""From a completion's tokens to its verdict."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TypeVar
+
+from ponder.core.errors import ConfigError, PonderError
+from ponder.core.types import Completion, Problem, Rollout, Verdict
+from ponder.text.reasoning import parse_reasoning
+from ponder.text.tokenizer import Tokenizer
+from ponder.verify.checkers import AnswerChecker, Finding, finding_of, show
+from ponder.verify.rewards import RewardConfig, reward_parts
+
+LONGEST_REASON = 200  # characters
+
+T = TypeVar("T")
+
+
+class Grader:
+    """Grades completions of one task.
+
+    A checker that raises, exceeds `time_limit_seconds` or returns something that is no score leaves the completion
+    ungraded (score None); it never becomes a zero. The time limit needs a signal, so it holds in the main thread of
+    a Unix process only. It stops Python code; a single long call into C ends first.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, checker: AnswerChecker, rewards: RewardConfig, time_limit_seconds: float = 1.0
+    ) -> None:
+        if not time_limit_seconds > 0:
+            raise ConfigError(f"the checker's time limit is {time_limit_seconds} seconds; expected more than 0")
+        self._tokenizer = tokenizer
+        self._checker = checker
+        self._rewards = rewards
+        self._time_limit_seconds = time_limit_seconds
+
+    def __call__(self, problem: Problem, completion: Completion) -> Rollout:
+        text = self._tokenizer.decode(completion.ids)
+        return Rollout(problem=problem, completion=completion, text=text, verdict=self._verdict(problem, completion))
+
+    def _verdict(self, problem: Problem, completion: Completion) -> Verdict:
+        reasoning = parse_reasoning(completion.ids, self._tokenizer)
+        if reasoning.flaw is not None or reasoning.answer is None:
+            reason = reasoning.flaw or "no answer"
+            if completion.finish_reason == "length":
+                reason = f"cut off at max_tokens: {reason}"
+            parts = reward_parts(self._rewards, accuracy=0.0, well_formed=False)
+            return Verdict(score=sum(parts.values()), correct=False, reason=show(reason, LONGEST_REASON), parts=parts)
+        finding = self._finding(problem, reasoning.answer.strip())
+        if finding.score is None:
+            return Verdict(score=None, correct=None, reason=show(f"checker failed: {finding.reason}", LONGEST_REASON))
+        parts = reward_parts(self._rewards, accuracy=finding.score, well_formed=True)
+        reason = show(finding.reason, LONGEST_REASON)
+        return Verdict(score=sum(parts.values()), correct=bool(finding), reason=reason, parts=parts)
+
+    def _finding(self, problem: Problem, answer: str) -> Finding:
+        try:
+            return finding_of(within(self._time_limit_seconds, lambda: self._checker(problem, answer)))
+        except _TimeLimitReached:
+            return Finding(None, f"it took more than {self._time_limit_seconds:g} seconds")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code; KeyboardInterrupt passes
+            return Finding(None, _describe(error))
+
+
+class _TimeLimitReached(BaseException):
+    """Not an Exception, so that a checker's own `except Exception` does not swallow it."""
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """The result of `call`, stopped by `_TimeLimitReached` after that many seconds where a signal can be used."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        return call()
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise _TimeLimitReached
+
+    started = time.monotonic()
+    previous_handler = signal.signal(signal.SIGALRM, stop)
+    previous_delay, previous_interval = signal.getitimer(signal.ITIMER_REAL)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            return call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # the alarm has rung or is off: it rings once, and cannot cut this short
+        signal.signal(signal.SIGALRM, previous_handler or signal.SIG_DFL)
+        if previous_delay:  # someone else's timer goes on
+            remaining = max(previous_delay - (time.monotonic() - started), 1e-3)
+            signal.setitimer(signal.ITIMER_REAL, remaining, previous_interval)
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - a user's exception class may fail even here
+        message = ""
+    if isinstance(error, PonderError):
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

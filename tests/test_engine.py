@@ -1,0 +1,137 @@
+"""The reference generator against the plain forward pass, and its promises about seeds and batches."""
+
+import pytest
+import torch
+
+from ponder.algo.logprobs import token_logprobs
+from ponder.core.errors import GenerationError
+from ponder.core.types import Completion, Prompt, Sampling
+from ponder.core.workers import ComputeConfig, Workers
+from ponder.engine.reference import ReferenceGenerator
+from ponder.models.cache import Cache
+from ponder.models.presets import PRESETS
+from ponder.models.transformer import Transformer
+from ponder.text.tokenizer import Tokenizer
+
+TOKENIZER = Tokenizer.for_arithmetic()
+PROMPTS = [Prompt(problem_id=text, ids=tuple(TOKENIZER.encode(text))) for text in ("7+8-3=?", "1*2=?", "9-9-9-9-9-9=?")]
+SAMPLING = Sampling(max_tokens=24)
+
+
+@pytest.fixture(scope="module", params=["tiny-v3", "tiny-dense"])
+def model(request: pytest.FixtureRequest) -> Transformer:
+    built = Transformer(PRESETS[request.param](TOKENIZER.vocab_size), torch.Generator().manual_seed(5))
+    with torch.no_grad():  # sharpen the head, so that completions end at different lengths
+        built.head.weight.mul_(8.0)
+        built.head.weight[TOKENIZER.control.eos] += 0.3
+    return built
+
+
+def seeds(samples: int) -> list[list[int]]:
+    return [[100 * p + s for s in range(samples)] for p in range(len(PROMPTS))]
+
+
+def generate(model: Transformer, sampling: Sampling = SAMPLING, samples: int = 6) -> list[list[Completion]]:
+    return ReferenceGenerator(model, TOKENIZER.control).generate(PROMPTS, sampling, seeds(samples))
+
+
+def test_logprobs_are_those_of_the_full_forward_pass(model: Transformer) -> None:
+    for group in generate(model):
+        for completion in group:
+            ids = torch.tensor([[*completion.prompt_ids, *completion.ids]])
+            with torch.no_grad():
+                expected = token_logprobs(model.head(model(ids)), ids)[0, len(completion.prompt_ids) :]
+            difference = (torch.tensor(completion.logprobs) - expected).abs().mean()
+            assert difference < 1e-5
+
+
+def test_logprobs_are_those_of_the_sampled_distribution_at_another_temperature(model: Transformer) -> None:
+    completion = generate(model, Sampling(max_tokens=12, temperature=0.6))[0][0]
+    ids = torch.tensor([[*completion.prompt_ids, *completion.ids]])
+    with torch.no_grad():
+        expected = token_logprobs(model.head(model(ids)), ids, temperature=0.6)[0, len(completion.prompt_ids) :]
+    assert torch.allclose(torch.tensor(completion.logprobs), expected, atol=1e-4)
+
+
+def test_a_completion_does_not_depend_on_its_batch(model: Transformer) -> None:
+    together = generate(model)
+    generator = ReferenceGenerator(model, TOKENIZER.control)
+    for prompt, group, group_seeds in zip(PROMPTS, together, seeds(6), strict=True):
+        for completion, seed in zip(group, group_seeds, strict=True):
+            alone = generator.generate([prompt], SAMPLING, [[seed]])[0][0]
+            assert alone.ids == completion.ids
+            assert alone.finish_reason == completion.finish_reason
+
+
+def test_what_memory_held_before_never_shows(model: Transformer) -> None:
+    """Positions that a short prompt has not written yet are masked; NaNs left there must not spread."""
+    cache = Cache.empty(model.config, 2, 8)
+    for store in cache.layers:
+        store.fill_(float("nan"))
+        store[:, :4] = 0.0
+    cache.extent = 4
+    kept = cache.select(torch.tensor([1, 0, 1]))
+    assert all(not store.isnan().any() for store in kept.layers)
+
+
+def test_workers_and_batch_size_change_nothing_but_rounding(model: Transformer) -> None:
+    with Workers(ComputeConfig(workers=2)) as workers:
+        split = ReferenceGenerator(model, TOKENIZER.control, workers, max_batch=6).generate(PROMPTS, SAMPLING, seeds(6))
+    assert [[c.ids for c in g] for g in split] == [[c.ids for c in g] for g in generate(model)]
+
+
+def test_finished_sequences_end_with_the_end_of_sequence_and_others_at_the_limit(model: Transformer) -> None:
+    completions = [c for group in generate(model, samples=20) for c in group]
+    eos = TOKENIZER.control.eos
+    assert {c.finish_reason for c in completions} == {"stop", "length"}
+    for completion in completions:
+        assert len(completion.ids) == len(completion.logprobs)
+        assert eos not in completion.ids[:-1]
+        assert (completion.ids[-1] == eos) == (completion.finish_reason == "stop")
+        assert (len(completion.ids) == SAMPLING.max_tokens) or completion.finish_reason == "stop"
+
+
+def test_greedy_takes_the_most_likely_token_every_time(model: Transformer) -> None:
+    completion = generate(model, Sampling(max_tokens=10, temperature=0.0), samples=1)[1][0]
+    ids = list(completion.prompt_ids)
+    for token in completion.ids:
+        with torch.no_grad():
+            assert int(model.head(model(torch.tensor([ids])))[0, -1].argmax()) == token
+        ids.append(token)
+
+
+def test_the_thought_is_not_closed_before_it_has_begun(model: Transformer) -> None:
+    end = TOKENIZER.control.end_think
+    with torch.no_grad():
+        before = model.head.weight[end].clone()
+        model.head.weight[end] += 3.0 * model.head.weight.abs().max()
+    try:
+        free = generate(model, Sampling(max_tokens=8), samples=40)
+        forced = generate(model, Sampling(max_tokens=8, min_thought_tokens=3), samples=40)
+    finally:
+        with torch.no_grad():
+            model.head.weight[end] = before
+    assert any(end in c.ids[1:4] for group in free for c in group)
+    assert not any(end in c.ids[1:4] for group in forced for c in group)
+
+
+def test_stream_gives_the_ids_of_generate(model: Transformer) -> None:
+    generator = ReferenceGenerator(model, TOKENIZER.control)
+    for prompt in PROMPTS:
+        whole = generator.generate([prompt], SAMPLING, [[7]])[0][0]
+        assert tuple(generator.stream(prompt, SAMPLING, 7)) == whole.ids
+
+
+def test_an_empty_prompt_and_one_that_is_too_long_are_refused(model: Transformer) -> None:
+    generator = ReferenceGenerator(model, TOKENIZER.control)
+    with pytest.raises(GenerationError, match="'nothing' is empty"):
+        generator.generate([Prompt(problem_id="nothing", ids=())], SAMPLING, [[0]])
+    long = Prompt(problem_id="long", ids=tuple([7] * 500))
+    with pytest.raises(GenerationError, match=r"500 tokens . max_tokens 24 exceed the model's 512 positions"):
+        generator.generate([long], SAMPLING, [[0]])
+
+
+def test_the_weight_version_is_stamped_on_every_completion(model: Transformer) -> None:
+    generator = ReferenceGenerator(model, TOKENIZER.control)
+    generator.refresh(17)
+    assert generator.generate(PROMPTS[:1], SAMPLING, [[0]])[0][0].weight_version == 17

@@ -1,0 +1,171 @@
+"""GRPO on hand-made rollouts: what is learned from, what is counted, what is refused."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ponder.core.errors import TrainingError
+from ponder.core.generator import GenerationProgress
+from ponder.core.types import Completion, Problem, Prompt, Rollout, Sampling, Verdict
+from ponder.core.workers import ComputeConfig, Workers
+from ponder.models.transformer import Transformer
+from ponder.text.reasoning import completion_ids
+from ponder.text.tokenizer import Tokenizer
+from ponder.train.grpo import Grpo, GrpoConfig
+from ponder.train.optimizer import OptimizerConfig
+from tiny_recipe import MODEL
+
+TOKENIZER = Tokenizer.for_arithmetic()
+CONFIG = GrpoConfig(
+    steps=20,
+    prompts_per_step=2,
+    group_size=4,
+    max_tokens=12,
+    updates_per_step=1,
+    warmup_steps=1,
+    optimizer=OptimizerConfig(learning_rate=1e-3),
+)
+
+
+class Scripted:
+    """A generator that answers every prompt with the digits 0, 1, 2, … in turn."""
+
+    def __init__(self, stale_by: int = 0) -> None:
+        self.weight_version, self.calls, self._stale_by = 0, 0, stale_by
+
+    def refresh(self, version: int) -> None:
+        self.weight_version = version
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        seeds: Sequence[Sequence[int]],
+        on_progress: GenerationProgress | None = None,
+    ) -> list[list[Completion]]:
+        self.calls += 1
+        made = []
+        for prompt, group in zip(prompts, seeds, strict=True):
+            answers = [completion_ids([], TOKENIZER.encode(str(i)), TOKENIZER.control) for i in range(len(group))]
+            made.append(
+                [
+                    Completion(
+                        prompt_ids=prompt.ids,
+                        ids=tuple(ids),
+                        logprobs=(-1.0,) * len(ids),
+                        finish_reason="stop",
+                        weight_version=self.weight_version - self._stale_by,
+                        seed=seed,
+                    )
+                    for ids, seed in zip(answers, group, strict=True)
+                ]
+            )
+        return made
+
+
+def grade(problem: Problem, completion: Completion) -> Rollout:
+    """Right where the answer is the problem's; ungraded where it is '3' and the problem asks for that."""
+    text = TOKENIZER.decode(completion.ids)
+    answer = text.split("<answer>")[1][0]
+    if problem.facts.get("crashes_on") == answer:
+        verdict = Verdict(score=None, correct=None, reason="checker failed")
+    else:
+        right = answer == problem.answer
+        verdict = Verdict(score=float(right), correct=right, reason="", parts={"accuracy": float(right)})
+    return Rollout(problem=problem, completion=completion, text=text, verdict=verdict)
+
+
+def stage(workers: Workers, problem: Problem, generator: Scripted | None = None, config: GrpoConfig = CONFIG) -> Grpo:
+    model = Transformer(MODEL, torch.Generator().manual_seed(4))
+    return Grpo(model, TOKENIZER, generator or Scripted(), config, lambda step, i: problem, grade, workers, seed=0)
+
+
+def answer_logp(model: Transformer, answer: str) -> float:
+    ids = [*TOKENIZER.encode("2=?"), TOKENIZER.control.think, TOKENIZER.control.end_think, TOKENIZER.control.answer]
+    with torch.no_grad():
+        logits = model.head(model(torch.tensor([ids])))[0, -1]
+    return float(logits.log_softmax(-1)[TOKENIZER.encode(answer)[0]])
+
+
+@pytest.fixture
+def workers() -> Workers:
+    return Workers(ComputeConfig(workers=2))
+
+
+def test_a_rewarded_answer_becomes_more_likely_and_the_others_less(workers: Workers) -> None:
+    grpo = stage(workers, Problem(id="2", prompt="2=?", answer="2"))
+    before = {a: answer_logp(grpo.model, a) for a in "0123"}
+    for step in range(10):
+        metrics = grpo.step(step).metrics
+    after = {a: answer_logp(grpo.model, a) for a in "0123"}
+    assert after["2"] > before["2"] + 0.5
+    assert all(after[a] < after["2"] for a in "013")
+    assert metrics["reward/mean"] == 0.25
+    assert metrics["groups/no_spread_share"] == 0.0
+
+
+def test_groups_without_spread_change_nothing_and_are_counted(workers: Workers) -> None:
+    grpo = stage(workers, Problem(id="9", prompt="9=?", answer="9"))
+    before = [p.clone() for p in grpo.model.parameters()]
+    metrics = grpo.step(0).metrics
+    assert metrics["groups/no_spread_share"] == 1.0
+    assert all(torch.equal(a, b) for a, b in zip(before, grpo.model.parameters(), strict=True))
+
+
+def test_groups_without_spread_are_drawn_anew_where_the_recipe_says_so(workers: Workers) -> None:
+    generator = Scripted()
+    grpo = stage(workers, Problem(id="9", prompt="9=?", answer="9"), generator, replace(CONFIG, resample_rounds=3))
+    metrics = grpo.step(0).metrics
+    assert generator.calls == 4
+    assert metrics["groups/resampled"] == 6.0  # two groups in each of the three extra rounds
+
+
+def test_an_ungraded_rollout_is_left_out_and_counted(workers: Workers) -> None:
+    grpo = stage(workers, Problem(id="2", prompt="2=?", answer="2", facts={"crashes_on": "3"}))
+    metrics = grpo.step(0).metrics
+    assert metrics["rollout/ungraded_share"] == 0.25
+    assert metrics["reward/mean"] == pytest.approx(1 / 3)
+
+
+def test_completions_of_other_weights_are_refused(workers: Workers) -> None:
+    grpo = stage(workers, Problem(id="2", prompt="2=?", answer="2"), Scripted(stale_by=1))
+    with pytest.raises(TrainingError, match="version -1, expected version 0; refresh the generator"):
+        grpo.step(0)
+
+
+def test_the_kl_term_pulls_towards_the_reference(workers: Workers) -> None:
+    free = stage(workers, Problem(id="2", prompt="2=?", answer="2"))
+    held = stage(workers, Problem(id="2", prompt="2=?", answer="2"), config=replace(CONFIG, kl_weight=5.0))
+    for step in range(10):
+        free.step(step)
+        metrics = held.step(step).metrics
+    assert answer_logp(held.model, "2") < answer_logp(free.model, "2")
+    assert metrics["policy/kl_reference"] > 0.0
+
+
+def test_the_reference_is_replaced_when_due(workers: Workers) -> None:
+    config = replace(CONFIG, kl_weight=0.1, reference_every=2)
+    grpo = stage(workers, Problem(id="2", prompt="2=?", answer="2"), config=config)
+    kl = [grpo.step(step).metrics["policy/kl_reference"] for step in range(5)]
+    assert kl[0] == pytest.approx(0.0, abs=1e-7)
+    assert kl[1] > 1e-6
+    assert kl[2] == pytest.approx(0.0, abs=1e-7)  # replaced before this step
+    assert kl[3] > 1e-6
+
+
+def test_the_stage_ends_early_at_its_accuracy(workers: Workers) -> None:
+    config = replace(CONFIG, stop_accuracy=0.25)
+    grpo = stage(workers, Problem(id="2", prompt="2=?", answer="2"), config=config)
+    assert [grpo.step(step).done for step in range(5)] == [False, False, False, True, True]
+
+
+def test_micro_batches_and_their_order_do_not_change_the_update(workers: Workers) -> None:
+    problem = Problem(id="2", prompt="2=?", answer="2")
+    whole = stage(workers, problem)
+    cut = stage(workers, problem, config=replace(CONFIG, micro_batch_tokens=16))
+    whole.step(0)
+    cut.step(0)
+    for a, b in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=2e-5)  # Adam's first step divides rounding by itself where gradients vanish
