@@ -28,7 +28,8 @@ class ReferenceGenerator:
         self, model: Transformer, control: ControlIds, workers: Workers | None = None, *, max_batch: int = 512
     ) -> None:
         """`workers` generate parts of a large request side by side. `max_batch`: most sequences in one batch;
-        memory and speed only."""
+        memory and speed only.
+        """
         self._model, self._control, self._workers, self._max_batch = model, control, workers, max_batch
         self.weight_version = 0
 
@@ -162,7 +163,8 @@ class ReferenceGenerator:
 
     def _prefill(self, prompts: Sequence[Prompt], lengths_P: torch.Tensor, room: int) -> tuple[Cache, torch.Tensor]:
         """Run every prompt once. Prompts are padded on the right: what padding leaves in the cache stands where
-        the first new tokens will be written, and no query looks past its own position."""
+        the first new tokens will be written, and no query looks past its own position.
+        """
         longest = int(lengths_P.max())
         ids_PT = torch.tensor([[*p.ids, *[self._control.pad] * (longest - len(p.ids))] for p in prompts])
         cache = Cache.empty(self._model.config, len(prompts), longest + room)

@@ -309,8 +309,6 @@ def _how_made(record: RunRecord) -> str:
     summary, parts = record.summary, ["## How it was made"]
     command = f"ponder train {record.run.config}"
     if summary is not None:
-        if summary["task"].endswith(".py"):
-            command += f" --task {summary['task']}"
         versions = ", ".join(f"{name} {version}" for name, version in sorted(summary["versions"].items()))
         parts.append(
             f"Recipe `{summary['recipe']}`, task `{summary['task']}`, seed {summary['seed']}, "

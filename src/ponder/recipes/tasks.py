@@ -7,7 +7,7 @@ from ponder.core.errors import ConfigError
 from ponder.data.chain import ChainSource
 from ponder.data.countdown import CountdownSource
 from ponder.data.problems import DocumentSource, ProblemSource
-from ponder.data.task_file import load_task_file
+from ponder.data.task_file import TaskFile, load_task_file
 from ponder.verify.checkers import AnswerChecker, check_countdown, check_exact
 
 BUILT_IN = ("chain", "countdown")
@@ -31,6 +31,8 @@ class Task:
     problems: ProblemSource
     documents: DocumentSource | None
     check: AnswerChecker
+    fingerprint: str = ""  # changes with a user's file; a built-in task is known by its settings
+    file: TaskFile | None = None
 
 
 def build_task(config: TaskConfig) -> Task:
@@ -40,8 +42,10 @@ def build_task(config: TaskConfig) -> Task:
         return Task(
             name=custom.name,
             problems=custom,
-            documents=custom if custom.has_documents else None,
+            documents=custom.documents,
             check=custom.check or check_exact,
+            fingerprint=custom.fingerprint,
+            file=custom,
         )
     if config.name == "chain":
         return Task(name="chain", problems=config.chain, documents=config.chain, check=check_exact)

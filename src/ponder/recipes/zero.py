@@ -25,6 +25,7 @@ from ponder.core.seeds import python_rng, torch_rng
 from ponder.core.types import Problem, Sampling
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.problems import Document, held_out_problems
+from ponder.data.task_file import load_task_file
 from ponder.engine.reference import ReferenceGenerator
 from ponder.evals.evaluator import EvaluationConfig, evaluate, sample_rows
 from ponder.evals.report import write_report
@@ -76,14 +77,23 @@ def load_recipe(
 ) -> ZeroRecipe:
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top."""
     settings = read_toml(_recipe_path(source))
-    merged = _merge(settings, overrides or {})
     if task_file is not None:
-        merged = _merge(merged, {"task": {"file": str(task_file.resolve())}})
+        settings = _merge(settings, _settings_of_task(task_file))
+    merged = _merge(settings, overrides or {})
     preset = merged.get("preset", DEFAULT_PRESET)
     if preset not in PRESETS:
         raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
     model = PRESETS[str(preset)](Tokenizer.for_arithmetic().vocab_size)
     return apply_settings(ZeroRecipe(preset=str(preset), model=model), merged)
+
+
+def _settings_of_task(path: Path) -> dict[str, Any]:
+    """What a user's task file says for itself."""
+    task = load_task_file(path)
+    settings: dict[str, Any] = {"name": f"zero-{task.name}", "task": {"file": str(path.resolve())}}
+    if task.max_tokens is not None:
+        settings |= {"grpo": {"max_tokens": task.max_tokens}, "evaluation": {"max_tokens": task.max_tokens}}
+    return settings
 
 
 def built_in_recipes() -> list[str]:
@@ -147,11 +157,13 @@ class _Lab:
         self.recipe, self.run, self.reporter, self.workers = recipe, run, reporter, workers
         self.task: Task = build_task(recipe.task)
         self.tokenizer, self.model = self._new_model()
+        _check_fit(recipe, self.task, self.tokenizer, self.model.config)
         self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards)
         self.generator = ReferenceGenerator(self.model, self.tokenizer.control, workers)
         rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
         self.held_out = held_out_problems(self.task.problems, recipe.evaluation.problems, rng)
         self.summary = _open_summary(recipe, run, self.task, self.model.config)
+        self._save_summary()
 
     def prepare_base(self) -> None:
         """Pretrain a base, unless the recipe starts from a model."""
@@ -274,19 +286,44 @@ class _Lab:
             "seconds": sum(part["seconds"] for part in parts),
             "core_seconds": sum(part["core_seconds"] for part in parts),
         }
+        self._save_summary()
+
+    def _save_summary(self) -> None:
         atomic_write_text(self.run.summary, json.dumps(self.summary, indent=2))
+
+
+def _check_fit(recipe: ZeroRecipe, task: Task, tokenizer: Tokenizer, model: ModelConfig) -> None:
+    """Refuse a user's task that the vocabulary or the context cannot hold, before any time is spent on it."""
+    if task.file is None:
+        return
+    lengths = task.file.token_lengths(tokenizer)
+    most = max(recipe.grpo.max_tokens, recipe.evaluation.max_tokens)
+    if lengths.completion is not None and lengths.completion > recipe.grpo.max_tokens:
+        raise ConfigError(
+            f"{task.file.path}: its worked documents take up to {lengths.completion} tokens, but grpo.max_tokens is "
+            f"{recipe.grpo.max_tokens}; set MAX_TOKENS in the file, or --grpo.max_tokens and --evaluation.max_tokens"
+        )
+    if lengths.prompt + most > model.max_positions:
+        raise ConfigError(
+            f"{task.file.path}: prompts of up to {lengths.prompt} tokens and completions of up to {most} exceed the "
+            f"model's {model.max_positions} positions; shorten them, or set --model.max_positions"
+        )
 
 
 def _open_summary(recipe: ZeroRecipe, run: RunFolder, task: Task, model: ModelConfig) -> dict[str, Any]:
     """The run's summary so far, or a new one."""
     if run.summary.exists():
         try:
-            return dict(json.loads(run.summary.read_text(encoding="utf-8")))
+            summary = dict(json.loads(run.summary.read_text(encoding="utf-8")))
         except ValueError as error:
             raise RunError(f"{run.summary} is damaged ({error}); remove it and resume: its times are lost") from error
+        if summary.get("task_fingerprint", "") != task.fingerprint:
+            raise RunError(f"{recipe.task.file} has changed since the run {run.path} began; begin another run with it")
+        return summary
     parameters = count_parameters(model)
     return {
         "task": task.name,
+        "task_fingerprint": task.fingerprint,
         "recipe": recipe.name,
         "seed": recipe.seed,
         "seconds": 0.0,
