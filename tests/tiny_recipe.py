@@ -33,7 +33,7 @@ RECIPE = ZeroRecipe(
     task=TaskConfig(chain=ChainSource(terms=3)),
     compute=ComputeConfig(workers=2),
     pretrain=PretrainConfig(
-        documents_per_step=16, max_skill_steps=6, gate_every=3, anneal_steps=4, micro_batch_tokens=256
+        documents_per_step=16, max_skill_steps=6, gate_every=3, polish_steps=1, habit_steps=3, micro_batch_tokens=256
     ),
     grpo=GrpoConfig(steps=5, prompts_per_step=4, group_size=4, max_tokens=24, micro_batch_tokens=256, kl_weight=0.01),
     evaluation=EvaluationConfig(problems=20, samples=2, max_tokens=24),

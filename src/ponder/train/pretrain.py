@@ -1,8 +1,9 @@
 """Pretraining of a base model on generated documents: next-token loss, plus multi-token prediction.
 
-Two phases. First every document is worked step by step to the end, until the model thinks well when made to (a
-gate on skill, not on seconds). Then most documents give the answer straight, as on the web, others give up on the
-way, and the learning rate falls to zero: the base can reason but rarely does. Shapes: B sequences, T tokens.
+First every document is worked step by step to the end, until the model thinks well when made to (a gate on skill,
+not on seconds). From there the learning rate falls to zero: over some more worked documents (polish), then over
+documents most of which give the answer straight, as on the web, while others give up on the way (habit). So the
+base can reason but rarely does. Shapes: B sequences, T tokens.
 """
 
 import random
@@ -38,11 +39,12 @@ class PretrainConfig:
     """Pretraining settings. Defaults are the `chain` recipe's."""
 
     documents_per_step: int = 64
-    max_skill_steps: int = 800  # phase one ends here even where the gate was never passed
-    gate_accuracy: float = 0.9  # accuracy when made to think that ends phase one
+    max_skill_steps: int = 800  # the first phase ends here even where the gate was never passed
+    gate_accuracy: float = 0.9  # accuracy when made to think that ends the first phase
     gate_every: int = 25  # steps between two looks at the skill
-    anneal_steps: int = 150  # length of phase two, in which the learning rate falls linearly to 0
-    worked_share: float = 0.25  # documents worked step by step in phase two; the others answer straight
+    polish_steps: int = 0  # more of the same documents, while the learning rate begins to fall
+    habit_steps: int = 150  # documents that mostly answer straight, until the learning rate is 0
+    worked_share: float = 0.25  # of the documents in the habit phase; the others answer straight
     warmup_steps: int = 20
     mtp_weight: float = 0.3  # lambda of the multi-token prediction loss (V3 section 4.2: 0.3, later 0.1)
     micro_batch_tokens: int = 1024  # memory and speed only; never changes the result beyond rounding
@@ -51,7 +53,7 @@ class PretrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("documents_per_step", "max_skill_steps", "gate_every", "anneal_steps", "micro_batch_tokens"):
+        for name in ("documents_per_step", "max_skill_steps", "gate_every", "habit_steps", "micro_batch_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"pretrain.{name} = {getattr(self, name)}; expected 1 or more")
         if not 0.0 <= self.worked_share <= 1.0:
@@ -87,42 +89,44 @@ class Pretraining:
         self._tokenizer, self._config, self._workers, self._seed = tokenizer, config, workers, seed
         self._make_document, self._probe_skill = make_document, probe_skill
         self._optimizer = Optimizer(model, config.optimizer, workers)
-        self._anneal_from: int | None = None  # the first step of phase two, once it is known
+        self._gate_passed_at: int | None = None  # the first step after the gate, once it is known
 
     @property
     def total_steps(self) -> int:
-        first = self._config.max_skill_steps if self._anneal_from is None else self._anneal_from
-        return first + self._config.anneal_steps
+        first = self._config.max_skill_steps if self._gate_passed_at is None else self._gate_passed_at
+        return first + self._config.polish_steps + self._config.habit_steps
 
     def step(self, step: int) -> StepResult:
         rng = python_rng(self._seed, self.name, step)
-        share = 1.0 if self._anneal_from is None else self._config.worked_share
-        documents = [self._make_document(rng, self._manner(rng)) for _ in range(self._config.documents_per_step)]
+        in_habit = self._gate_passed_at is not None and step >= self._gate_passed_at + self._config.polish_steps
+        share = self._config.worked_share if in_habit else 1.0
+        manners = [self._manner(rng, in_habit=in_habit) for _ in range(self._config.documents_per_step)]
+        documents = [self._make_document(rng, manner) for manner in manners]
         metrics = self._update(step, documents, self._learning_rate_scale(step)) | {"data/worked_share": share}
-        if self._anneal_from is None:
+        if self._gate_passed_at is None:
             at_limit = step + 1 >= self._config.max_skill_steps
             if at_limit or due(step, self._config.gate_every):
                 skill = self._probe_skill()
                 metrics["skill/forced_accuracy"] = skill
                 if at_limit or skill >= self._config.gate_accuracy:
-                    self._anneal_from = step + 1
+                    self._gate_passed_at = step + 1
         return StepResult(metrics=metrics, done=step + 1 >= self.total_steps)
 
     def state(self) -> StageState:
-        return StageState(tensors=self._optimizer.state_tensors(), numbers={"anneal_from": self._anneal_from})
+        return StageState(tensors=self._optimizer.state_tensors(), numbers={"gate_passed_at": self._gate_passed_at})
 
     def load_state(self, state: StageState) -> None:
         self._optimizer.load_state_tensors(dict(state.tensors))
-        self._anneal_from = state.numbers["anneal_from"]
+        self._gate_passed_at = state.numbers["gate_passed_at"]
 
-    def _manner(self, rng: random.Random) -> Manner:
-        if self._anneal_from is None:
+    def _manner(self, rng: random.Random, *, in_habit: bool) -> Manner:
+        if not in_habit:
             return "thorough"
         return "worked" if rng.random() < self._config.worked_share else "straight"
 
     def _learning_rate_scale(self, step: int) -> float:
-        if self._anneal_from is not None:
-            return 1.0 - (step - self._anneal_from) / self._config.anneal_steps
+        if self._gate_passed_at is not None:
+            return 1.0 - (step - self._gate_passed_at) / (self._config.polish_steps + self._config.habit_steps)
         return min(1.0, (step + 1) / self._config.warmup_steps)
 
     def _update(self, step: int, documents: Sequence[Document], scale: float) -> dict[str, float]:

@@ -1,0 +1,66 @@
+"""One answer as it comes: which tokens are thought, which are answer, and how long it thought."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ponder.core.types import Prompt, Sampling
+from ponder.text.reasoning import Part, ThinkSplitter
+from ponder.text.tokenizer import Tokenizer
+
+Clock = Callable[[], float]
+
+
+class StreamingGenerator(Protocol):
+    """Makes one completion token by token."""
+
+    def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
+        """The ids of one completion, each as soon as it is sampled."""
+        ...
+
+
+@dataclass
+class Answer:
+    """What has come so far. Times are in seconds since the prompt was sent."""
+
+    ids: list[int] = field(default_factory=list)
+    thought: str = ""
+    answer: str = ""
+    thought_tokens: int = 0
+    thought_seconds: float | None = None  # None until the thought is closed
+    seconds: float = 0.0
+    ended: bool = False  # by its end of sequence, not cut off
+
+
+def stream_answer(
+    generator: StreamingGenerator,
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    sampling: Sampling,
+    seed: int,
+    on_text: Callable[[Part, str], None],
+    on_thought_end: Callable[[Answer], None],
+    into: Answer,
+    clock: Clock = time.monotonic,
+) -> None:
+    """Fill `into` as tokens come, and tell of each piece of text. What has come stays there if it is interrupted."""
+    splitter = ThinkSplitter(tokenizer.control)
+    began = clock()
+    for token in generator.stream(prompt, sampling, seed):
+        into.ids.append(token)
+        into.seconds = clock() - began
+        part = splitter.push(token)
+        if token == tokenizer.control.eos:
+            into.ended = True
+        elif token == tokenizer.control.end_think and into.thought_seconds is None:
+            into.thought_seconds = into.seconds
+            on_thought_end(into)
+        elif part is not None:
+            text = tokenizer.decode([token])
+            if part == "thought":
+                into.thought += text
+                into.thought_tokens += 1
+            elif part == "answer":
+                into.answer += text
+            on_text(part, text)

@@ -1,0 +1,60 @@
+"""Arguments that several commands share."""
+
+import argparse
+import math
+from pathlib import Path
+
+from ponder.cli.folders import DEFAULT_ROOT
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object on standard output and nothing else (progress: stderr)"
+    )
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", type=Path, default=DEFAULT_ROOT, metavar="DIR", help="where runs are kept (runs)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a run (its newest weights) or a folder with model.safetensors")
+    add_runs(parser)
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    number = whole_number(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}; expected 1 or more")
+    return number
+
+
+def whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number") from None
+
+
+def minutes(text: str) -> float:
+    """A length of time above zero."""
+    number = _number(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected minutes above 0, such as 3 or 0.5")
+    return number
+
+
+def temperature(text: str) -> float:
+    """A sampling temperature, 0 for greedy."""
+    number = _number(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected 0 (greedy) or more, such as 0.6")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a number") from None

@@ -1,0 +1,208 @@
+"""`ponder chat`: talk to a model at the terminal and see it think."""
+
+import argparse
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from ponder.cli.answer import Answer, stream_answer
+from ponder.cli.arguments import add_model, count, temperature, whole_number
+from ponder.cli.folders import find_folder
+from ponder.cli.models import recipe_of
+from ponder.cli.output import err, out, printable
+from ponder.core.errors import GenerationError, PonderError
+from ponder.core.seeds import derive_seed, python_rng
+from ponder.core.types import Completion, Problem, Prompt, Sampling
+from ponder.recipes.tasks import Task, build_task
+from ponder.recipes.zero import OpenModel, open_model
+from ponder.text.reasoning import Part
+from ponder.verify.grader import Grader
+from ponder.verify.rewards import RewardConfig
+
+with contextlib.suppress(ImportError):  # not on every system; without it, input() has no history
+    import readline  # noqa: F401
+
+PROMPT = "\n> "
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatSettings:
+    """What a chat is about and how its answers are sampled."""
+
+    task: Task | None = None  # for examples and verdicts on them
+    temperature: float = 0.0
+    max_tokens: int | None = None  # None: as much as the model's context holds
+    seed: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0: greedy (default)")
+    parser.add_argument("--max-tokens", type=count, metavar="N", help="longest answer (default: what fits)")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the samples (default: 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    folder = find_folder(arguments.model, arguments.runs)
+    settings = ChatSettings(
+        task=task_of(folder), temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=arguments.seed
+    )
+    return chat(open_model(folder), settings, out())
+
+
+def task_of(folder: Path) -> Task | None:
+    """The task that the model of this run was trained on. A chat can do without, so a task file may be gone by now."""
+    try:
+        recipe = recipe_of(folder)
+        return None if recipe is None else build_task(recipe.task)
+    except PonderError as error:
+        err().print(f"no examples: {error}", style="dim", soft_wrap=True)
+        return None
+
+
+def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
+    """Ask, think, answer, until the input ends. With no terminal, each line of the input is one question."""
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    if interactive:
+        _introduce(settings, console)
+    turn = 0
+    while True:
+        try:
+            line = input(PROMPT if interactive else "").strip()
+        except EOFError:
+            if interactive:
+                console.print()
+            return 0
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            console.print("\n(Ctrl-D leaves)", style="dim")
+            continue
+        except UnicodeDecodeError:
+            console.print("this line is not UTF-8 text", style="red")
+            continue
+        problem = None
+        if not line:
+            problem = example(settings, turn) if interactive else None
+            if problem is None:
+                continue
+            console.print(printable(problem.prompt), style="cyan")
+        turn += 1
+        try:
+            answer_once(model, settings, console, turn, line if problem is None else problem.prompt, problem)
+        except PonderError as error:  # one question failed, the chat goes on
+            console.print(str(error), style="red", soft_wrap=True)
+        except KeyboardInterrupt:  # at a terminal, it stops the answer and not the chat
+            if not interactive:
+                raise
+
+
+def answer_once(
+    model: OpenModel, settings: ChatSettings, console: Console, turn: int, text: str, problem: Problem | None = None
+) -> Answer:
+    """Show the thought and the answer to one question as they come."""
+    ids = tuple(model.tokenizer.encode(text))
+    sampling = Sampling(max_tokens=room(model, len(ids), settings.max_tokens), temperature=settings.temperature)
+    shown = _Shown(console)
+    answer = Answer()
+    try:
+        stream_answer(
+            model.generator,
+            model.tokenizer,
+            Prompt(problem_id=f"chat-{turn}", ids=ids),
+            sampling,
+            derive_seed(settings.seed, "chat", turn),
+            shown.text,
+            shown.thought_end,
+            answer,
+        )
+    except KeyboardInterrupt:
+        shown.line("(stopped)", "yellow")
+        raise
+    shown.line(_ending(answer), "yellow")
+    if problem is not None and settings.task is not None:
+        shown.line(*judge(model, settings.task, problem, answer, settings.seed))
+    return answer
+
+
+def judge(model: OpenModel, task: Task, problem: Problem, answer: Answer, seed: int) -> tuple[str, str]:
+    """Whether the answer to a problem of the task is right, as a text and its style."""
+    completion = Completion(
+        prompt_ids=tuple(model.tokenizer.encode(problem.prompt)),
+        ids=tuple(answer.ids),
+        logprobs=(0.0,) * len(answer.ids),  # nobody asks for them
+        finish_reason="stop" if answer.ended else "length",
+        weight_version=model.generator.weight_version,
+        seed=seed,
+    )
+    verdict = Grader(model.tokenizer, task.check, RewardConfig())(problem, completion).verdict
+    if verdict.correct is None:
+        return f"? {printable(verdict.reason)}", "yellow"
+    return ("✓ right", "green") if verdict.correct else (f"✗ wrong: {printable(verdict.reason)}", "red")
+
+
+def room(model: OpenModel, prompt_tokens: int, wanted: int | None) -> int:
+    """How many tokens the answer may have: what was asked for, within what the context leaves."""
+    context = model.model.config.max_positions
+    left = context - prompt_tokens
+    if left < 1:
+        raise GenerationError(f"the prompt has {prompt_tokens} tokens; this model reads {context}: shorten it")
+    return left if wanted is None else min(wanted, left)
+
+
+def example(settings: ChatSettings, turn: int) -> Problem | None:
+    """A held-out problem of the task that the model was trained on, if it was on one."""
+    if settings.task is None:
+        return None
+    return settings.task.problems.sample("held_out", python_rng(settings.seed, "chat example", turn))
+
+
+class _Shown:
+    """Writes an answer: the thought dim, a line with its cost, then the answer bold."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._in_line = False
+
+    def text(self, part: Part, text: str) -> None:
+        style = {"thought": "dim", "answer": "bold", "outside": "yellow"}[part]
+        self._console.print(Text(printable(text), style), end="", soft_wrap=True)
+        self._console.file.flush()
+        self._in_line = True
+
+    def thought_end(self, answer: Answer) -> None:
+        if answer.thought_tokens:
+            seconds = answer.thought_seconds or 0.0
+            self.line(f"thought for {seconds:.1f} s, {answer.thought_tokens} tokens", "dim italic")
+        else:
+            self.line("answered without a thought", "dim italic")
+
+    def line(self, text: str, style: str) -> None:
+        """A line of its own; of an empty text, only the end of the line before."""
+        if self._in_line:
+            self._console.print()
+        if text:
+            self._console.print(Text(text, style), soft_wrap=True)
+        self._in_line = False
+
+
+def _ending(answer: Answer) -> str:
+    if not answer.ended:
+        return f"(cut off after {len(answer.ids)} tokens)"
+    return "" if answer.answer else "(ended without an answer)"
+
+
+def _introduce(settings: ChatSettings, console: Console) -> None:
+    problem = example(settings, -1)
+    console.print()
+    if problem is not None and settings.task is not None:
+        console.print(
+            f"This model knows one task, {settings.task.name}. Ask it in the form {printable(problem.prompt)}\n"
+            "or press Enter for a problem that it has never seen.",
+            soft_wrap=True,
+        )
+    console.print("Ctrl-C stops an answer, Ctrl-D leaves.", style="dim")

@@ -1,0 +1,43 @@
+"""From the name that a person gives to the run or model it means."""
+
+import difflib
+from pathlib import Path
+
+from ponder.cli.output import shown_path
+from ponder.core.errors import RunError
+from ponder.core.runs import RunFolder, list_runs
+
+DEFAULT_ROOT = Path("runs")
+
+
+def find_folder(name: str, root: Path) -> Path:
+    """The folder of a run or of a model's weights: at that path, or of that name under `root`."""
+    for path in (Path(name), root / name):
+        if path.is_dir():
+            return path
+    if Path(name).is_file():
+        raise RunError(f"{name} is a file; expected the folder of a run or of a model (with its model.safetensors)")
+    names = [run.name for run in list_runs(root)]
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        advice = f"did you mean {close[0]}?"
+    elif names:
+        advice = f"runs in {shown_path(root)}: {', '.join(sorted(names))}"
+    else:
+        advice = f"{shown_path(root)} holds no run yet; make one with: ponder quickstart"
+    raise RunError(f"there is no run or model {name!r}, neither here nor in {shown_path(root)}; {advice}")
+
+
+def find_run(name: str, root: Path) -> RunFolder:
+    """The run at that path, or of that name under `root`."""
+    return RunFolder.open(find_folder(name, root))
+
+
+def in_series(root: Path, name: str) -> tuple[RunFolder | None, Path]:
+    """The newest begun run of `name`, `name-2`, `name-3`, …, and the path for the one after it."""
+    newest, number = None, 1
+    while True:
+        run = RunFolder(root / (name if number == 1 else f"{name}-{number}"))
+        if not run.config.is_file():
+            return newest, run.path
+        newest, number = run, number + 1

@@ -1,0 +1,65 @@
+"""`ponder generate`: complete one prompt."""
+
+import argparse
+import time
+
+from rich.text import Text
+
+from ponder.cli.arguments import add_json, add_model, count, temperature, whole_number
+from ponder.cli.chat import room
+from ponder.cli.folders import find_folder
+from ponder.cli.output import out, print_json, printable
+from ponder.core.errors import ConfigError
+from ponder.core.seeds import derive_seed
+from ponder.core.types import Prompt, Sampling
+from ponder.recipes.zero import open_model
+from ponder.text.reasoning import parse_reasoning
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="the question, in the form that the task uses")
+    parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0: greedy (default)")
+    parser.add_argument("--max-tokens", type=count, metavar="N", help="longest answer (default: what fits)")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the sample (default: 0)")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if not arguments.prompt:
+        raise ConfigError("--prompt is empty; expected a text")
+    model = open_model(find_folder(arguments.model, arguments.runs))
+    ids = tuple(model.tokenizer.encode(arguments.prompt))
+    sampling = Sampling(max_tokens=room(model, len(ids), arguments.max_tokens), temperature=arguments.temperature)
+    began = time.monotonic()
+    seed = derive_seed(arguments.seed, "generate")
+    [[completion]] = model.generator.generate([Prompt(problem_id="generate", ids=ids)], sampling, [[seed]])
+    seconds = time.monotonic() - began
+    reasoning = parse_reasoning(completion.ids, model.tokenizer)
+    if arguments.json:
+        print_json(
+            {
+                "prompt": arguments.prompt,
+                "thought": reasoning.thought,
+                "answer": reasoning.answer,
+                "flaw": reasoning.flaw,
+                "text": model.tokenizer.decode(completion.ids),
+                "finish_reason": completion.finish_reason,
+                "prompt_tokens": len(ids),
+                "completion_tokens": len(completion.ids),
+                "temperature": arguments.temperature,
+                "seed": arguments.seed,
+                "seconds": seconds,
+            }
+        )
+        return 0
+    console = out()
+    if reasoning.thought:
+        console.print(Text(printable(reasoning.thought), "dim"), soft_wrap=True)
+    if reasoning.answer is not None:
+        console.print(Text(printable(reasoning.answer), "bold"), soft_wrap=True)
+    if completion.finish_reason == "length":
+        console.print(Text(f"(cut off after {len(completion.ids)} tokens)", "yellow"))
+    elif reasoning.flaw is not None:
+        console.print(Text(f"(not well-formed: {printable(reasoning.flaw)})", "yellow"), soft_wrap=True)
+    return 0

@@ -1,0 +1,112 @@
+"""The command `ponder`: finds the subcommand, runs it, and turns what goes wrong into a message and an exit code.
+
+Exit codes: 0 done; 1 an error with a message; 2 wrong arguments; 70 an error nobody foresaw; 130 stopped with
+Ctrl-C; 141 whoever read the output is gone.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from ponder import __version__
+from ponder.cli.output import print_error
+from ponder.core.errors import PonderError
+
+# a command's module is loaded when that command is used: torch takes seconds, and --help needs none of it
+COMMANDS = {
+    "quickstart": ("quickstart", "train a small model to think, report what that gained, and chat with it"),
+    "train": ("train", "run a recipe"),
+    "eval": ("evaluate", "measure a model on held-out problems"),
+    "generate": ("generate", "complete one prompt"),
+    "chat": ("chat", "talk to a model and see it think"),
+    "report": ("report", "write a run's report again and show its figures"),
+    "runs": ("runs", "list the runs"),
+    "presets": ("presets", "list the model shapes with their parameters"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Wrong arguments raise `SystemExit(2)`, as argparse does."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode loses a character, not the command
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # a reader that is gone shows up here, not at exit
+    except PonderError as error:
+        if debug:
+            traceback.print_exc()
+        print_error(str(error))
+        return 1
+    except BrokenPipeError:
+        _drop_output()
+        return 141
+    except KeyboardInterrupt:
+        print_error("stopped")
+        return 130
+    except Exception as error:  # noqa: BLE001  # the border of the process: everything else is a bug
+        if debug:
+            traceback.print_exc()
+        print_error(_unforeseen(error))
+        return 70
+    return code
+
+
+def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the command that `arguments` name gets its own arguments filled in."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error arose"
+    )
+    parser = argparse.ArgumentParser(
+        prog="ponder",
+        description="Teach a small language model to think before it answers, and measure what that gains.",
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ponder {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, (module_name, summary) in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", parents=[common], allow_abbrev=False
+        )
+        if name == chosen:
+            module = importlib.import_module(f"ponder.cli.{module_name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(handler=module.run, takes_settings=getattr(module, "TAKES_SETTINGS", False))
+    return parser
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = build_parser(arguments)
+    parsed, settings = parser.parse_known_args(arguments)
+    if parsed.takes_settings:
+        parsed.settings = settings
+    elif settings:
+        unknown = " ".join(settings)
+        parser.error(f"unknown arguments for {parsed.command}: {unknown}; see: ponder {parsed.command} --help")
+    code: int = parsed.handler(parsed)
+    return code
+
+
+def _unforeseen(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return (
+        f"unforeseen {type(error).__name__}: {text[:300]}\n"
+        "This is a mistake in Ponder. Start the command again with --debug and report what it shows in the "
+        "project's issue tracker."
+    )
+
+
+def _drop_output() -> None:
+    """Point standard output at nothing, so that Python does not complain about it at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # not a real file: nothing to silence
+        return

@@ -1,0 +1,27 @@
+"""Running a recipe under the eyes of a person: progress, Ctrl-C, and the way back."""
+
+import shlex
+from collections.abc import Sequence
+
+from ponder.cli.live import progress_display
+from ponder.cli.output import err, program, shown_path
+from ponder.core.runs import RunFolder
+from ponder.recipes.zero import ZeroRecipe, run_zero
+
+
+def train_shown(recipe: ZeroRecipe, run: RunFolder, *, resume: bool, again: Sequence[str]) -> bool:
+    """Run the recipe to its end with progress on standard error; False where Ctrl-C stopped it.
+
+    `again` are the arguments of the command that goes on from there.
+    """
+    console = err()
+    verb = "continues" if resume else "begins"
+    console.print(f"{run.name} {verb} in {shown_path(run.path)}", soft_wrap=True)
+    try:
+        with progress_display(console, run.name) as reporter:
+            run_zero(recipe, run, reporter, resume=resume)
+    except KeyboardInterrupt:
+        command = shlex.join([program(), *again])
+        console.print(f"stopped; go on from the last checkpoint with: {command}", soft_wrap=True)
+        return False
+    return True
