@@ -125,6 +125,10 @@ class ProgressDisplay:
             self.current.step(step, metrics, self._clock())
             self._show()
 
+    def expect(self, total: int | None) -> None:
+        if self.current is not None:
+            self.current.total = total
+
     def advance(self, done: int) -> None:
         if self.current is not None:
             self.current.advance(done, self._clock())

@@ -26,6 +26,10 @@ class Reporter(Protocol):
         """A step is done; `metrics` as they were logged."""
         ...
 
+    def expect(self, total: int | None) -> None:
+        """The stage will take another number of steps than was told before."""
+        ...
+
     def advance(self, done: int) -> None:
         """`done` items of the stage are done so far, in a stage that has no step metrics."""
         ...
@@ -46,6 +50,9 @@ class SilentReporter:
         pass
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def expect(self, total: int | None) -> None:
         pass
 
     def advance(self, done: int) -> None:

@@ -74,7 +74,7 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """Written when the run is complete."""
+        """Written from the start and after every part."""
         return self.path / "summary.json"
 
     @property

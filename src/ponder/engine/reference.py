@@ -4,7 +4,6 @@ A prompt is prefilled once for all its samples; every sample has its own random 
 leave the batch. Shapes: P prompts, B running sequences, T tokens, V vocabulary.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -25,10 +24,10 @@ class ReferenceGenerator:
     """Samples from the very module that the trainer updates, so its weights are always the newest."""
 
     def __init__(
-        self, model: Transformer, control: ControlIds, workers: Workers | None = None, *, max_batch: int = 512
+        self, model: Transformer, control: ControlIds, workers: Workers | None = None, *, max_batch: int = 256
     ) -> None:
-        """`workers` generate parts of a large request side by side. `max_batch`: most sequences in one batch;
-        memory and speed only.
+        """`workers` run the batches of a large request side by side. `max_batch`: most sequences in one batch; how a
+        request is cut depends on it alone, not on the workers, so that their number never changes a result.
         """
         self._model, self._control, self._workers, self._max_batch = model, control, workers, max_batch
         self.weight_version = 0
@@ -72,12 +71,10 @@ class ReferenceGenerator:
                 )
 
     def _chunks(self, seeds: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        """Cut the prompts into runs of at most `max_batch` sequences, one or more per worker; no group is cut."""
-        workers = 1 if self._workers is None else self._workers.count
-        most = min(self._max_batch, math.ceil(sum(map(len, seeds)) / workers))
+        """Cut the prompts into runs of at most `max_batch` sequences; no group is cut."""
         chunks, first, size = [], 0, 0
         for i, group in enumerate(seeds):
-            if size and size + len(group) > most:
+            if size and size + len(group) > self._max_batch:
                 chunks.append((first, i))
                 first, size = i, 0
             size += len(group)

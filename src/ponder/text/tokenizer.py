@@ -15,6 +15,8 @@ CONTROL_TOKENS = ("<pad>", "<eos>", "<think>", "</think>", "<answer>", "</answer
 WORDS = (", ", "; ", " ok", " yes", " no", " wait ", " so ")
 PRINTABLE = tuple(chr(code) for code in range(32, 127))
 LARGEST_NUMBER = 200
+# the longest token that matches, as few alternatives as say so: words, numbers from 100, from 10, single characters
+ARITHMETIC_PATTERN = "|".join((*WORDS, "200", "1[0-9][0-9]", "[1-9][0-9]", r"[\x20-\x7e]"))
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -51,8 +53,7 @@ class Tokenizer:
         plain = sorted((*WORDS, *PRINTABLE, *numbers), key=lambda token: (-len(token), token))
         vocabulary = {token: i for i, token in enumerate((*CONTROL_TOKENS, *plain))}
         backend = RustTokenizer(models.WordLevel(vocabulary, unk_token=CONTROL_TOKENS[0]))
-        longest_first = "|".join(_escape(token) for token in plain)
-        backend.pre_tokenizer = pre_tokenizers.Split(Regex(longest_first), behavior="isolated")
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(ARITHMETIC_PATTERN), behavior="isolated")
         backend.decoder = decoders.Fuse()  # for whoever decodes with the file alone: no spaces between tokens
         backend.add_special_tokens(list(CONTROL_TOKENS))
         return cls(backend)
@@ -105,10 +106,6 @@ def _lacks(character: str, text: str) -> TokenizerError:
         f"the vocabulary lacks the character {character!r} (U+{ord(character):04X}) in {_shorten(text)!r}; "
         "this model reads printable ASCII"
     )
-
-
-def _escape(token: str) -> str:
-    return "".join(c if c.isalnum() else f"\\x{ord(c):02x}" for c in token)
 
 
 def _shorten(text: str, limit: int = 60) -> str:

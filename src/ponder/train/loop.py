@@ -106,6 +106,7 @@ def run_stage(
             if late and not result.done:
                 reporter.note(f"{stage.name}: stopped at step {step + 1} by its time limit of {seconds_limit:.0f} s")
             progress = Progress(step=step + 1, finished=result.done or late, seconds=seconds, core_seconds=core_seconds)
+            reporter.expect(stage.total_steps)
             reporter.step(step, result.metrics)
             if result.rollouts:
                 reporter.samples([shown(rollout) for rollout in result.rollouts[:SHOWN]])
