@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """How the cores are used. Speed only: the number of workers never changes a result."""
+    """How the cores are used. The number of workers never changes a result; that of threads may, by rounding."""
 
     workers: int = 0  # micro-batches at once; 0: one per core
     threads_per_worker: int = 1  # kernel threads of each; more only pays for large models
