@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
+
+from ponder.core.types import Rollout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,6 +15,12 @@ class Sample:
     text: str
     score: float | None  # None: ungraded
     correct: bool | None
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> Self:
+        """What a person sees of a rollout."""
+        verdict = rollout.verdict
+        return cls(prompt=rollout.problem.prompt, text=rollout.text, score=verdict.score, correct=verdict.correct)
 
 
 class Reporter(Protocol):

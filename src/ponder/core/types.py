@@ -78,6 +78,21 @@ class Rollout:
     text: str
     verdict: Verdict
 
+    def row(self, stage: str, step: int) -> dict[str, object]:
+        """As a line of a run's samples files."""
+        return {
+            "stage": stage,
+            "step": step,
+            "problem_id": self.problem.id,
+            "prompt": self.problem.prompt,
+            "text": self.text,
+            "score": self.verdict.score,
+            "correct": self.verdict.correct,
+            "reason": self.verdict.reason,
+            "finish_reason": self.completion.finish_reason,
+            "length": len(self.completion.ids),
+        }
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:

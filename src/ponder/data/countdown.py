@@ -34,7 +34,7 @@ class CountdownSource:
     """
 
     numbers: int = 3
-    largest_number: int = 30
+    largest_number: int = 26
     lowest: int = 10
     highest: int = 99
     most_tries: int = 9

@@ -164,7 +164,7 @@ def evaluate(
                 rollouts[kind].extend(grade(problem, completion) for completion in group)
             done += (last - first) * count
             reporter.advance(done)
-    reporter.samples([_shown(rollout) for rollout in rollouts["greedy"][:SHOWN]])
+    reporter.samples([Sample.of(rollout) for rollout in rollouts["greedy"][:SHOWN]])
     seconds = time.perf_counter() - started
     return Evaluated(measure(rollouts, tokenizer, config, seed, seconds), rollouts)
 
@@ -216,20 +216,7 @@ def sample_rows(rollouts: Mapping[Kind, Sequence[Rollout]], *, stage: str, step:
     """The rows of `evaluations/<name>-samples.jsonl`: kind after kind, each in the order of the problems."""
     for kind, graded in rollouts.items():
         for rollout in graded:
-            yield {
-                "stage": stage,
-                "step": step,
-                "problem_id": rollout.problem.id,
-                "prompt": rollout.problem.prompt,
-                "text": rollout.text,
-                "score": rollout.verdict.score,
-                "correct": rollout.verdict.correct,
-                "reason": rollout.verdict.reason,
-                "finish_reason": rollout.completion.finish_reason,
-                "length": len(rollout.completion.ids),
-                "greedy": kind != "sampled",
-                "forced": kind == "forced",
-            }
+            yield {**rollout.row(stage, step), "greedy": kind != "sampled", "forced": kind == "forced"}
 
 
 def _chunks(count: int, size: int) -> list[tuple[int, int]]:
@@ -258,11 +245,6 @@ def _require_graded(outcomes: Sequence[bool], rollouts: Sequence[Rollout], kind:
             f"none of the {len(rollouts)} {kind} completions could be graded; "
             f"the first one's reason: {rollouts[0].verdict.reason}"
         )
-
-
-def _shown(rollout: Rollout) -> Sample:
-    verdict = rollout.verdict
-    return Sample(prompt=rollout.problem.prompt, text=rollout.text, score=verdict.score, correct=verdict.correct)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -51,7 +51,8 @@ def percent(share: float) -> str:
 
 def bounds_text(bounds: Bounds) -> str:
     """The bounds of an interval in per cent."""
-    return f"[{100.0 * bounds[0]:.1f}, {100.0 * bounds[1]:.1f}]"
+    low, high = (percent(bound).removesuffix(" %") for bound in bounds)
+    return f"[{low}, {high}]"
 
 
 def points(change: Interval) -> str:

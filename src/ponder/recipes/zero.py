@@ -36,7 +36,7 @@ from ponder.recipes.tasks import Task, TaskConfig, build_task
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import Progress
 from ponder.train.grpo import Grpo, GrpoConfig
-from ponder.train.loop import run_stage
+from ponder.train.loop import Stage, run_stage
 from ponder.train.pretrain import Manner, PretrainConfig, Pretraining
 from ponder.train.rollout import encode_prompts
 from ponder.verify.grader import Grader
@@ -184,15 +184,7 @@ class _Lab:
             self.recipe.seed,
         )
         limit = self.recipe.minutes * 60 * 0.5 if self.recipe.minutes else None
-        progress = run_stage(
-            stage,
-            self.tokenizer,
-            self.run,
-            self.reporter,
-            checkpoint_every=self.recipe.checkpoint_every,
-            seconds_limit=limit,
-        )
-        self._record(stage.name, progress)
+        self._run(stage, limit)
 
     def learn_to_think(self) -> None:
         """R1-Zero: reinforcement learning on the base."""
@@ -210,13 +202,16 @@ class _Lab:
         if self.recipe.minutes:  # what is left, less the time that the second evaluation will take
             spent = {part["name"]: part["seconds"] for part in self.summary["stages"] if part["name"] != stage.name}
             limit = max(1.0, self.recipe.minutes * 60 - sum(spent.values()) - 1.5 * spent.get("evaluation base", 0.0))
+        self._run(stage, limit)
+
+    def _run(self, stage: Stage, seconds_limit: float | None) -> None:
         progress = run_stage(
             stage,
             self.tokenizer,
             self.run,
             self.reporter,
             checkpoint_every=self.recipe.checkpoint_every,
-            seconds_limit=limit,
+            seconds_limit=seconds_limit,
         )
         self._record(stage.name, progress)
 

@@ -109,7 +109,7 @@ def run_stage(
             reporter.expect(stage.total_steps)
             reporter.step(step, result.metrics)
             if result.rollouts:
-                reporter.samples([shown(rollout) for rollout in result.rollouts[:SHOWN]])
+                reporter.samples([Sample.of(rollout) for rollout in result.rollouts[:SHOWN]])
             if progress.finished or due(step, checkpoint_every):
                 marked = logs.mark(progress)
                 save_checkpoint(run.checkpoint(stage.name, step + 1), stage.model, tokenizer, stage.state(), marked)
@@ -136,7 +136,7 @@ class _Logs:
         """The lines of one step."""
         self.metrics.log(stage, step, {**result.metrics, "time/seconds": seconds})
         for rollout in result.rollouts:
-            self.samples.append(sample_row(stage, step, rollout))
+            self.samples.append(rollout.row(stage, step))
 
 
 def resume_stage(stage: Stage, run: RunFolder) -> Progress | None:
@@ -147,25 +147,3 @@ def resume_stage(stage: Stage, run: RunFolder) -> Progress | None:
     load_weights(newest, stage.model)
     stage.load_state(load_state(newest))
     return read_progress(newest)
-
-
-def sample_row(stage: str, step: int, rollout: Rollout) -> dict[str, object]:
-    """A rollout as a line of samples.jsonl."""
-    return {
-        "stage": stage,
-        "step": step,
-        "problem_id": rollout.problem.id,
-        "prompt": rollout.problem.prompt,
-        "text": rollout.text,
-        "score": rollout.verdict.score,
-        "correct": rollout.verdict.correct,
-        "reason": rollout.verdict.reason,
-        "finish_reason": rollout.completion.finish_reason,
-        "length": len(rollout.completion.ids),
-    }
-
-
-def shown(rollout: Rollout) -> Sample:
-    """A rollout as people see it."""
-    verdict = rollout.verdict
-    return Sample(prompt=rollout.problem.prompt, text=rollout.text, score=verdict.score, correct=verdict.correct)

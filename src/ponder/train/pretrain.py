@@ -49,7 +49,7 @@ class PretrainConfig:
     mtp_weight: float = 0.3  # lambda of the multi-token prediction loss (V3 section 4.2: 0.3, later 0.1)
     micro_batch_tokens: int = 1024  # memory and speed only; never changes the result beyond rounding
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(learning_rate=3e-3, muon_learning_rate=0.02, beta2=0.98)
+        default_factory=lambda: OptimizerConfig(learning_rate=3e-3, muon_learning_rate=0.01, beta2=0.98)
     )
 
     def __post_init__(self) -> None:
