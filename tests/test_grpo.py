@@ -8,7 +8,7 @@ import torch
 
 from ponder.core.errors import TrainingError
 from ponder.core.generator import GenerationProgress
-from ponder.core.types import Completion, Problem, Prompt, Rollout, Sampling, Verdict
+from ponder.core.types import Completion, FinishReason, Problem, Prompt, Rollout, Sampling, Verdict
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.models.transformer import Transformer
 from ponder.text.reasoning import completion_ids
@@ -32,8 +32,8 @@ CONFIG = GrpoConfig(
 class Scripted:
     """A generator that answers every prompt with the digits 0, 1, 2, … in turn."""
 
-    def __init__(self, stale_by: int = 0) -> None:
-        self.weight_version, self.calls, self._stale_by = 0, 0, stale_by
+    def __init__(self, stale_by: int = 0, finish_reason: FinishReason = "stop") -> None:
+        self.weight_version, self.calls, self._stale_by, self._finish = 0, 0, stale_by, finish_reason
 
     def refresh(self, version: int) -> None:
         self.weight_version = version
@@ -55,11 +55,11 @@ class Scripted:
                         prompt_ids=prompt.ids,
                         ids=tuple(ids),
                         logprobs=(-1.0,) * len(ids),
-                        finish_reason="stop",
+                        finish_reason=self._finish if i == 0 else "stop",
                         weight_version=self.weight_version - self._stale_by,
                         seed=seed,
                     )
-                    for ids, seed in zip(answers, group, strict=True)
+                    for i, (ids, seed) in enumerate(zip(answers, group, strict=True))
                 ]
             )
         return made
@@ -127,6 +127,19 @@ def test_an_ungraded_rollout_is_left_out_and_counted(workers: Workers) -> None:
     metrics = grpo.step(0).metrics
     assert metrics["rollout/ungraded_share"] == 0.25
     assert metrics["reward/mean"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("truncated", "ungraded", "reward"), [("judge", 0.0, 0.25), ("leave_out", 0.25, 1 / 3)])
+def test_a_completion_that_was_cut_off_is_counted_and_judged_or_left_out(
+    workers: Workers, truncated: str, ungraded: float, reward: float
+) -> None:
+    """The first of four is cut off. Left out, the mean is over the other three, one of which is right."""
+    problem = Problem(id="2", prompt="2=?", answer="2")
+    config = replace(CONFIG, truncated=truncated)
+    metrics = stage(workers, problem, Scripted(finish_reason="length"), config).step(0).metrics
+    assert metrics["rollout/truncated_share"] == 0.25
+    assert metrics["rollout/ungraded_share"] == ungraded
+    assert metrics["reward/mean"] == pytest.approx(reward)
 
 
 def test_completions_of_other_weights_are_refused(workers: Workers) -> None:

@@ -299,11 +299,6 @@ def test_completions_cannot_break_out_of_their_block(run: RunFolder) -> None:
     assert "`````\nstep 0     ungraded 1=? ``` ````\n`````" in text
 
 
-def test_own_task_file_is_in_the_command(run: RunFolder) -> None:
-    run.summary.write_text(json.dumps(SUMMARY | {"task": "my_task.py"}))
-    assert f"ponder train {run.config} --task my_task.py\n" in write_report(run).read_text()
-
-
 # --- findings: the sentence follows from the numbers ---
 
 

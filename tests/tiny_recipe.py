@@ -35,8 +35,8 @@ RECIPE = ZeroRecipe(
     pretrain=PretrainConfig(
         documents_per_step=16, max_skill_steps=6, gate_every=3, polish_steps=1, habit_steps=3, micro_batch_tokens=256
     ),
-    grpo=GrpoConfig(steps=5, prompts_per_step=4, group_size=4, max_tokens=24, micro_batch_tokens=256, kl_weight=0.01),
-    evaluation=EvaluationConfig(problems=20, samples=2, max_tokens=24),
+    grpo=GrpoConfig(steps=5, prompts_per_step=4, group_size=4, max_tokens=32, micro_batch_tokens=256, kl_weight=0.01),
+    evaluation=EvaluationConfig(problems=20, samples=2, max_tokens=32),
 )
 
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=count, metavar="K", help="completions of each problem")
     parser.add_argument("--temperature", type=temperature, metavar="T", help="of the samples")
     parser.add_argument("--max-tokens", type=count, metavar="N", help="longest completion")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of problems and samples (0)")
+    parser.add_argument("--seed", type=whole_number, metavar="S", help="of the samples")
     parser.epilog = "What is not given is as in the run's recipe. Problems are held-out ones: training never met them."
     add_runs(parser)
     add_json(parser)
@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = recipe_of(folder)
     task_config, config = choose(arguments, recipe)
     task = build_task(task_config)
-    problems = held_out_problems(task.problems, config.problems, python_rng(arguments.seed, "held-out", task.name))
+    problems = held_out_problems(task.problems, config.problems, python_rng(0, "held-out", task.name))
+    seed = arguments.seed if arguments.seed is not None else 0 if recipe is None else recipe.seed
     if not problems:
         raise DataError(f"task {task.name} has no held-out problem; expected a held-out split with at least one")
     rewards = RewardConfig() if recipe is None else recipe.rewards
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             grade=Grader(model.tokenizer, task.check, rewards),
             tokenizer=model.tokenizer,
             config=config,
-            seed=arguments.seed,
+            seed=seed,
             reporter=reporter,
         )
     figures = measured.evaluation.to_json()

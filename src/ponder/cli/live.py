@@ -212,7 +212,7 @@ class PanelDisplay(ProgressDisplay):
         if self.shown_samples:
             parts.append(Text())
             parts.extend(sample_line(sample) for sample in self.shown_samples)
-        footer = "Ctrl-C stops; the same command goes on from there"
+        footer = "Ctrl-C stops, and says how to go on"
         return Panel(
             Group(*parts), title=self.title, title_align="left", subtitle=footer, subtitle_align="right",
             border_style="dim", width=self._width())  # fmt: skip

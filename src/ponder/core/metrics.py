@@ -39,11 +39,13 @@ GLOSSARY: dict[str, Metric] = {
     "data/worked_share": Metric(SHARE, "documents of the step whose answer is worked out, not given straight"),
     "reward/mean": Metric("reward", "mean score of the graded completions"),
     "reward/accuracy": Metric(SHARE, "graded completions whose answer is right"),
-    "reward/format": Metric(SHARE, "graded completions of the required form"),
+    "reward/format": Metric(SHARE, "completions of the required form"),
     "groups/no_spread_share": Metric(SHARE, "groups whose scores are all equal: they teach nothing"),
     "groups/resampled": Metric("groups", "groups drawn anew because their scores were all equal"),
     "rollout/truncated_share": Metric(SHARE, "completions cut off at max_tokens"),
-    "rollout/ungraded_share": Metric(SHARE, "completions that the checker could not judge; left out, never scored 0"),
+    "rollout/ungraded_share": Metric(
+        SHARE, "completions without a verdict (the checker failed, or cut off and left out); never scored 0"
+    ),
     "rollout/mean_length": Metric("tokens per completion", "mean length, thought and answer together"),
     "rollout/checking_share": Metric(SHARE, "completions whose thought checks a result"),
     "rollout/retracting_share": Metric(SHARE, "completions whose thought takes a result back"),

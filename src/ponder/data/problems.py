@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ponder.core.types import Problem, Split
+from ponder.text.tokenizer import Tokenizer
 
 HELD_OUT_SHARE = 10  # one problem in this many is held out
 
@@ -46,6 +47,36 @@ class DocumentSource(Protocol):
         A `thorough` one does not give up; otherwise it may, as people do.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLengths:
+    """The longest texts met, in tokens; a completion counts its four tags and its end of sequence."""
+
+    prompt: int
+    completion: int  # 0 where there are no documents
+
+
+def token_lengths(
+    problems: ProblemSource, documents: DocumentSource | None, tokenizer: Tokenizer, draws: int = 200
+) -> TokenLengths:
+    """The longest prompt and completion among the documents about `draws` problems of each split.
+
+    Raises `TokenizerError` for text that the vocabulary lacks.
+    """
+    prompt, completion = 0, 0
+    rng = random.Random(0)
+    splits: tuple[Split, ...] = ("train", "held_out")
+    for split in splits:
+        for _ in range(draws):
+            problem = problems.sample(split, rng)
+            prompt = max(prompt, len(tokenizer.encode(problem.prompt)))
+            tokenizer.encode(problem.answer or "")
+            if documents is not None:
+                for document in (documents.worked(problem, rng, thorough=True), documents.straight(problem, rng)):
+                    texts = tokenizer.encode_batch([document.thought, document.answer])
+                    completion = max(completion, sum(map(len, texts)) + 5)
+    return TokenLengths(prompt=prompt, completion=completion)
 
 
 def held_out_problems(source: ProblemSource, count: int, rng: random.Random) -> list[Problem]:

@@ -23,14 +23,20 @@ Optional:
 import hashlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ponder.core.errors import DataError, TokenizerError
 from ponder.core.seeds import python_rng
 from ponder.core.types import Problem, Split
-from ponder.data.problems import HELD_OUT_SHARE, Document, DocumentSource, split_of
+from ponder.data.problems import (
+    HELD_OUT_SHARE,
+    Document,
+    DocumentSource,
+    TokenLengths,
+    split_of,
+    token_lengths,
+)
 from ponder.data.user_file import Place, UserFile
 from ponder.text.tokenizer import Tokenizer
 
@@ -40,14 +46,6 @@ LONGEST_THOUGHT = 20_000
 DRAWS = 2_000  # draws of `problem(rng)` before a split counts as empty
 PROBES = 50  # problems of each split tried while the file is loaded
 SPLITS: tuple[Split, ...] = ("train", "held_out")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenLengths:
-    """The longest texts met, in tokens; a completion counts its four tags and its end of sequence."""
-
-    prompt: int
-    completion: int | None  # None where the task has no documents
 
 
 class TaskFile:
@@ -122,21 +120,10 @@ class TaskFile:
 
         Raises `TokenizerError`, naming the file, for text that the vocabulary lacks.
         """
-        prompt, completion = 0, 0
-        rng = python_rng(0, "token lengths")
         try:
-            for split in SPLITS:
-                for _ in range(draws):
-                    problem = self.sample(split, rng)
-                    prompt = max(prompt, len(tokenizer.encode(problem.prompt)))
-                    tokenizer.encode(problem.answer or "")
-                    if self._worked is not None:
-                        for document in (self.worked(problem, rng), self.straight(problem, rng)):
-                            texts = tokenizer.encode_batch([document.thought, document.answer])
-                            completion = max(completion, sum(map(len, texts)) + 5)
+            return token_lengths(self, self.documents, tokenizer, draws)
         except TokenizerError as error:
             raise TokenizerError(f"{self.path}: {error}") from error
-        return TokenLengths(prompt=prompt, completion=completion or None)
 
     def _no_documents(self) -> DataError:
         return self._file.error(

@@ -7,6 +7,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,8 @@ class UserFile:
         folder = str(path.resolve().parent)
         sys.path.append(folder)  # a module beside the file can be imported, and shadows nothing
         try:
-            exec(code, module.__dict__)
+            with redirect_stdout(sys.stderr):  # what it prints must not mix with a command's JSON
+                exec(code, module.__dict__)
         except (Exception, SystemExit) as error:
             raise self._blame(error, "the file") from error
         finally:
@@ -84,7 +86,8 @@ class UserFile:
     def call(self, function: Callable[..., object], label: str, *arguments: object) -> object:
         """What the function returns. What it raises becomes a `DataError`; `KeyboardInterrupt` passes."""
         try:
-            return function(*arguments)
+            with redirect_stdout(sys.stderr):
+                return function(*arguments)
         except (Exception, SystemExit) as error:
             raise self._blame(error, label) from error
 

@@ -167,7 +167,8 @@ def _findings(record: RunRecord) -> str:
     base, trained = record.base, record.trained
     if base is None or trained is None:
         return ""
-    cautions = findings.cautions(base, trained)
+    remarks = [stage.get("remark", "") for stage in record.summary["stages"]] if record.summary else []
+    cautions = [*findings.cautions(base, trained), *(remark for remark in remarks if remark)]
     parts = []
     if not findings.differing_settings(base, trained):
         change = (

@@ -148,7 +148,7 @@ class Transformer(nn.Module):
 def initialise(model: Transformer, generator: torch.Generator) -> None:
     """Draw every weight: normal with std 1/sqrt(fan_in), or `init_std` where the config gives one.
 
-    Maps that write to the residual stream are scaled down by sqrt(2 · layers) (GPT-2). Embedding, head and
+    With fan_in, maps that write to the residual stream are scaled down by sqrt(2 · layers) (GPT-2). Embedding, head and
     gates: std 0.02 unless `init_std` is given. Norms are one.
     """
     config = model.config
@@ -161,6 +161,6 @@ def initialise(model: Transformer, generator: torch.Generator) -> None:
             std = small
         else:
             std = config.init_std or 1.0 / math.sqrt(parameter.shape[-1])
-            if name.endswith(("attention.o.weight", ".down", ".down.weight")):
+            if config.init_std is None and name.endswith(("attention.o.weight", ".down", ".down.weight")):
                 std *= depth_scale
         parameter.normal_(0.0, std, generator=generator)

@@ -3,12 +3,13 @@
 A run is a folder; each part is skipped where the folder already holds its result, so a killed run continues.
 """
 
+import difflib
 import json
 import platform
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,7 @@ from ponder.core.runs import RunFolder
 from ponder.core.seeds import python_rng, torch_rng
 from ponder.core.types import Problem, Sampling
 from ponder.core.workers import ComputeConfig, Workers
-from ponder.data.problems import Document, held_out_problems
+from ponder.data.problems import Document, held_out_problems, token_lengths
 from ponder.data.task_file import load_task_file
 from ponder.engine.reference import ReferenceGenerator
 from ponder.evals.evaluator import EvaluationConfig, evaluate, sample_rows
@@ -36,7 +37,7 @@ from ponder.recipes.tasks import Task, TaskConfig, build_task
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import Progress
 from ponder.train.grpo import Grpo, GrpoConfig
-from ponder.train.loop import Stage, run_stage
+from ponder.train.loop import Clock, Stage, run_stage
 from ponder.train.pretrain import Manner, PretrainConfig, Pretraining
 from ponder.train.rollout import encode_prompts
 from ponder.verify.grader import Grader
@@ -44,6 +45,7 @@ from ponder.verify.rewards import RewardConfig
 from ponder.weights.checkpoint import load_model
 
 DEFAULT_PRESET = "tiny-v3"
+LONGER = 4.0  # a model that thinks takes this many times as long to evaluate as its base, at most
 PROBE_PROBLEMS = 256  # training problems that the skill gate of pretraining looks at
 
 
@@ -79,12 +81,18 @@ def load_recipe(
     settings = read_toml(_recipe_path(source))
     if task_file is not None:
         settings = _merge(settings, _settings_of_task(task_file))
-    merged = _merge(settings, overrides or {})
+    overrides = overrides or {}
+    if "preset" in overrides:  # another preset is another model: the file's sizes were for its own
+        settings = {name: value for name, value in settings.items() if name != "model"}
+    merged = _merge(settings, overrides)
     preset = merged.get("preset", DEFAULT_PRESET)
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
-    model = PRESETS[str(preset)](Tokenizer.for_arithmetic().vocab_size)
-    return apply_settings(ZeroRecipe(preset=str(preset), model=model), merged)
+    model = PRESETS[preset](Tokenizer.for_arithmetic().vocab_size)
+    recipe = apply_settings(ZeroRecipe(preset=preset, model=model), merged)
+    if recipe.start_from:  # the weights as they are now: a run that is named may go on
+        recipe = replace(recipe, start_from=str(model_folder(Path(recipe.start_from)).resolve()))
+    return recipe
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:
@@ -108,9 +116,10 @@ def run_zero(recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, *, resume: 
     Without `resume`, a folder that already holds a run is refused. With it, the recipe must be the run's own.
     """
     with run.lock():
-        _claim(recipe, run, resume=resume)
+        _check_claim(recipe, run, resume=resume)
         with Workers(recipe.compute) as workers:
-            lab = _Lab(recipe, run, reporter, workers)
+            lab = _Lab(recipe, run, reporter, workers)  # what is wrong with the recipe shows here: nothing is begun yet
+            lab.begin()
             lab.prepare_base()
             lab.measure("base")
             lab.learn_to_think()
@@ -163,17 +172,18 @@ class _Lab:
         rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
         self.held_out = held_out_problems(self.task.problems, recipe.evaluation.problems, rng)
         self.summary = _open_summary(recipe, run, self.task, self.model.config)
+        self._clock = Clock(self.summary["seconds"], self.summary["core_seconds"])
+
+    def begin(self) -> None:
+        """From here on the folder is a run."""
+        if not self.run.config.exists():
+            atomic_write_text(self.run.config, to_toml(self.recipe))
         self._save_summary()
 
     def prepare_base(self) -> None:
         """Pretrain a base, unless the recipe starts from a model."""
         if self.recipe.start_from:
             return
-        if self.task.documents is None:
-            raise ConfigError(
-                f"the task {self.task.name!r} has no documents to pretrain a base on; add a `worked` function to its "
-                "file, or name a model to start from with --start_from=MODEL"
-            )
         stage = Pretraining(
             self.model,
             self.tokenizer,
@@ -201,7 +211,9 @@ class _Lab:
         limit = None
         if self.recipe.minutes:  # what is left, less the time that the second evaluation will take
             spent = {part["name"]: part["seconds"] for part in self.summary["stages"] if part["name"] != stage.name}
-            limit = max(1.0, self.recipe.minutes * 60 - sum(spent.values()) - 1.5 * spent.get("evaluation base", 0.0))
+            limit = max(
+                1.0, self.recipe.minutes * 60 - sum(spent.values()) - LONGER * spent.get("evaluation base", 0.0)
+            )
         self._run(stage, limit)
 
     def _run(self, stage: Stage, seconds_limit: float | None) -> None:
@@ -272,15 +284,11 @@ class _Lab:
             "steps": progress.step,
             "seconds": progress.seconds,
             "core_seconds": progress.core_seconds,
+            "remark": progress.remark,
         }
-        parts = [
-            *({p["name"]: p for p in self.summary["stages"]} | {name: part}).values()
-        ]  # a new figure, the old place
-        self.summary |= {
-            "stages": parts,
-            "seconds": sum(part["seconds"] for part in parts),
-            "core_seconds": sum(part["core_seconds"] for part in parts),
-        }
+        by_name = {p["name"]: p for p in self.summary["stages"]} | {name: part}  # a new figure, the old place
+        seconds, core_seconds = self._clock.read()
+        self.summary |= {"stages": [*by_name.values()], "seconds": seconds, "core_seconds": core_seconds}
         self._save_summary()
 
     def _save_summary(self) -> None:
@@ -288,20 +296,29 @@ class _Lab:
 
 
 def _check_fit(recipe: ZeroRecipe, task: Task, tokenizer: Tokenizer, model: ModelConfig) -> None:
-    """Refuse a user's task that the vocabulary or the context cannot hold, before any time is spent on it."""
-    if task.file is None:
-        return
-    lengths = task.file.token_lengths(tokenizer)
-    most = max(recipe.grpo.max_tokens, recipe.evaluation.max_tokens)
-    if lengths.completion is not None and lengths.completion > recipe.grpo.max_tokens:
+    """Refuse a task that the vocabulary, the token limits or the context cannot hold, before time is spent on it."""
+    name = f"task {task.name!r}" if task.file is None else str(task.file.path)
+    if task.documents is None and not recipe.start_from:
         raise ConfigError(
-            f"{task.file.path}: its worked documents take up to {lengths.completion} tokens, but grpo.max_tokens is "
-            f"{recipe.grpo.max_tokens}; set MAX_TOKENS in the file, or --grpo.max_tokens and --evaluation.max_tokens"
+            f"{name} has no documents to pretrain a base on; add a `worked` function to its file, or name a model to "
+            "start from with --start_from=MODEL"
         )
-    if lengths.prompt + most > model.max_positions:
+    lengths = (
+        task.file.token_lengths(tokenizer) if task.file else token_lengths(task.problems, task.documents, tokenizer)
+    )
+    longest = max(recipe.grpo.max_tokens, recipe.evaluation.max_tokens)
+    if not recipe.start_from:
+        longest = max(longest, lengths.completion)
+        if lengths.completion > recipe.grpo.max_tokens:
+            raise ConfigError(
+                f"{name}: its worked documents take up to {lengths.completion} tokens, but grpo.max_tokens is "
+                f"{recipe.grpo.max_tokens}; set --grpo.max_tokens and --evaluation.max_tokens (in a file: MAX_TOKENS)"
+            )
+    if lengths.prompt + longest > model.max_positions:
         raise ConfigError(
-            f"{task.file.path}: prompts of up to {lengths.prompt} tokens and completions of up to {most} exceed the "
-            f"model's {model.max_positions} positions; shorten them, or set --model.max_positions"
+            f"{name}: prompts of up to {lengths.prompt} tokens and completions of up to {longest} exceed the model's "
+            f"{model.max_positions} positions; lower grpo.max_tokens or evaluation.max_tokens, or raise "
+            "model.max_positions"
         )
 
 
@@ -331,26 +348,38 @@ def _open_summary(recipe: ZeroRecipe, run: RunFolder, task: Task, model: ModelCo
     }
 
 
-def _claim(recipe: ZeroRecipe, run: RunFolder, *, resume: bool) -> None:
-    """Write the recipe into a new run, or check that an old one was made by the same."""
-    text = to_toml(recipe)
+def _check_claim(recipe: ZeroRecipe, run: RunFolder, *, resume: bool) -> None:
+    """Refuse a folder that holds a run, unless it is to be resumed and was made by this recipe."""
     if not run.config.exists():
-        atomic_write_text(run.config, text)
         return
     if not resume:
         raise RunError(f"{run.path} already holds a run; continue it with --resume, or choose another name with --run")
-    saved = apply_settings(recipe, read_toml(run.config))
-    if replace(saved, compute=recipe.compute, minutes=recipe.minutes) != recipe:
+    saved = replace(apply_settings(recipe, read_toml(run.config)), compute=recipe.compute, minutes=recipe.minutes)
+    if saved != recipe:
+        ours, theirs = _flatten(asdict(recipe)), _flatten(asdict(saved))
+        name = next(n for n in {**theirs, **ours} if ours.get(n) != theirs.get(n))
         raise RunError(
-            f"{run.path} was made by another recipe (see {run.config}); resume it with that one, or choose another "
-            "name with --run"
+            f"{run.path} was made by another recipe: {name} is {theirs.get(name)!r} there and {ours.get(name)!r} here; "
+            "resume it with its own settings, or choose another name with --run"
         )
 
 
+def _flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
+    return flat
+
+
 def _recipe_path(source: str | Path) -> Path:
-    if str(source) in built_in_recipes():
+    names, path = built_in_recipes(), Path(source)
+    if str(source) in names:
         return Path(str(resources.files("ponder.recipes") / f"{source}.toml"))
-    return Path(source)
+    if not path.exists() and not path.suffix:
+        close = difflib.get_close_matches(str(source), names, n=1)
+        maybe = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(names)}, or the path of a TOML file"
+        raise ConfigError(f"there is no recipe {str(source)!r}; {maybe}")
+    return path
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

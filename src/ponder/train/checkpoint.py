@@ -39,6 +39,7 @@ class Progress:
     core_seconds: float = 0.0  # processor time of all threads
     metrics_offset: int = 0  # bytes of metrics.jsonl that belong to the steps done
     samples_offset: int = 0
+    remark: str = ""  # what a reader of the report must know of how the stage went
 
 
 def save_checkpoint(
@@ -57,7 +58,12 @@ def save_checkpoint(
 
 def read_progress(folder: Path) -> Progress:
     """Where the stage stood when this checkpoint was written."""
-    return Progress(**_read_numbers(folder)["progress"])
+    try:
+        return Progress(**_read_numbers(folder)["progress"])
+    except TypeError as error:
+        raise CheckpointError(
+            f"{folder / STATE_NUMBERS} is damaged ({error}); remove {folder} to go on from before"
+        ) from error
 
 
 def load_weights(folder: Path, model: Transformer) -> None:

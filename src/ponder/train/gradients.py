@@ -1,6 +1,5 @@
 """The gradient of a step from its micro-batches, worked side by side and summed in a fixed order."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -42,9 +41,3 @@ def accumulate_gradients(
     for parameter, gradient in zip(parameters, total, strict=True):
         parameter.grad = gradient
     return reports
-
-
-def gradient_is_finite(model: nn.Module) -> bool:
-    """Whether no gradient holds a NaN or an infinity."""
-    norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
-    return all(math.isfinite(n) for n in torch.stack(norms).tolist()) if norms else True

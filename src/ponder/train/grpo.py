@@ -1,6 +1,6 @@
 """R1-Zero's reinforcement learning: group-relative policy optimisation on rule-based rewards.
 
-How it departs from the paper's settings (FACTS: R1v2 table of hyper-parameters), each a setting below: a small
+How it departs from the paper's settings (R1, arXiv 2501.12948 v2, hyper-parameters), each a setting below: a small
 model takes a larger learning rate; the reference and its KL term are off by default (the paper: 0.001, replaced
 every 400 steps); the loss is averaged over tokens (the paper: over sequences); the clip range is DAPO's.
 
@@ -54,6 +54,7 @@ class GrpoConfig:
     advantage: Normalisation = "std"  # "std": (r - mean) / std [std]; "none": Dr. GRPO
     loss_mean: Literal["token", "sequence"] = "token"  # what the loss averages over [sequence]
     resample_rounds: int = 0  # times that groups without spread are replaced by new prompts (DAPO)
+    truncated: Literal["judge", "leave_out"] = "judge"  # cut off completions: no answer, or no verdict (DAPO's filter)
     stop_accuracy: float = 1.0  # training accuracy (mean of 4 steps) at which the stage is done
     warmup_steps: int = 5
     micro_batch_tokens: int = 1024  # memory and speed only; never changes the result beyond rounding
@@ -65,7 +66,15 @@ class GrpoConfig:
                 f"grpo.group_size = {self.group_size}; expected 2 or more: an advantage is relative to a group's mean, "
                 "and a group of one has none"
             )
-        for name in ("steps", "prompts_per_step", "max_tokens", "updates_per_step", "reference_every", "warmup_steps"):
+        for name in (
+            "steps",
+            "prompts_per_step",
+            "max_tokens",
+            "updates_per_step",
+            "reference_every",
+            "warmup_steps",
+            "micro_batch_tokens",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"grpo.{name} = {getattr(self, name)}; expected 1 or more")
         for name in ("clip_low", "clip_high", "temperature"):
@@ -128,17 +137,25 @@ class Grpo:
     def total_steps(self) -> int:
         return self._config.steps
 
-    def step(self, step: int) -> StepResult:
+    @property
+    def remark(self) -> str:
+        return ""
+
+    def step(self, step: int, seconds_left: float | None = None) -> StepResult:
         self._replace_reference(step)
         started = time.monotonic()
-        groups, resampled = self._collect(step)
+        groups, drawn = self._collect(step)
         rolled_out = time.monotonic()
-        metrics = rollout_metrics(groups, self._tokenizer) | {"groups/resampled": float(resampled)}
-        samples, no_spread = self._to_samples(groups)
-        metrics["groups/no_spread_share"] = no_spread
+        samples = self._to_samples(groups)
+        spread_P = has_spread(*group_tensors(drawn))
+        metrics = rollout_metrics(drawn, self._tokenizer) | {
+            "groups/no_spread_share": 1.0 - float(spread_P.float().mean()),
+            "groups/resampled": float(len(drawn) - len(groups)),
+        }
         metrics |= self._learn(step, samples)
-        metrics |= self._speed(groups, samples, rolled_out - started, time.monotonic() - rolled_out)
-        self._recent = [*self._recent, metrics["reward/accuracy"]][-RECENT_STEPS:]
+        metrics |= self._speed(drawn, samples, rolled_out - started, time.monotonic() - rolled_out)
+        if "reward/accuracy" in metrics:
+            self._recent = [*self._recent, metrics["reward/accuracy"]][-RECENT_STEPS:]
         good = len(self._recent) == RECENT_STEPS and sum(self._recent) / RECENT_STEPS >= self._config.stop_accuracy
         kept = [group.rollouts[0] for group in groups[:SAMPLES_PER_STEP]]
         return StepResult(metrics=metrics, rollouts=kept, done=good or step + 1 >= self._config.steps)
@@ -163,15 +180,15 @@ class Grpo:
         if self._config.kl_weight and step and step % self._config.reference_every == 0:
             self._reference = frozen_copy(self.model)
 
-    def _collect(self, step: int) -> tuple[list[Group], int]:
-        """The groups to learn from; those without spread are replaced while rounds are left."""
-        wanted, drawn, replaced = self._config.prompts_per_step, 0, 0
+    def _collect(self, step: int) -> tuple[list[Group], list[Group]]:
+        """The groups to learn from, and all that were drawn: those without spread are replaced, in so many rounds."""
+        wanted = self._config.prompts_per_step
         self._generator.refresh(step)
         groups: list[Group] = []
+        drawn: list[Group] = []
         for round_number in range(self._config.resample_rounds + 1):
-            problems = [self._draw_problem(step, drawn + i) for i in range(wanted - len(groups))]
-            drawn += len(problems)
-            groups += collect_groups(
+            problems = [self._draw_problem(step, len(drawn) + i) for i in range(wanted - len(groups))]
+            new = collect_groups(
                 problems,
                 self._tokenizer,
                 self._generator,
@@ -179,20 +196,21 @@ class Grpo:
                 self._sampling,
                 group_size=self._config.group_size,
                 seed=derive_seed(self._seed, "rollout", step, round_number),
+                leave_out_truncated=self._config.truncated == "leave_out",
             )
+            groups, drawn = groups + new, drawn + new
             useful = [g for g, keep in zip(groups, has_spread(*group_tensors(groups)).tolist(), strict=True) if keep]
             if len(useful) == wanted or round_number == self._config.resample_rounds:
                 break
-            replaced += len(groups) - len(useful)
             groups = useful
-        return groups, replaced
+        return groups, drawn
 
-    def _to_samples(self, groups: Sequence[Group]) -> tuple[list[_Sample], float]:
-        """Every graded rollout of a group with spread, with its advantage; and the share of groups without."""
+    def _to_samples(self, groups: Sequence[Group]) -> list[_Sample]:
+        """Every graded rollout of a group with spread, with its advantage."""
         rewards_PG, graded_PG = group_tensors(groups)
         advantages_PG = group_advantages(rewards_PG, graded_PG, normalise=self._config.advantage)
         spread_P = has_spread(rewards_PG, graded_PG)
-        samples = [
+        return [
             _Sample(rollout, advantage)
             for group, advantages, graded, keep in zip(
                 groups, advantages_PG.tolist(), graded_PG.tolist(), spread_P.tolist(), strict=True
@@ -200,7 +218,6 @@ class Grpo:
             for rollout, advantage, known in zip(group.rollouts, advantages, graded, strict=True)
             if keep and known
         ]
-        return samples, 1.0 - float(spread_P.float().mean())
 
     def _learn(self, step: int, samples: list[_Sample]) -> dict[str, float]:
         """One update for each mini-batch of the step."""
@@ -209,8 +226,8 @@ class Grpo:
         cuts = [shuffled[i :: self._config.updates_per_step] for i in range(self._config.updates_per_step)]
         scale = min(1.0, (step + 1) / self._config.warmup_steps)
         updates = [self._update(step, cut, scale) for cut in cuts if cut]
-        if not updates:  # no group had spread: nothing to learn from
-            return dict.fromkeys(self._blank_metrics(), 0.0)
+        if not updates:  # no group had spread: nothing to learn from, and nothing measured
+            return {"optimizer/learning_rate_scale": scale}
         means = {name: sum(u[name] for u in updates) / len(updates) for name in updates[0]}
         # before the first update, trainer and engine hold the same weights: what differs is rounding
         return (
@@ -233,8 +250,8 @@ class Grpo:
             named = ", ".join(sorted({s.rollout.problem.id for s in samples})[:3])
             raise NonFiniteLossError(
                 f"zero: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the last "
-                f"checkpoint is good. Its batch holds the problems {named}, … Lower "
-                "grpo.optimizer.learning_rate and resume"
+                f"checkpoint is good. Its batch holds the problems {named}, … Begin another "
+                "run with a lower grpo.optimizer.learning_rate; --start_from=…/checkpoints/pretrain/… keeps the base"
             )
         self._optimizer.step(scale)
         return {
@@ -283,19 +300,6 @@ class Grpo:
             float(policy.behaviour_kl_sum),
             mismatch,
             float(scored.entropy_M.sum()),
-        )
-
-    @staticmethod
-    def _blank_metrics() -> tuple[str, ...]:
-        return (
-            "optimizer/gradient_norm",
-            "policy/entropy",
-            "policy/clipped_share",
-            "policy/kl_reference",
-            "policy/kl_sampler",
-            "engine/logprob_mismatch",
-            "engine/kl",
-            "optimizer/learning_rate_scale",
         )
 
     @staticmethod

@@ -43,8 +43,13 @@ class Stage(Protocol):
         """How many steps it will take at most, as far as is known now."""
         ...
 
-    def step(self, step: int) -> StepResult:
-        """Do step number `step`, counted from 0."""
+    @property
+    def remark(self) -> str:
+        """What a reader of the run's report must know of how the stage went; empty where there is nothing."""
+        ...
+
+    def step(self, step: int, seconds_left: float | None = None) -> StepResult:
+        """Do step number `step`, counted from 0; `seconds_left` is what a time limit leaves, None without one."""
         ...
 
     def state(self) -> StageState:
@@ -61,7 +66,7 @@ def due(step: int, every: int) -> bool:
     return (step + 1) % every == 0
 
 
-class _Clock:
+class Clock:
     """Wall and processor seconds, continued over a resume."""
 
     def __init__(self, seconds: float, core_seconds: float) -> None:
@@ -96,16 +101,23 @@ def run_stage(
             save_checkpoint(run.checkpoint(stage.name, 0), stage.model, tokenizer, stage.state(), progress)
         logs.rewind(progress)
         reporter.stage(stage.name, stage.total_steps)
-        clock = _Clock(progress.seconds, progress.core_seconds)
+        clock = Clock(progress.seconds, progress.core_seconds)
         while not progress.finished:
             step, before = progress.step, progress.seconds
-            result = stage.step(step)
+            result = stage.step(step, None if seconds_limit is None else seconds_limit - before)
             seconds, core_seconds = clock.read()
             logs.write(stage.name, step, result, seconds - before)
-            late = seconds_limit is not None and seconds >= seconds_limit
-            if late and not result.done:
-                reporter.note(f"{stage.name}: stopped at step {step + 1} by its time limit of {seconds_limit:.0f} s")
-            progress = Progress(step=step + 1, finished=result.done or late, seconds=seconds, core_seconds=core_seconds)
+            late = seconds_limit is not None and seconds >= seconds_limit and not result.done
+            remark = f"{stage.name} was stopped by the clock after step {step + 1}." if late else stage.remark
+            if late:
+                reporter.note(remark)
+            progress = Progress(
+                step=step + 1,
+                finished=result.done or late,
+                seconds=seconds,
+                core_seconds=core_seconds,
+                remark=remark,
+            )
             reporter.expect(stage.total_steps)
             reporter.step(step, result.metrics)
             if result.rollouts:

@@ -31,6 +31,14 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ConfigError(f"optimizer.learning_rate = {self.learning_rate}; expected a positive number")
+        for name in ("beta1", "beta2", "muon_momentum"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"optimizer.{name} = {getattr(self, name)}; expected 0 or more, below 1")
+        if self.weight_decay < 0 or not self.clip_norm > 0:
+            raise ConfigError(
+                f"optimizer.weight_decay = {self.weight_decay}, optimizer.clip_norm = {self.clip_norm}; expected 0 or "
+                "more, and a positive number"
+            )
         if self.muon_learning_rate < 0:
             raise ConfigError(f"optimizer.muon_learning_rate = {self.muon_learning_rate}; expected 0 or more")
 

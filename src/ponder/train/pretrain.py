@@ -53,9 +53,21 @@ class PretrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("documents_per_step", "max_skill_steps", "gate_every", "habit_steps", "micro_batch_tokens"):
+        for name in (
+            "documents_per_step",
+            "max_skill_steps",
+            "gate_every",
+            "habit_steps",
+            "warmup_steps",
+            "micro_batch_tokens",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"pretrain.{name} = {getattr(self, name)}; expected 1 or more")
+        for name in ("polish_steps", "mtp_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"pretrain.{name} = {getattr(self, name)}; expected 0 or more")
+        if not 0.0 < self.gate_accuracy <= 1.0:
+            raise ConfigError(f"pretrain.gate_accuracy = {self.gate_accuracy}; expected a share above 0, at most 1")
         if not 0.0 <= self.worked_share <= 1.0:
             raise ConfigError(f"pretrain.worked_share = {self.worked_share}; expected a share from 0 to 1")
 
@@ -90,13 +102,27 @@ class Pretraining:
         self._make_document, self._probe_skill = make_document, probe_skill
         self._optimizer = Optimizer(model, config.optimizer, workers)
         self._gate_passed_at: int | None = None  # the first step after the gate, once it is known
+        self._skill: float | None = None  # the last look at it
+        self._step_seconds = 0.0  # of a step, the newest weighing most
 
     @property
     def total_steps(self) -> int:
         first = self._config.max_skill_steps if self._gate_passed_at is None else self._gate_passed_at
         return first + self._config.polish_steps + self._config.habit_steps
 
-    def step(self, step: int) -> StepResult:
+    @property
+    def remark(self) -> str:
+        skill, gate = self._skill, self._config.gate_accuracy
+        if self._gate_passed_at is None or skill is None or skill >= gate:
+            return ""
+        return (
+            f"The base went on without passing its skill gate: made to think, it answered {100 * skill:.1f} % of the "
+            f"training problems right, expected {100 * gate:.1f} %. Where thinking is no better than answering at "
+            "once, RL deletes it."
+        )
+
+    def step(self, step: int, seconds_left: float | None = None) -> StepResult:
+        started = time.monotonic()
         rng = python_rng(self._seed, self.name, step)
         in_habit = self._gate_passed_at is not None and step >= self._gate_passed_at + self._config.polish_steps
         share = self._config.worked_share if in_habit else 1.0
@@ -104,20 +130,24 @@ class Pretraining:
         documents = [self._make_document(rng, manner) for manner in manners]
         metrics = self._update(step, documents, self._learning_rate_scale(step)) | {"data/worked_share": share}
         if self._gate_passed_at is None:
-            at_limit = step + 1 >= self._config.max_skill_steps
+            to_come = (self._config.polish_steps + self._config.habit_steps) * self._step_seconds
+            hurried = seconds_left is not None and seconds_left <= to_come
+            at_limit = step + 1 >= self._config.max_skill_steps or hurried
             if at_limit or due(step, self._config.gate_every):
-                skill = self._probe_skill()
-                metrics["skill/forced_accuracy"] = skill
-                if at_limit or skill >= self._config.gate_accuracy:
+                self._skill = metrics["skill/forced_accuracy"] = self._probe_skill()
+                if at_limit or self._skill >= self._config.gate_accuracy:
                     self._gate_passed_at = step + 1
+        seconds = time.monotonic() - started
+        self._step_seconds = 0.9 * self._step_seconds + 0.1 * seconds if self._step_seconds else seconds
         return StepResult(metrics=metrics, done=step + 1 >= self.total_steps)
 
     def state(self) -> StageState:
-        return StageState(tensors=self._optimizer.state_tensors(), numbers={"gate_passed_at": self._gate_passed_at})
+        numbers = {"gate_passed_at": self._gate_passed_at, "skill": self._skill}
+        return StageState(tensors=self._optimizer.state_tensors(), numbers=numbers)
 
     def load_state(self, state: StageState) -> None:
         self._optimizer.load_state_tensors(dict(state.tensors))
-        self._gate_passed_at = state.numbers["gate_passed_at"]
+        self._gate_passed_at, self._skill = state.numbers["gate_passed_at"], state.numbers["skill"]
 
     def _manner(self, rng: random.Random, *, in_habit: bool) -> Manner:
         if not in_habit:
@@ -146,7 +176,8 @@ class Pretraining:
         if not (loss < float("inf") and norm < float("inf")):  # false for NaN too
             raise NonFiniteLossError(
                 f"pretrain: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the last "
-                f"checkpoint is good. Its first document: {documents[0].prompt!r}. Lower the learning rates and resume"
+                f"checkpoint is good. Its first document: {documents[0].prompt!r}. Begin another run with lower "
+                "pretrain.optimizer rates"
             )
         self._optimizer.step(scale)
         load = self._balance_experts(reports)

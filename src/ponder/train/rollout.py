@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
 from ponder.core.errors import TrainingError
 from ponder.core.generator import Generator
 from ponder.core.seeds import derive_seed
-from ponder.core.types import Completion, Group, Problem, Prompt, Rollout, Sampling
+from ponder.core.types import Completion, Group, Problem, Prompt, Rollout, Sampling, Verdict
 from ponder.text.reasoning import parse_reasoning
 from ponder.text.reflection import count_reflections
 from ponder.text.tokenizer import Tokenizer
@@ -31,8 +32,13 @@ def collect_groups(
     *,
     group_size: int,
     seed: int,
+    leave_out_truncated: bool = False,
 ) -> list[Group]:
-    """`group_size` graded rollouts of each problem. Raises `TrainingError` where the generator's weights are stale."""
+    """`group_size` graded rollouts of each problem. Raises `TrainingError` where the generator's weights are stale.
+
+    With `leave_out_truncated`, a completion that was cut off at its token limit gets no verdict: it enters neither
+    its group's mean nor the loss (overlong filtering, DAPO, arXiv 2503.14476 section 3.4). It is counted either way.
+    """
     prompts = encode_prompts(problems, tokenizer)
     seeds = [[derive_seed(seed, i, problem.id, g) for g in range(group_size)] for i, problem in enumerate(problems)]
     expected = generator.weight_version
@@ -45,8 +51,16 @@ def collect_groups(
                     f"a completion of {problem.id!r} was made by weights of version {sample.weight_version}, expected "
                     f"version {expected}; refresh the generator after each update"
                 )
-        groups.append(Group(problem=problem, rollouts=tuple(grade(problem, sample) for sample in samples)))
+        rollouts = [grade(problem, sample) for sample in samples]
+        if leave_out_truncated:
+            rollouts = [without_verdict(r) if r.completion.finish_reason == "length" else r for r in rollouts]
+        groups.append(Group(problem=problem, rollouts=tuple(rollouts)))
     return groups
+
+
+def without_verdict(rollout: Rollout) -> Rollout:
+    """The rollout as one that nobody judged."""
+    return replace(rollout, verdict=Verdict(score=None, correct=None, reason="cut off at max_tokens and left out"))
 
 
 def group_tensors(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,16 +71,20 @@ def group_tensors(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def rollout_metrics(groups: Sequence[Group], tokenizer: Tokenizer) -> dict[str, float]:
-    """Means over all rollouts of the groups; rewards over the graded ones."""
+    """Means over all rollouts of the groups; rewards over the graded ones, and none where there is no graded one."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     graded = [r.verdict for r in rollouts if r.verdict.score is not None]
-    thoughts = [parse_reasoning(r.completion.ids, tokenizer).thought for r in rollouts]
-    reflections = [count_reflections(thought) for thought in thoughts]
-    count, known = len(rollouts), max(len(graded), 1)
-    return {
-        "reward/mean": sum(v.score or 0.0 for v in graded) / known,
-        "reward/accuracy": sum(bool(v.correct) for v in graded) / known,
-        "reward/format": sum(v.parts.get("format", 0.0) > 0 for v in graded) / known,
+    parsed = [parse_reasoning(r.completion.ids, tokenizer) for r in rollouts]
+    reflections = [count_reflections(reasoning.thought) for reasoning in parsed]
+    count = len(rollouts)
+    rewards = {}
+    if graded:
+        rewards = {
+            "reward/mean": sum(v.score or 0.0 for v in graded) / len(graded),
+            "reward/accuracy": sum(bool(v.correct) for v in graded) / len(graded),
+        }
+    return rewards | {
+        "reward/format": sum(reasoning.flaw is None for reasoning in parsed) / count,
         "rollout/ungraded_share": 1.0 - len(graded) / count,
         "rollout/truncated_share": sum(r.completion.finish_reason == "length" for r in rollouts) / count,
         "rollout/mean_length": sum(len(r.completion.ids) for r in rollouts) / count,
