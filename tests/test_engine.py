@@ -3,15 +3,17 @@
 import pytest
 import torch
 
-from ponder.algo.logprobs import token_logprobs
+from ponder.algo.logprobs import score_tokens, token_logprobs
 from ponder.core.errors import GenerationError
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.engine.reference import ReferenceGenerator
 from ponder.models.cache import Cache
+from ponder.models.moe import RouteMap
 from ponder.models.presets import PRESETS
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
+from ponder.train.batch import PaddedBatch, replayed_routes
 
 TOKENIZER = Tokenizer.for_arithmetic()
 PROMPTS = [Prompt(problem_id=text, ids=tuple(TOKENIZER.encode(text))) for text in ("7+8-3=?", "1*2=?", "9-9-9-9-9-9=?")]
@@ -135,3 +137,35 @@ def test_the_weight_version_is_stamped_on_every_completion(model: Transformer) -
     generator = ReferenceGenerator(model, TOKENIZER.control)
     generator.refresh(17)
     assert generator.generate(PROMPTS[:1], SAMPLING, [[0]])[0][0].weight_version == 17
+
+
+def test_replayed_routes_give_the_samplers_logprobs_whatever_the_trainer_would_choose() -> None:
+    """With other balance biases the trainer would send tokens elsewhere; a replay of the sampler's routes does not."""
+    model = Transformer(PRESETS["tiny-v3"](TOKENIZER.vocab_size), torch.Generator().manual_seed(5))
+    completions = [c for group in generate(model) for c in group]
+    batch = PaddedBatch.collate(
+        [[*c.prompt_ids, *c.ids] for c in completions], [len(c.prompt_ids) for c in completions], pad=0
+    )
+    sampled = torch.tensor([logp for c in completions for logp in c.logprobs])
+    for mixture in model.moe_layers().values():
+        mixture.balance_bias.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(1))
+
+    def mismatch(route_map: RouteMap | None) -> float:
+        with torch.no_grad():
+            hidden = model(batch.ids_BT, route_map=route_map)
+            scored = score_tokens(hidden, model.head.weight, batch.ids_BT, batch.scored_BT)
+        return float((scored.logp_M - sampled).abs().mean())
+
+    assert mismatch(replayed_routes([c.routes for c in completions], batch.ids_BT.shape[1], model.config)) < 1e-5
+    assert mismatch(None) > 1e-3
+
+
+def test_routes_are_told_for_every_token_that_was_fed(model: Transformer) -> None:
+    for completion in generate(model)[0]:
+        if model.config.moe is None:
+            assert completion.routes is None
+            continue
+        routes = torch.frombuffer(bytearray(completion.routes or b""), dtype=torch.int16).view(-1, 2, 2)
+        assert len(routes) == len(completion.prompt_ids) + len(completion.ids) - 1
+        assert routes.min() >= 0
+        assert routes.max() < model.config.moe.routed_experts

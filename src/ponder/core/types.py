@@ -53,6 +53,9 @@ class Completion:
     finish_reason: FinishReason
     weight_version: int  # the version of the weights that made it
     seed: int
+    # the experts that each token of prompt and completion but the last went to, (tokens - 1, MoE layers, experts per
+    # token) of int16; None where the model has no experts or the generator does not tell
+    routes: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

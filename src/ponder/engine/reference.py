@@ -14,6 +14,8 @@ from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.core.workers import Workers
 from ponder.models.cache import Cache
+from ponder.models.config import ModelConfig
+from ponder.models.moe import RouteMap
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
 
@@ -91,9 +93,11 @@ class ReferenceGenerator:
         group_of_B = torch.tensor([p for p, group in enumerate(seeds) for _ in group])
         seed_B = torch.tensor([seed for group in seeds for seed in group])
         lengths_P = torch.tensor([len(prompt.ids) for prompt in prompts])
-        cache, logits_PV = self._prefill(prompts, lengths_P, sampling.max_tokens)
+        route_map = RouteMap()
+        cache, logits_PV = self._prefill(prompts, lengths_P, sampling.max_tokens, route_map)
         cache, logits_BV = cache.select(group_of_B), logits_PV[group_of_B]
         position_B = lengths_P[group_of_B]
+        routes = _RouteLog(self._model.config, route_map, group_of_B, sampling.max_tokens)
 
         total = len(seed_B)
         ids = torch.full((total, sampling.max_tokens), self._control.pad)
@@ -122,21 +126,37 @@ class ReferenceGenerator:
                 kept = running_B.nonzero().squeeze(-1)
                 cache, running_B = cache.select(kept), running_B[kept]
                 row_B, seed_B, next_B, position_B = row_B[kept], seed_B[kept], next_B[kept], position_B[kept]
-            hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=position_B.unsqueeze(1))
+            positions_B1 = position_B.unsqueeze(1)
+            hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=positions_B1, route_map=route_map)
             logits_BV = self._model.head(hidden_B1D.squeeze(1))
+            routes.write(row_B, position_B, route_map)
             position_B = position_B + 1
+        return self._completions(
+            prompts, seeds, ids.tolist(), logp.tolist(), lengths.tolist(), stopped.tolist(), routes
+        )
 
-        id_rows, logp_rows, length_rows, stop_rows = ids.tolist(), logp.tolist(), lengths.tolist(), stopped.tolist()
-        rows = iter(range(total))
+    def _completions(
+        self,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[Sequence[int]],
+        ids: list[list[int]],
+        logp: list[list[float]],
+        lengths: list[int],
+        stopped: list[bool],
+        routes: "_RouteLog",
+    ) -> list[list[Completion]]:
+        """The records of what was sampled, row after row."""
+        rows = iter(range(len(ids)))
         return [
             [
                 Completion(
                     prompt_ids=prompt.ids,
-                    ids=tuple(id_rows[row][: length_rows[row]]),
-                    logprobs=tuple(logp_rows[row][: length_rows[row]]),
-                    finish_reason="stop" if stop_rows[row] else "length",
+                    ids=tuple(ids[row][: lengths[row]]),
+                    logprobs=tuple(logp[row][: lengths[row]]),
+                    finish_reason="stop" if stopped[row] else "length",
                     weight_version=self.weight_version,
                     seed=seed,
+                    routes=routes.of(row, len(prompt.ids) + lengths[row] - 1),
                 )
                 for seed, row in zip(group, rows, strict=False)
             ]
@@ -145,7 +165,7 @@ class ReferenceGenerator:
 
     @torch.inference_mode()
     def _stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
-        cache, logits_BV = self._prefill([prompt], torch.tensor([len(prompt.ids)]), sampling.max_tokens)
+        cache, logits_BV = self._prefill([prompt], torch.tensor([len(prompt.ids)]), sampling.max_tokens, None)
         seed_B = torch.tensor([seed])
         for t in range(sampling.max_tokens):
             if 0 < t <= sampling.min_thought_tokens:
@@ -158,7 +178,9 @@ class ReferenceGenerator:
             hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=position)
             logits_BV = self._model.head(hidden_B1D.squeeze(1))
 
-    def _prefill(self, prompts: Sequence[Prompt], lengths_P: torch.Tensor, room: int) -> tuple[Cache, torch.Tensor]:
+    def _prefill(
+        self, prompts: Sequence[Prompt], lengths_P: torch.Tensor, room: int, route_map: RouteMap | None
+    ) -> tuple[Cache, torch.Tensor]:
         """Run every prompt once. Prompts are padded on the right: what padding leaves in the cache stands where
         the first new tokens will be written, and no query looks past its own position.
         """
@@ -166,6 +188,31 @@ class ReferenceGenerator:
         ids_PT = torch.tensor([[*p.ids, *[self._control.pad] * (longest - len(p.ids))] for p in prompts])
         cache = Cache.empty(self._model.config, len(prompts), longest + room)
         positions_PT = torch.arange(longest).expand_as(ids_PT)
-        hidden_PTD = self._model(ids_PT, cache=cache, positions_BT=positions_PT)
+        hidden_PTD = self._model(ids_PT, cache=cache, positions_BT=positions_PT, route_map=route_map)
         last_PD = hidden_PTD[torch.arange(len(prompts)), lengths_P - 1]
         return cache, self._model.head(last_PD)
+
+
+class _RouteLog:
+    """The experts of every position of every row, (rows, positions, MoE layers, experts per token)."""
+
+    def __init__(self, config: ModelConfig, prefilled: RouteMap, group_of_B: torch.Tensor, room: int) -> None:
+        self._layers = config.routed_layers
+        if not self._layers:
+            return
+        prompts_PTLK = self._stack(prefilled)
+        _, T, L, K = prompts_PTLK.shape
+        self._store = torch.full((len(group_of_B), T + room, L, K), -1, dtype=torch.int16)
+        self._store[:, :T] = prompts_PTLK[group_of_B]
+
+    def write(self, row_B: torch.Tensor, position_B: torch.Tensor, decoded: RouteMap) -> None:
+        """Keep the choices of one decode step. As in the cache, they replace what a prompt's padding left there."""
+        if self._layers:
+            self._store[row_B, position_B] = self._stack(decoded).squeeze(1)
+
+    def of(self, row: int, tokens: int) -> bytes | None:
+        """As `Completion.routes` holds them."""
+        return self._store[row, :tokens].numpy().tobytes() if self._layers else None
+
+    def _stack(self, route_map: RouteMap) -> torch.Tensor:
+        return torch.stack([route_map.chosen[layer] for layer in self._layers], dim=2).to(torch.int16)

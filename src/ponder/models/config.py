@@ -137,6 +137,11 @@ class ModelConfig:
             return self.attention.kv_lora_rank + self.attention.qk_rope_head_dim
         return 2 * self.attention.kv_heads * self.attention.head_dim
 
+    @property
+    def routed_layers(self) -> list[int]:
+        """The layers that have experts, MTP blocks left out."""
+        return [layer for layer in range(self.layers) if self.is_moe_layer(layer)]
+
     def is_moe_layer(self, layer: int) -> bool:
         """Whether this layer (counted from 0; MTP blocks follow the last) has experts."""
         return self.moe is not None and layer >= self.moe.first_dense_layers

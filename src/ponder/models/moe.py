@@ -35,11 +35,26 @@ class RoutingStats:
     balance_sum: torch.Tensor | float = 0.0  # Σ over sequences and layers of Σ_i f_i P_i (V3 equations 17 to 20)
 
 
-def route(logits_NE: torch.Tensor, bias_E: torch.Tensor, moe: MoeConfig) -> Routes:
+@dataclass
+class RouteMap:
+    """The experts of each token and MoE layer: read from it where a pass is a replay, else filled in by the pass.
+
+    A choice between experts is not continuous: two passes over the same tokens may choose differently where scores
+    are equal to within rounding. Replaying the sampler's choices in training removes that (arXiv 2510.11370).
+    """
+
+    chosen: dict[int, torch.Tensor] = field(default_factory=dict)  # layer → (B, T, K); -1: not known
+    replay: bool = False
+
+
+def route(
+    logits_NE: torch.Tensor, bias_E: torch.Tensor, moe: MoeConfig, given_NK: torch.Tensor | None = None
+) -> Routes:
     """Sigmoid affinities; the choice looks at affinity + bias, the weights at affinity alone (V3 equation 16).
 
     With groups, only the `groups_per_token` groups with the highest sum of their two best biased scores are
-    eligible. Weights are normalised over the chosen experts, then multiplied by `route_scale`.
+    eligible. Weights are normalised over the chosen experts, then multiplied by `route_scale`. Where `given_NK` is
+    not negative, it is the choice.
     """
     scores_NE = logits_NE.float().sigmoid()
     choice_NE = scores_NE.detach() + bias_E
@@ -50,6 +65,8 @@ def route(logits_NE: torch.Tensor, bias_E: torch.Tensor, moe: MoeConfig) -> Rout
         closed_NG = torch.ones_like(group_scores_NG, dtype=torch.bool).scatter_(1, best_groups, False)
         choice_NE = by_group_NGX.masked_fill(closed_NG.unsqueeze(-1), float("-inf")).flatten(1)
     experts_NK = choice_NE.topk(moe.experts_per_token, dim=-1, sorted=False).indices
+    if given_NK is not None:
+        experts_NK = torch.where(given_NK >= 0, given_NK, experts_NK)
     weights_NK = scores_NE.gather(1, experts_NK)
     weights_NK = weights_NK / (weights_NK.sum(dim=-1, keepdim=True) + 1e-20) * moe.route_scale
     return Routes(experts_NK, weights_NK, scores_NE)
@@ -137,9 +154,18 @@ class MixtureOfExperts(nn.Module):
             else None
         )
 
-    def forward(self, x_BTD: torch.Tensor, stats: RoutingStats | None = None, layer: int = 0) -> torch.Tensor:
+    def forward(
+        self,
+        x_BTD: torch.Tensor,
+        stats: RoutingStats | None = None,
+        layer: int = 0,
+        route_map: RouteMap | None = None,
+    ) -> torch.Tensor:
         x_ND = x_BTD.flatten(0, -2)
-        routes = route(self.gate(x_ND), self.balance_bias, self.moe)
+        given = route_map.chosen[layer].flatten(0, 1) if route_map is not None and route_map.replay else None
+        routes = route(self.gate(x_ND), self.balance_bias, self.moe, given)
+        if route_map is not None and not route_map.replay:
+            route_map.chosen[layer] = routes.experts_NK.view(*x_BTD.shape[:2], -1)
         if stats is not None:
             self._observe(routes, x_BTD.shape[0], x_BTD.shape[1], stats, layer)
         out_ND = self.experts(x_ND, routes)

@@ -12,7 +12,7 @@ from ponder.models.attention import GroupedQueryAttention, Positions, build_atte
 from ponder.models.cache import Cache
 from ponder.models.config import ModelConfig
 from ponder.models.layers import Linear, RMSNorm, SwiGLU
-from ponder.models.moe import MixtureOfExperts, RoutingStats
+from ponder.models.moe import MixtureOfExperts, RouteMap, RoutingStats
 from ponder.models.rope import rotation_table
 
 
@@ -38,6 +38,7 @@ class Block(nn.Module):
         cache: Cache | None,
         stats: RoutingStats | None,
         absorbed: bool | None = None,
+        route_map: RouteMap | None = None,
     ) -> torch.Tensor:
         normed = self.attention_norm(x_BTD)
         if isinstance(self.attention, GroupedQueryAttention):
@@ -46,7 +47,7 @@ class Block(nn.Module):
             x_BTD = x_BTD + self.attention(normed, positions, cache, self.layer, absorbed)
         normed = self.feed_forward_norm(x_BTD)
         if isinstance(self.feed_forward, MixtureOfExperts):
-            return x_BTD + self.feed_forward(normed, stats, self.layer)
+            return x_BTD + self.feed_forward(normed, stats, self.layer, route_map)
         return x_BTD + self.feed_forward(normed)
 
 
@@ -103,6 +104,7 @@ class Transformer(nn.Module):
         positions_BT: torch.Tensor | None = None,
         stats: RoutingStats | None = None,
         absorbed: bool | None = None,
+        route_map: RouteMap | None = None,
     ) -> torch.Tensor:
         """Normed hidden states (B, T, D).
 
@@ -112,7 +114,7 @@ class Transformer(nn.Module):
         positions = self._causal(ids_BT.shape[1]) if cache is None else self._cached(cache, positions_BT)
         x_BTD = self.embedding(ids_BT)
         for block in self.blocks:
-            x_BTD = block(x_BTD, positions, cache, stats, absorbed)
+            x_BTD = block(x_BTD, positions, cache, stats, absorbed, route_map)
         return self.norm(x_BTD)
 
     def mtp_hidden(

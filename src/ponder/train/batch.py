@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ponder.models.config import ModelConfig
+from ponder.models.moe import RouteMap
+
 
 @dataclass(frozen=True)
 class PaddedBatch:
@@ -26,6 +29,22 @@ class PaddedBatch:
         position_T = torch.arange(longest)
         valid_BT = position_T < lengths_B1
         return cls(ids_BT, valid_BT, valid_BT & (position_T >= torch.tensor(prompt_lengths)[:, None]))
+
+
+def replayed_routes(routes: Sequence[bytes | None], length: int, config: ModelConfig) -> RouteMap | None:
+    """The sampler's choices of experts for a batch padded to `length`, to be replayed; None where one is not known.
+
+    The last token of a sequence was never fed to the sampler: there the model chooses for itself.
+    """
+    layers, moe = config.routed_layers, config.moe
+    if moe is None or not layers or any(r is None for r in routes):
+        return None
+    shape = (-1, len(layers), moe.experts_per_token)
+    chosen_BTLK = torch.full((len(routes), length, *shape[1:]), -1)
+    for row, recorded in enumerate(routes):
+        flat = torch.frombuffer(bytearray(recorded or b""), dtype=torch.int16).view(shape)
+        chosen_BTLK[row, : len(flat)] = flat
+    return RouteMap({layer: chosen_BTLK[:, :, i] for i, layer in enumerate(layers)}, replay=True)
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -26,7 +26,7 @@ from ponder.core.types import Group, Problem, Rollout, Sampling
 from ponder.core.workers import Workers
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
-from ponder.train.batch import PaddedBatch, micro_batches
+from ponder.train.batch import PaddedBatch, micro_batches, replayed_routes
 from ponder.train.checkpoint import StageState
 from ponder.train.gradients import MicroBatch, accumulate_gradients
 from ponder.train.loop import StepResult
@@ -225,7 +225,8 @@ class Grpo:
         python_rng(self._seed, "mini-batches", step).shuffle(shuffled)
         cuts = [shuffled[i :: self._config.updates_per_step] for i in range(self._config.updates_per_step)]
         scale = min(1.0, (step + 1) / self._config.warmup_steps)
-        updates = [self._update(step, cut, scale) for cut in cuts if cut]
+        # the first update has the weights that sampled: it replays the sampler's choices of experts
+        updates = [self._update(step, cut, scale, replay=i == 0) for i, cut in enumerate(c for c in cuts if c)]
         if not updates:  # no group had spread: nothing to learn from, and nothing measured
             return {"optimizer/learning_rate_scale": scale}
         means = {name: sum(u[name] for u in updates) / len(updates) for name in updates[0]}
@@ -236,12 +237,12 @@ class Grpo:
             | {"optimizer/learning_rate_scale": scale}
         )
 
-    def _update(self, step: int, samples: Sequence[_Sample], scale: float) -> dict[str, float]:
+    def _update(self, step: int, samples: Sequence[_Sample], scale: float, *, replay: bool) -> dict[str, float]:
         sequences = [sample.sequence for sample in samples]
         tokens = sum(len(sample.rollout.completion.ids) for sample in samples)
 
         def loss_of(rows: MicroBatch) -> tuple[torch.Tensor, _Report]:
-            return self._loss([samples[i] for i in rows], len(samples), tokens)
+            return self._loss([samples[i] for i in rows], len(samples), tokens, replay=replay)
 
         cuts = micro_batches([len(s) for s in sequences], self._config.micro_batch_tokens)
         reports = accumulate_gradients(self.model, cuts, loss_of, self._workers)
@@ -264,7 +265,9 @@ class Grpo:
             "engine/kl": sum(r.kl_sampler for r in reports) / tokens,
         }
 
-    def _loss(self, samples: Sequence[_Sample], step_sequences: int, step_tokens: int) -> tuple[torch.Tensor, _Report]:
+    def _loss(
+        self, samples: Sequence[_Sample], step_sequences: int, step_tokens: int, *, replay: bool
+    ) -> tuple[torch.Tensor, _Report]:
         config, temperature = self._config, self._config.temperature
         completions = [sample.rollout.completion for sample in samples]
         batch = PaddedBatch.collate(
@@ -274,7 +277,12 @@ class Grpo:
         weight_B = token_weights(lengths_B, per=config.loss_mean, sequences=step_sequences, tokens=step_tokens)
         old_logp_M = torch.tensor([logp for c in completions for logp in c.logprobs])
         head = self.model.head.weight
-        scored = score_tokens(self.model(batch.ids_BT), head, batch.ids_BT, batch.scored_BT, temperature)
+        route_map = None
+        if replay:
+            route_map = replayed_routes([c.routes for c in completions], batch.ids_BT.shape[1], self.model.config)
+        scored = score_tokens(
+            self.model(batch.ids_BT, route_map=route_map), head, batch.ids_BT, batch.scored_BT, temperature
+        )
         reference_logp_M = None
         if self._reference is not None:
             with torch.no_grad():
