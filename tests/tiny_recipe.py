@@ -10,6 +10,7 @@ from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.zero import ZeroRecipe
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import GrpoConfig
+from ponder.train.optimizer import OptimizerConfig
 from ponder.train.pretrain import PretrainConfig
 
 MODEL = ModelConfig(
@@ -30,10 +31,16 @@ RECIPE = ZeroRecipe(
     name="tiny",
     checkpoint_every=3,
     model=MODEL,
-    task=TaskConfig(chain=ChainSource(terms=3)),
+    task=TaskConfig(chain=ChainSource(terms=2)),
     compute=ComputeConfig(workers=2),
     pretrain=PretrainConfig(
-        documents_per_step=16, max_skill_steps=6, gate_every=3, polish_steps=1, habit_steps=3, micro_batch_tokens=256
+        documents_per_step=16,
+        max_skill_steps=48,
+        gate_every=24,
+        polish_steps=1,
+        habit_steps=11,
+        micro_batch_tokens=256,
+        optimizer=OptimizerConfig(learning_rate=1e-2, muon_learning_rate=0.02, beta2=0.98),
     ),
     grpo=GrpoConfig(steps=5, prompts_per_step=4, group_size=4, max_tokens=32, micro_batch_tokens=256, kl_weight=0.01),
     evaluation=EvaluationConfig(problems=20, samples=2, max_tokens=32),
