@@ -73,10 +73,8 @@ def test_golden_run(whole: RunFolder) -> None:
         for name, value in expected.items():
             if isinstance(value, str):
                 assert row[name] == value
-            else:  # kernels of other processors round differently, and training makes more of it step by step
-                early = row["stage"] == "pretrain" and row["step"] < 12
-                tolerance = {"rel": 2e-3, "abs": 2e-4} if early else {"rel": 0.15, "abs": 0.15}
-                assert row[name] == pytest.approx(value, **tolerance), (row["stage"], row["step"], name)
+            else:  # kernels of other processors round differently; other micro-batches move it by 1e-6 (dev/LOG.md)
+                assert row[name] == pytest.approx(value, rel=2e-3, abs=2e-4), (row["stage"], row["step"], name)
 
 
 def test_the_same_recipe_gives_the_same_run(whole: RunFolder, tmp_path: Path) -> None:
