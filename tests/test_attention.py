@@ -17,7 +17,7 @@ YARN = YarnConfig(factor=4.0, original_positions=8)
 MODELS = {
     "mla": small_v3(mtp_depth=1),
     "mla with query compression": small_v3(attention=COMPRESSED),
-    "mla with yarn, in halves": small_v3(attention=COMPRESSED, yarn=YARN, rope_layout="halves"),
+    "mla with yarn, in halves": small_v3(attention=COMPRESSED, rope_scaling=YARN, rope_layout="halves"),
     "gqa": small_dense(),
     "gqa interleaved with experts": small_dense(rope_layout="interleaved", moe=small_v3().moe),
     "one key-value head": small_dense(attention=GqaConfig(kv_heads=1, head_dim=8)),

@@ -34,12 +34,12 @@ SHAPES = {
     ),
     "v3 with two shared experts": small_v3(moe=small_moe(shared_experts=2, first_dense_layers=0)),
     "v3 without experts": small_v3(moe=None),
-    "v3 with yarn": small_v3(attention=COMPRESSED, yarn=LONG),
+    "v3 with yarn": small_v3(attention=COMPRESSED, rope_scaling=LONG),
     "v3 with yarn as in v2-lite": small_v3(
-        yarn=YarnConfig(factor=4.0, original_positions=16, mscale=0.707, mscale_all_dim=0.707)
+        rope_scaling=YarnConfig(factor=4.0, original_positions=16, mscale=0.707, mscale_all_dim=0.707)
     ),
     "v3 with yarn's factor on the vectors": small_v3(
-        yarn=YarnConfig(factor=4.0, original_positions=16, mscale=0.5, mscale_all_dim=0.0)
+        rope_scaling=YarnConfig(factor=4.0, original_positions=16, mscale=0.5, mscale_all_dim=0.0)
     ),
     "v3 with another epsilon": small_v3(attention=COMPRESSED, norm_eps=1e-2),
     "v3 with rope in halves": small_v3(rope_layout="halves"),
@@ -49,9 +49,9 @@ SHAPES = {
     "dense multi-head": small_dense(attention=GqaConfig(kv_heads=6, head_dim=8), rope_theta=500000.0),
     "dense interleaved": small_dense(rope_layout="interleaved"),
     "dense tied": small_dense(tie_embeddings=True),
-    "dense with yarn": small_dense(yarn=LONG),
+    "dense with yarn": small_dense(rope_scaling=LONG),
     "dense with yarn of another weight": small_dense(
-        yarn=YarnConfig(factor=4.0, original_positions=16, mscale=0.7, mscale_all_dim=0.2)
+        rope_scaling=YarnConfig(factor=4.0, original_positions=16, mscale=0.7, mscale_all_dim=0.2)
     ),
     "grouped-query with experts": small_dense(
         moe=small_moe(groups=2, groups_per_token=1, route_scale=1.5), rope_layout="interleaved"
@@ -167,7 +167,9 @@ def test_models_made_by_transformers(name: str, tokenizer: Tokenizer, tmp_path: 
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("config", [small_v3(attention=COMPRESSED, yarn=LONG), small_v3()], ids=["compressed", "plain"])
+@pytest.mark.parametrize(
+    "config", [small_v3(attention=COMPRESSED, rope_scaling=LONG), small_v3()], ids=["compressed", "plain"]
+)
 def test_multi_token_prediction(
     config: ModelConfig, depth: int, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,7 @@ def test_rotation_by_hand() -> None:
 @pytest.mark.parametrize("interleaved", [True, False])
 @pytest.mark.parametrize("yarn", [None, YarnConfig(factor=4.0, original_positions=16)])
 def test_scores_depend_on_the_distance_alone(interleaved: bool, yarn: YarnConfig | None) -> None:
-    cos, sin = rotation_table(small_v3(yarn=yarn))
+    cos, sin = rotation_table(small_v3(rope_scaling=yarn))
     generator = torch.Generator().manual_seed(0)
     q, k = torch.randn(2, 8, generator=generator)
 
@@ -79,7 +79,7 @@ def test_scores_depend_on_the_distance_alone(interleaved: bool, yarn: YarnConfig
 
 def test_table_holds_every_position_in_full_precision() -> None:
     config = deepseek_v3(129280)
-    frequencies = inverse_frequencies(config.rope_dim, config.rope_theta, config.yarn)
+    frequencies = inverse_frequencies(config.rope_dim, config.rope_theta, config.rope_scaling)
     assert (config.rope_dim, len(frequencies)) == (64, 32)
     cos, sin = rotation_table(small_v3(max_positions=50))
     assert cos.shape == sin.shape == (50, 4)

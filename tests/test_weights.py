@@ -16,8 +16,8 @@ from ponder.models.presets import PRESETS
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.checkpoint import load_model, read_config, save_model
-from ponder.weights.hf_config import config_from_json, config_to_json
-from ponder.weights.names import file_tensors
+from ponder.weights.hf.config import config_from_json, config_to_json
+from ponder.weights.hf.names import file_tensors
 from small_models import random_ids, random_model, small_dense, small_moe, small_v3
 
 COMPRESSED = MlaConfig(kv_lora_rank=16, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10, q_lora_rank=24)
@@ -31,11 +31,13 @@ SHAPES = {
     "grouped-query with experts": small_dense(
         moe=small_moe(groups=2, groups_per_token=1, sequence_balance_weight=0.003), mtp_depth=1
     ),
-    "yarn": small_v3(yarn=YarnConfig(factor=40.0, original_positions=16, mscale=0.707, mscale_all_dim=0.707)),
-    "yarn, unequal": small_v3(yarn=YarnConfig(factor=3.0, original_positions=16, mscale=1 / 3, mscale_all_dim=0.0)),
-    "dense with yarn": small_dense(yarn=YarnConfig(factor=40.0, original_positions=16, beta_fast=20.0)),
+    "yarn": small_v3(rope_scaling=YarnConfig(factor=40.0, original_positions=16, mscale=0.707, mscale_all_dim=0.707)),
+    "yarn, unequal": small_v3(
+        rope_scaling=YarnConfig(factor=3.0, original_positions=16, mscale=1 / 3, mscale_all_dim=0.0)
+    ),
+    "dense with yarn": small_dense(rope_scaling=YarnConfig(factor=40.0, original_positions=16, beta_fast=20.0)),
     "dense with yarn, unequal": small_dense(
-        yarn=YarnConfig(factor=3.0, original_positions=16, mscale=1 / 3, mscale_all_dim=0.2)
+        rope_scaling=YarnConfig(factor=3.0, original_positions=16, mscale=1 / 3, mscale_all_dim=0.2)
     ),
     "initialisation": small_dense(init_std=0.006, norm_eps=1e-5, rope_theta=1e6),
 }

@@ -54,7 +54,7 @@ class GroupedQueryAttention(nn.Module):
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, shape.kv_heads, shape.head_dim
         self.interleaved = config.rope_layout == "interleaved"
-        self.scale = softmax_scale(shape.head_dim, config.yarn)
+        self.scale = softmax_scale(shape.head_dim, config.rope_scaling)
         self.q = Linear(config.hidden_size, config.heads * shape.head_dim)
         self.k = Linear(config.hidden_size, shape.kv_heads * shape.head_dim)
         self.v = Linear(config.hidden_size, shape.kv_heads * shape.head_dim)
@@ -97,7 +97,7 @@ class MultiHeadLatentAttention(nn.Module):
         self.nope, self.rope, self.value = shape.qk_nope_head_dim, shape.qk_rope_head_dim, shape.v_head_dim
         self.latent = shape.kv_lora_rank
         self.interleaved = config.rope_layout == "interleaved"
-        self.scale = softmax_scale(self.nope + self.rope, config.yarn)
+        self.scale = softmax_scale(self.nope + self.rope, config.rope_scaling)
         query_size = config.heads * (self.nope + self.rope)
         self.compresses_queries = shape.q_lora_rank is not None
         if shape.q_lora_rank is None:

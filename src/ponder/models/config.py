@@ -24,7 +24,38 @@ class YarnConfig:
     mscale_all_dim: float = 1.0  # weight of ln(s) in the factor on the softmax scale
 
     def __post_init__(self) -> None:
-        _require_positive(self, "model.yarn", "factor", "original_positions")
+        _require_positive(self, "model.rope_scaling", "factor", "original_positions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearRopeConfig:
+    """Position interpolation (Chen et al. 2023, arXiv 2306.15595): every position is divided by `factor`."""
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "model.rope_scaling", "factor")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama3RopeConfig:
+    """Llama 3.1's scaling by wavelength: long waves are divided by `factor`, short ones kept, a ramp between."""
+
+    factor: float
+    original_positions: int
+    low_freq_factor: float = 1.0  # waves longer than original_positions / this are divided
+    high_freq_factor: float = 4.0  # waves shorter than original_positions / this are kept
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "model.rope_scaling", "factor", "original_positions")
+        if not 0 < self.low_freq_factor < self.high_freq_factor:
+            raise ConfigError(
+                f"model.rope_scaling: low_freq_factor = {self.low_freq_factor}, high_freq_factor = "
+                f"{self.high_freq_factor}; expected 0 < low < high"
+            )
+
+
+RopeScaling = YarnConfig | LinearRopeConfig | Llama3RopeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +80,8 @@ class GqaConfig:
 
     kv_heads: int
     head_dim: int
+    qkv_bias: bool = False  # on the three projections (Qwen2)
+    qk_norm: bool = False  # RMSNorm over each head's query and key, before the rotation (Qwen3)
 
     def __post_init__(self) -> None:
         _require_positive(self, "model.attention", "kv_heads", "head_dim")
@@ -56,7 +89,9 @@ class GqaConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MoeConfig:
-    """DeepSeekMoE with bias-balanced routing (V3 section 2.1.2, arXiv 2408.15664)."""
+    """DeepSeekMoE (arXiv 2401.06066): V3's bias-balanced sigmoid gate (V3 section 2.1.2), or the softmax gate of the
+    first DeepSeekMoE and of V2.
+    """
 
     routed_experts: int
     experts_per_token: int
@@ -65,7 +100,11 @@ class MoeConfig:
     first_dense_layers: int = 1  # these keep a dense feed-forward layer
     groups: int = 1  # experts are split into this many groups (nodes, in V3)
     groups_per_token: int = 1  # a token's experts come from at most this many groups
-    route_scale: float = 1.0  # on the normalised weights of the chosen experts
+    scoring: Literal["sigmoid", "softmax"] = "sigmoid"  # affinities from the gate's logits
+    group_score: Literal["top2_sum", "max"] = "top2_sum"  # of its experts' affinities: V3, V2
+    normalize_weights: bool = True  # the chosen experts' weights add up to 1 (before route_scale)
+    balance_bias: bool = True  # the gate has a bias that only the choice sees (V3)
+    route_scale: float = 1.0  # on the weights of the chosen experts
     bias_update_speed: float = 0.001  # gamma: how far a bias moves after a step
     sequence_balance_weight: float = 0.0001  # alpha of the sequence-wise auxiliary loss
 
@@ -109,7 +148,7 @@ class ModelConfig:
     max_positions: int = 4096
     rope_theta: float = 10000.0
     rope_layout: Literal["interleaved", "halves"] = "interleaved"  # which pairs of dimensions turn together
-    yarn: YarnConfig | None = None
+    rope_scaling: RopeScaling | None = None
     norm_eps: float = 1e-6
     init_std: float | None = None  # of every matrix; None: 1/sqrt(fan_in), 0.02 for embedding, head and gates
     tie_embeddings: bool = False

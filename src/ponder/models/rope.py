@@ -7,10 +7,10 @@ import math
 
 import torch
 
-from ponder.models.config import ModelConfig, YarnConfig
+from ponder.models.config import ModelConfig, RopeScaling, YarnConfig
 
 
-def inverse_frequencies(rope_dim: int, theta: float, yarn: YarnConfig | None) -> torch.Tensor:
+def inverse_frequencies(rope_dim: int, theta: float, scaling: RopeScaling | None) -> torch.Tensor:
     """The R/2 angular frequencies in radians per position, fp32.
 
     With YaRN, a dimension pair that turns more than `beta_fast` times over the original context keeps its
@@ -19,8 +19,9 @@ def inverse_frequencies(rope_dim: int, theta: float, yarn: YarnConfig | None) ->
     """
     exponents = torch.arange(0, rope_dim, 2, dtype=torch.float32) / rope_dim
     frequencies = 1.0 / theta**exponents
-    if yarn is None:
+    if not isinstance(scaling, YarnConfig):
         return frequencies
+    yarn = scaling
 
     def dimension_that_turns(times: float) -> float:
         return rope_dim * math.log(yarn.original_positions / (times * 2 * math.pi)) / (2 * math.log(theta))
@@ -36,24 +37,26 @@ def _mscale(factor: float, weight: float) -> float:
     return 1.0 if factor <= 1.0 else 0.1 * weight * math.log(factor) + 1.0
 
 
-def rotation_scale(yarn: YarnConfig | None) -> float:
+def rotation_scale(scaling: RopeScaling | None) -> float:
     """Factor on the rotated vectors: 1 wherever `mscale == mscale_all_dim`, as in V2 and V3."""
-    if yarn is None:
+    if not isinstance(scaling, YarnConfig):
         return 1.0
-    return _mscale(yarn.factor, yarn.mscale) / _mscale(yarn.factor, yarn.mscale_all_dim)
+    return _mscale(scaling.factor, scaling.mscale) / _mscale(scaling.factor, scaling.mscale_all_dim)
 
 
-def softmax_scale(head_dim: int, yarn: YarnConfig | None) -> float:
+def softmax_scale(head_dim: int, scaling: RopeScaling | None) -> float:
     """1/sqrt(head_dim), times (0.1 mscale_all_dim ln(factor) + 1)^2 with YaRN (V3: 0.1 ln 40 + 1, squared)."""
     scale = head_dim**-0.5
-    return scale if yarn is None else scale * _mscale(yarn.factor, yarn.mscale_all_dim) ** 2
+    if not isinstance(scaling, YarnConfig):
+        return scale
+    return scale * _mscale(scaling.factor, scaling.mscale_all_dim) ** 2
 
 
 def rotation_table(config: ModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines of every position: two (max_positions, R/2) tensors, fp32."""
-    frequencies = inverse_frequencies(config.rope_dim, config.rope_theta, config.yarn)
+    frequencies = inverse_frequencies(config.rope_dim, config.rope_theta, config.rope_scaling)
     angles = torch.outer(torch.arange(config.max_positions, dtype=torch.float32), frequencies)
-    scale = rotation_scale(config.yarn)
+    scale = rotation_scale(config.rope_scaling)
     return angles.cos() * scale, angles.sin() * scale
 
 

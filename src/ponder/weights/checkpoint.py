@@ -15,8 +15,8 @@ from ponder.core.errors import CheckpointError
 from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import CONTROL_TOKENS, Tokenizer
-from ponder.weights.hf_config import config_from_json, config_to_json
-from ponder.weights.names import file_tensors, is_mtp, is_spare
+from ponder.weights.hf.config import config_from_json, config_to_json
+from ponder.weights.hf.names import file_tensors, is_mtp, is_spare
 
 WEIGHTS, INDEX, CONFIG, TOKENIZER = "model.safetensors", "model.safetensors.index.json", "config.json", "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -59,7 +59,7 @@ def config_to_json(config: ModelConfig, control: ControlIds, dtype: torch.dtype)
         "max_position_embeddings": config.max_positions,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_scaling": None if config.yarn is None else _yarn_to_json(config.yarn, kind),
+        "rope_scaling": _rope_scaling_to_json(config, kind),
         "initializer_range": config.init_std or 0.02,
         "tie_word_embeddings": config.tie_embeddings,
         "attention_bias": False,
@@ -84,9 +84,11 @@ def _ponder_to_json(config: ModelConfig) -> dict[str, object]:
     if config.moe is not None:
         fields["bias_update_speed"] = config.moe.bias_update_speed
         fields["sequence_balance_weight"] = config.moe.sequence_balance_weight
-    if config.yarn is not None:  # Hugging Face's fields give their effect, to rounding; these the very numbers
-        fields["mscale"] = config.yarn.mscale
-        fields["mscale_all_dim"] = config.yarn.mscale_all_dim
+    if isinstance(
+        config.rope_scaling, YarnConfig
+    ):  # Hugging Face's fields give their effect, to rounding; these the very numbers
+        fields["mscale"] = config.rope_scaling.mscale
+        fields["mscale_all_dim"] = config.rope_scaling.mscale_all_dim
     return fields
 
 
@@ -123,6 +125,11 @@ def _moe_to_json(config: ModelConfig) -> dict[str, object]:
         "norm_topk_prob": True,
         "routed_scaling_factor": moe.route_scale,
     }
+
+
+def _rope_scaling_to_json(config: ModelConfig, kind: str) -> dict[str, object] | None:
+    scaling = config.rope_scaling
+    return _yarn_to_json(scaling, kind) if isinstance(scaling, YarnConfig) else None
 
 
 def _yarn_to_json(yarn: YarnConfig, kind: str) -> dict[str, object]:
@@ -205,7 +212,7 @@ def config_from_json(content: Mapping[str, Any], where: str) -> ModelConfig:
             max_positions=fields.get("max_position_embeddings", int),
             rope_theta=_rope(fields).get("rope_theta", float, fields.get("rope_theta", float, 10000.0)),
             rope_layout=_rope_layout(kind, fields, ponder),
-            yarn=_yarn_from_json(_rope(fields), kind, ponder),
+            rope_scaling=_yarn_from_json(_rope(fields), kind, ponder),
             norm_eps=fields.get("rms_norm_eps", float, 1e-6),
             init_std=_init_std(fields, ponder),
             tie_embeddings=fields.get("tie_word_embeddings", bool, False),

@@ -1,0 +1,46 @@
+"""A model's tensors on disk, opened but not read.
+
+Whatever the file format, a tensor goes by its Hugging Face name and has the shape that Hugging Face gives it, so
+that loading, converting and inspecting are written once for all formats.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorInfo:
+    """What a header says of one tensor."""
+
+    shape: tuple[int, ...]  # of the tensor as Hugging Face has it
+    stored: str  # how its numbers are stored, in the format's own words: F32, BF16, F8_E4M3, Q4_1, …
+    bytes: int  # on disk, scales included
+    file: Path
+
+
+class TensorSource(Protocol):
+    """Tensors that are read one by one, each straight from its file; nothing is kept. Closed by leaving `with`."""
+
+    @property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """Every tensor by its Hugging Face name. What only serves to read another (scales) is not among them."""
+        ...
+
+    def read(self, name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """A new tensor, quantised numbers dequantised. Raises `CheckpointError` where the file is damaged."""
+        ...
+
+    def read_into(self, name: str, out: torch.Tensor) -> None:
+        """Read into `out`, any view of the tensor's shape or one with as many numbers, in `out`'s precision."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
