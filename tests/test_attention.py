@@ -8,9 +8,10 @@ import torch
 from ponder.models.attention import GroupedQueryAttention, MultiHeadLatentAttention
 from ponder.models.cache import Cache
 from ponder.models.config import GqaConfig, MlaConfig, YarnConfig
+from ponder.models.layers import Linear, RMSNorm
 from ponder.models.presets import deepseek_v3
 from ponder.models.transformer import Transformer
-from small_models import random_ids, random_model, small_dense, small_v3
+from small_models import random_ids, random_model, small_dense, small_softmax_moe, small_v3
 
 COMPRESSED = MlaConfig(kv_lora_rank=16, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10, q_lora_rank=24)
 YARN = YarnConfig(factor=4.0, original_positions=8)
@@ -21,6 +22,10 @@ MODELS = {
     "gqa": small_dense(),
     "gqa interleaved with experts": small_dense(rope_layout="interleaved", moe=small_v3().moe),
     "one key-value head": small_dense(attention=GqaConfig(kv_heads=1, head_dim=8)),
+    "gqa with biases": small_dense(attention=GqaConfig(kv_heads=2, head_dim=8, qkv_bias=True)),
+    "gqa with norms": small_dense(attention=GqaConfig(kv_heads=2, head_dim=12, qk_norm=True)),
+    "gqa with softmax gate": small_dense(moe=small_softmax_moe()),
+    "mla with softmax gate": small_v3(moe=small_softmax_moe(groups=4, groups_per_token=2)),
 }
 
 
@@ -48,13 +53,28 @@ def mix(query: torch.Tensor, keys: list[torch.Tensor], values: list[torch.Tensor
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
 @pytest.mark.parametrize("layout", ["interleaved", "halves"])
-def test_grouped_query_attention_is_the_slow_loop(kv_heads: int, layout: str) -> None:
-    config = small_dense(attention=GqaConfig(kv_heads=kv_heads, head_dim=8), rope_layout=layout)
+@pytest.mark.parametrize("part", ["plain", "qkv_bias", "qk_norm"])
+def test_grouped_query_attention_is_the_slow_loop(kv_heads: int, layout: str, part: str) -> None:
+    shape = GqaConfig(kv_heads=kv_heads, head_dim=8, qkv_bias=part == "qkv_bias", qk_norm=part == "qk_norm")
+    config = small_dense(attention=shape, rope_layout=layout)
     model = random_model(config)
     attention = model.blocks[0].attention
     assert isinstance(attention, GroupedQueryAttention)
     x_TD = torch.randn(7, config.hidden_size, generator=torch.Generator().manual_seed(3))
     interleaved = layout == "interleaved"
+
+    def project(linear: Linear, rows: slice, x: torch.Tensor) -> torch.Tensor:
+        return linear.weight[rows] @ x + (0.0 if linear.bias is None else linear.bias[rows])
+
+    def norm(part: RMSNorm | None, x: torch.Tensor) -> torch.Tensor:
+        return x if part is None else x / (x.pow(2).mean() + 1e-6).sqrt() * part.weight
+
+    def query_of(t: int, rows: slice) -> torch.Tensor:
+        return turn(norm(attention.q_norm, project(attention.q, rows, x_TD[t])), t, interleaved=interleaved)
+
+    def key_of(t: int, rows: slice) -> torch.Tensor:
+        return turn(norm(attention.k_norm, project(attention.k, rows, x_TD[t])), t, interleaved=interleaved)
+
     with torch.no_grad():
         got = attention(x_TD[None], model._causal(7), None, 0)[0]
         rows = []
@@ -63,9 +83,9 @@ def test_grouped_query_attention_is_the_slow_loop(kv_heads: int, layout: str) ->
             for head in range(6):
                 k = head // (6 // kv_heads)
                 of_head, of_kv = slice(8 * head, 8 * head + 8), slice(8 * k, 8 * k + 8)
-                query = turn(attention.q.weight[of_head] @ x_TD[t], t, interleaved=interleaved)
-                keys = [turn(attention.k.weight[of_kv] @ x_TD[s], s, interleaved=interleaved) for s in range(t + 1)]
-                heads.append(mix(query, keys, [attention.v.weight[of_kv] @ x_TD[s] for s in range(t + 1)]))
+                keys = [key_of(s, of_kv) for s in range(t + 1)]
+                values = [project(attention.v, of_kv, x_TD[s]) for s in range(t + 1)]
+                heads.append(mix(query_of(t, of_head), keys, values))
             rows.append(attention.o.weight @ torch.cat(heads))
     torch.testing.assert_close(got, torch.stack(rows), rtol=0.0, atol=2e-6)
 
@@ -175,6 +195,22 @@ def test_no_token_sees_a_later_one(model: Transformer) -> None:
     before, after = model(ids_BT), model(changed)
     torch.testing.assert_close(after[:, :7], before[:, :7], rtol=0.0, atol=1e-6)
     assert (after[:, 7:] - before[:, 7:]).abs().amax(dim=-1).min() > 1e-3
+
+
+@torch.no_grad()
+def test_half_precision_stays_near(model: Transformer) -> None:
+    """bfloat16 keeps 8 bits; what it is left out of (softmax, gates) decides which experts, so most tokens agree."""
+    ids_BT = random_ids(4, 16)
+    full = model(ids_BT)
+    half = model.to(torch.bfloat16)
+    cache = Cache.empty(half.config, 4, 16, dtype=torch.bfloat16)
+    hidden = half(ids_BT)
+    first = half(ids_BT[:, :15], cache=cache, positions_BT=torch.arange(15).expand(4, 15))
+    last = half(ids_BT[:, 15:], cache=cache, positions_BT=torch.full((4, 1), 15))
+    assert hidden.dtype == last.dtype == torch.bfloat16
+    for got in (hidden, torch.cat((first, last), dim=1)):
+        distance = (got.float() - full).norm(dim=-1) / full.norm(dim=-1)
+        assert distance.median() < 0.03
 
 
 def test_cache_width() -> None:

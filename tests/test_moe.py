@@ -1,12 +1,16 @@
 """Routing, balancing and dispatch of the mixture of experts, against hand-worked cases and a loop over tokens."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from ponder.core.errors import ConfigError
 from ponder.models.config import MoeConfig
 from ponder.models.moe import MixtureOfExperts, Routes, RoutingStats, route, sequence_balance
-from small_models import random_ids, random_model, small_moe, small_v3
+from small_models import random_ids, random_model, small_moe, small_softmax_moe, small_v3
 
 
 def logits_for(scores: list[list[float]]) -> torch.Tensor:
@@ -60,6 +64,53 @@ def test_a_group_counts_only_its_two_best() -> None:
     assert chosen(routes) == [pytest.approx({3: 0.9 / 1.1, 4: 0.2 / 1.1})]
 
 
+def softmax_logits_for(scores: list[list[float]]) -> torch.Tensor:
+    """The gate's outputs whose softmax are these affinities, which add up to 1."""
+    return torch.tensor(scores).log() + 3.0
+
+
+def test_softmax_weights_stay_as_they_are() -> None:
+    """V2: affinities 0.4, 0.3, 0.2, 0.1 over all experts; the two best keep theirs, times the scale."""
+    scores = [[0.1, 0.4, 0.2, 0.3]]
+    moe = small_softmax_moe(routed_experts=4, experts_per_token=2, route_scale=16.0)
+    routes = route(softmax_logits_for(scores), None, moe)
+    assert chosen(routes) == [pytest.approx({1: 6.4, 3: 4.8})]
+    assert routes.scores_NE.tolist() == [pytest.approx(scores[0])]
+    normalised = route(softmax_logits_for(scores), None, replace(moe, normalize_weights=True, route_scale=1.0))
+    assert chosen(normalised) == [pytest.approx({1: 4 / 7, 3: 3 / 7})]
+
+
+def test_v2_judges_a_group_by_its_best_expert() -> None:
+    """Groups (0.3, 0.02), (0.2, 0.18), (0.25, 0.05): V2 takes the first and third, V3's sums the second and first."""
+    scores = [[0.3, 0.02, 0.2, 0.18, 0.25, 0.05]]
+    moe = small_softmax_moe(routed_experts=6, experts_per_token=3, groups=3, groups_per_token=2)
+    assert chosen(route(softmax_logits_for(scores), None, moe)) == [pytest.approx({0: 0.3, 4: 0.25, 5: 0.05})]
+    free = replace(moe, groups=1, groups_per_token=1)
+    assert chosen(route(softmax_logits_for(scores), None, free)) == [pytest.approx({0: 0.3, 4: 0.25, 2: 0.2})]
+
+
+def test_a_gate_without_a_bias_has_none_to_move() -> None:
+    mixture = mixture_of(small_softmax_moe())
+    assert mixture.balance_bias is None
+    assert "balance_bias" not in mixture.state_dict()
+    mixture.update_balance_bias(torch.tensor([9, 1, 5, 5, 5, 5, 5, 5]))
+    assert mixture.balance_bias is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scoring": "softmax"},
+        {"group_score": "max"},
+        {"balance_bias": False},
+        {"scoring": "softmax", "balance_bias": False},
+    ],
+)
+def test_gates_that_nobody_has_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"expected V3's gate \(sigmoid, top2_sum, true\) or V2's"):
+        small_moe(**changes)
+
+
 def mixture_of(moe: MoeConfig) -> MixtureOfExperts:
     mixture = random_model(small_v3(moe=moe)).blocks[1].feed_forward
     assert isinstance(mixture, MixtureOfExperts)
@@ -74,14 +125,20 @@ def slow_mixture(mixture: MixtureOfExperts, x_D: torch.Tensor) -> torch.Tensor:
         return down @ (F.silu(gate_up[:half] @ x_D) * (gate_up[half:] @ x_D))
 
     moe = mixture.moe
-    affinity = [torch.sigmoid(row @ x_D) for row in mixture.gate.weight]
-    biased = [float(a.detach() + b) for a, b in zip(affinity, mixture.balance_bias, strict=True)]
+    logits = [row @ x_D for row in mixture.gate.weight]
+    if moe.scoring == "sigmoid":
+        affinity = [torch.sigmoid(logit) for logit in logits]
+    else:
+        affinity = [logit.exp() / sum(other.exp() for other in logits) for logit in logits]
+    bias = torch.zeros(moe.routed_experts) if mixture.balance_bias is None else mixture.balance_bias
+    biased = [float(a.detach() + b) for a, b in zip(affinity, bias, strict=True)]
     size = moe.routed_experts // moe.groups
-    groups = [sum(sorted(biased[g * size : (g + 1) * size])[-2:]) for g in range(moe.groups)]
+    best_of = 2 if moe.group_score == "top2_sum" else 1
+    groups = [sum(sorted(biased[g * size : (g + 1) * size])[-best_of:]) for g in range(moe.groups)]
     open_groups = sorted(range(moe.groups), key=lambda g: -groups[g])[: moe.groups_per_token]
     eligible = [e for e in range(moe.routed_experts) if e // size in open_groups]
     best = sorted(eligible, key=lambda e: -biased[e])[: moe.experts_per_token]
-    total = sum(affinity[e] for e in best)
+    total = sum(affinity[e] for e in best) if moe.normalize_weights else 1.0
     out = torch.zeros_like(x_D)
     for e in best:
         weight = affinity[e] / total * moe.route_scale
@@ -98,6 +155,10 @@ def slow_mixture(mixture: MixtureOfExperts, x_D: torch.Tensor) -> torch.Tensor:
         small_moe(shared_experts=0, experts_per_token=1),
         small_moe(shared_experts=2, experts_per_token=8),
         small_moe(routed_experts=12, experts_per_token=3, groups=4, groups_per_token=2, route_scale=2.5),
+        small_moe(normalize_weights=False),
+        small_softmax_moe(),
+        small_softmax_moe(normalize_weights=True),
+        small_softmax_moe(routed_experts=12, experts_per_token=3, groups=4, groups_per_token=2, route_scale=4.0),
     ],
 )
 def test_mixture_is_the_loop_over_tokens_in_value_and_gradient(moe: MoeConfig) -> None:

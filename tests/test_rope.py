@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from ponder.models.config import YarnConfig
+from ponder.models.cache import Cache
+from ponder.models.config import LinearRopeConfig, Llama3RopeConfig, RopeScaling, YarnConfig
 from ponder.models.presets import deepseek_v3
 from ponder.models.rope import inverse_frequencies, rotate, rotation_scale, rotation_table, softmax_scale
-from small_models import small_dense, small_v3
+from small_models import random_ids, random_model, small_dense, small_v3
 
 V3_YARN = YarnConfig(factor=40.0, original_positions=4096)
 
@@ -29,6 +30,36 @@ def test_yarn_frequencies_of_v3() -> None:
     assert ratio[23:] == pytest.approx([1 / 40] * 9)
     assert ratio[16] == pytest.approx(7 / 13 + 6 / 13 / 40)
     assert ratio[10:24] == sorted(set(ratio[10:24]), reverse=True)
+
+
+def test_llama3_frequencies() -> None:
+    """Llama 3.1: theta 500,000, 64 pairs, factor 8, 8,192 positions, ramp from 1 to 4 turns.
+
+    Pair i turns 8192/(2π) · 500000^(-i/64) = 1303.797 · e^(-0.2050368 i) times: 4.19 at 28, so it stays; 3.41 at 29,
+    which is (3.41086 - 1)/3 = 0.80362 of the way; 1.22 at 34; 0.997 at 35, which is divided by 8.
+    """
+    plain = inverse_frequencies(128, 500000.0, None)
+    ratio = (inverse_frequencies(128, 500000.0, Llama3RopeConfig(factor=8.0, original_positions=8192)) / plain).tolist()
+    turns = [8192 / (2 * math.pi) * 500000.0 ** (-i / 64) for i in range(64)]
+    assert turns[28] > 4 > turns[29]
+    assert turns[34] > 1 > turns[35]
+    assert ratio[:29] == pytest.approx([1.0] * 29)
+    assert ratio[29] == pytest.approx(0.80362 + 0.19638 / 8, abs=1e-5)
+    assert ratio[34] == pytest.approx((turns[34] - 1) / 3 * 7 / 8 + 1 / 8)
+    assert ratio[35:] == pytest.approx([1 / 8] * 29)
+
+
+def test_linear_frequencies() -> None:
+    assert inverse_frequencies(8, 10000.0, LinearRopeConfig(factor=4.0)).tolist() == pytest.approx(
+        [0.25, 0.025, 0.0025, 0.00025]
+    )
+
+
+@pytest.mark.parametrize(
+    "scaling", [LinearRopeConfig(factor=4.0), Llama3RopeConfig(factor=8.0, original_positions=8192)]
+)
+def test_only_yarn_changes_the_scale_of_the_scores(scaling: RopeScaling) -> None:
+    assert (rotation_scale(scaling), softmax_scale(64, scaling)) == (1.0, 0.125)
 
 
 def test_yarn_scales() -> None:
@@ -75,6 +106,20 @@ def test_scores_depend_on_the_distance_alone(interleaved: bool, yarn: YarnConfig
     assert score(0, 0) == pytest.approx(float(q @ k), rel=1e-5)
     assert score(63, 40) == pytest.approx(score(23, 0), abs=1e-4)
     assert score(23, 0) != pytest.approx(score(0, 23), abs=1e-2)
+
+
+def test_the_table_grows_as_it_is_needed() -> None:
+    """Any number of first rows is bit for bit the beginning of the whole table, also when it was made for sampling."""
+    model = random_model(small_dense(max_positions=3000))
+    whole = torch.stack(rotation_table(model.config))
+    assert whole.shape == (2, 3000, 4)
+    for length in (5, 513, 1500, 2900, 3000):
+        with torch.inference_mode():
+            model(random_ids(1, length)[:, :1], cache=Cache.empty(model.config, 1, length),
+                  positions_BT=torch.tensor([[length - 1]]))  # fmt: skip
+        assert length <= model.rotations.shape[1] <= max(512, 2 * length, 3000)
+        assert torch.equal(model.rotations, whole[:, : model.rotations.shape[1]])
+    model(random_ids(1, 20)).sum().backward()
 
 
 def test_table_holds_every_position_in_full_precision() -> None:

@@ -43,8 +43,8 @@ def attend(
     q = q_BHTX.reshape(B * H, T, X)
     k = k_BHSX.reshape(B * H, S, X)
     v = v_BHSV.reshape(B * H, S, V)
-    weights = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale).softmax(dim=-1)
-    return torch.bmm(weights, v).view(B, H, T, V)
+    weights = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale).softmax(dim=-1, dtype=torch.float32)
+    return torch.bmm(weights.to(v.dtype), v).view(B, H, T, V)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -55,16 +55,20 @@ class GroupedQueryAttention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = config.heads, shape.kv_heads, shape.head_dim
         self.interleaved = config.rope_layout == "interleaved"
         self.scale = softmax_scale(shape.head_dim, config.rope_scaling)
-        self.q = Linear(config.hidden_size, config.heads * shape.head_dim)
-        self.k = Linear(config.hidden_size, shape.kv_heads * shape.head_dim)
-        self.v = Linear(config.hidden_size, shape.kv_heads * shape.head_dim)
+        self.q = Linear(config.hidden_size, config.heads * shape.head_dim, bias=shape.qkv_bias)
+        self.k = Linear(config.hidden_size, shape.kv_heads * shape.head_dim, bias=shape.qkv_bias)
+        self.v = Linear(config.hidden_size, shape.kv_heads * shape.head_dim, bias=shape.qkv_bias)
         self.o = Linear(config.heads * shape.head_dim, config.hidden_size)
+        self.q_norm = RMSNorm(shape.head_dim, config.norm_eps) if shape.qk_norm else None
+        self.k_norm = RMSNorm(shape.head_dim, config.norm_eps) if shape.qk_norm else None
 
     def forward(self, x_BTD: torch.Tensor, positions: Positions, cache: Cache | None, layer: int) -> torch.Tensor:
         B, T, _ = x_BTD.shape
         K, X = self.kv_heads, self.head_dim
         q_BTHX = self.q(x_BTD).view(B, T, self.heads, X)
         k_BTKX = self.k(x_BTD).view(B, T, K, X)
+        if self.q_norm is not None and self.k_norm is not None:
+            q_BTHX, k_BTKX = self.q_norm(q_BTHX), self.k_norm(k_BTKX)
         q_BTHX = rotate(q_BTHX, positions.cos, positions.sin, interleaved=self.interleaved)
         k_BTKX = rotate(k_BTKX, positions.cos, positions.sin, interleaved=self.interleaved)
         v_BTKX = self.v(x_BTD).view(B, T, K, X)

@@ -129,7 +129,13 @@ class MoeConfig:
                 f"model.moe.experts_per_token = {self.experts_per_token}; expected 1 to {reachable}, "
                 "the experts in the groups that a token may use"
             )
-        if self.groups > 1 and self.routed_experts // self.groups < 2:
+        v3_gate = self.scoring == "sigmoid"
+        if v3_gate != self.balance_bias or v3_gate != (self.group_score == "top2_sum"):
+            raise ConfigError(
+                f"model.moe: scoring = {self.scoring!r}, group_score = {self.group_score!r}, balance_bias = "
+                f"{self.balance_bias}; expected V3's gate (sigmoid, top2_sum, true) or V2's (softmax, max, false)"
+            )
+        if v3_gate and self.groups > 1 and self.routed_experts // self.groups < 2:
             raise ConfigError("model.moe: a group's score is the sum of its two best experts, so a group needs two")
 
 

@@ -9,14 +9,17 @@ from torch import nn
 
 
 class Linear(nn.Module):
-    """y = x Wᵀ, without bias. Weight (out, in)."""
+    """y = x Wᵀ, plus a bias where asked for. Weight (out, in), bias (out,)."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    bias: nn.Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(out_features)) if bias else None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight)
+        return F.linear(x, self.weight, self.bias)
 
 
 class RMSNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""DeepSeekMoE: shared and routed experts, balanced by a bias on the routing scores (V3 section 2.1.2).
+"""DeepSeekMoE: shared and routed experts, balanced by a bias on the routing scores (V3 section 2.1.2) or not (V2).
 
 Shapes: N tokens, D hidden size, E routed experts, K experts per token, G groups, F expert intermediate size.
 No token is ever dropped, and no expert has a capacity.
@@ -20,7 +20,7 @@ class Routes(NamedTuple):
 
     experts_NK: torch.Tensor  # int64
     weights_NK: torch.Tensor
-    scores_NE: torch.Tensor  # sigmoid affinities, before the bias
+    scores_NE: torch.Tensor  # affinities, before the bias
 
 
 @dataclass
@@ -48,19 +48,23 @@ class RouteMap:
 
 
 def route(
-    logits_NE: torch.Tensor, bias_E: torch.Tensor, moe: MoeConfig, given_NK: torch.Tensor | None = None
+    logits_NE: torch.Tensor, bias_E: torch.Tensor | None, moe: MoeConfig, given_NK: torch.Tensor | None = None
 ) -> Routes:
-    """Sigmoid affinities; the choice looks at affinity + bias, the weights at affinity alone (V3 equation 16).
+    """The choice looks at affinity + bias, the weights at affinity alone (V3 equation 16).
 
-    With groups, only the `groups_per_token` groups with the highest sum of their two best biased scores are
-    eligible. Weights are normalised over the chosen experts, then multiplied by `route_scale`. Where `given_NK` is
-    not negative, it is the choice.
+    With groups, only the `groups_per_token` groups with the highest sum of their two best biased scores (V3) or the
+    highest best score (V2) are eligible. Weights are normalised over the chosen experts if the config says so, then
+    multiplied by `route_scale`. Where `given_NK` is not negative, it is the choice.
     """
-    scores_NE = logits_NE.float().sigmoid()
-    choice_NE = scores_NE.detach() + bias_E
+    logits_NE = logits_NE.float()
+    scores_NE = logits_NE.sigmoid() if moe.scoring == "sigmoid" else logits_NE.softmax(dim=-1)
+    choice_NE = scores_NE.detach() if bias_E is None else scores_NE.detach() + bias_E
     if moe.groups > 1:
         by_group_NGX = choice_NE.unflatten(1, (moe.groups, -1))
-        group_scores_NG = by_group_NGX.topk(2, dim=-1).values.sum(dim=-1)
+        if moe.group_score == "top2_sum":
+            group_scores_NG = by_group_NGX.topk(2, dim=-1).values.sum(dim=-1)
+        else:
+            group_scores_NG = by_group_NGX.amax(dim=-1)
         best_groups = group_scores_NG.topk(moe.groups_per_token, dim=-1, sorted=False).indices
         closed_NG = torch.ones_like(group_scores_NG, dtype=torch.bool).scatter_(1, best_groups, False)
         choice_NE = by_group_NGX.masked_fill(closed_NG.unsqueeze(-1), float("-inf")).flatten(1)
@@ -68,8 +72,9 @@ def route(
     if given_NK is not None:
         experts_NK = torch.where(given_NK >= 0, given_NK, experts_NK)
     weights_NK = scores_NE.gather(1, experts_NK)
-    weights_NK = weights_NK / (weights_NK.sum(dim=-1, keepdim=True) + 1e-20) * moe.route_scale
-    return Routes(experts_NK, weights_NK, scores_NE)
+    if moe.normalize_weights:
+        weights_NK = weights_NK / (weights_NK.sum(dim=-1, keepdim=True) + 1e-20)
+    return Routes(experts_NK, weights_NK * moe.route_scale, scores_NE)
 
 
 def sequence_balance(routes: Routes, sequences: int, valid_BT: torch.Tensor | None) -> torch.Tensor:
@@ -134,19 +139,20 @@ class RoutedExperts(nn.Module):
         back = torch.empty_like(order)
         back[order] = torch.arange(N * K)
         per_choice_NKD = sorted_MD[back].view(N, K, -1)
-        return (per_choice_NKD * routes.weights_NK.unsqueeze(-1)).sum(dim=1)
+        return (per_choice_NKD * routes.weights_NK.to(x_ND.dtype).unsqueeze(-1)).sum(dim=1)
 
 
 class MixtureOfExperts(nn.Module):
     """Shared experts for every token, plus the routed ones that the gate chooses."""
 
-    balance_bias: torch.Tensor  # (E,), a buffer: moved by `update_balance_bias`, never by a gradient
+    # (E,), a buffer: moved by `update_balance_bias`, never by a gradient; None where the gate has none
+    balance_bias: torch.Tensor | None
 
     def __init__(self, config: ModelConfig, moe: MoeConfig) -> None:
         super().__init__()
         self.moe = moe
         self.gate = Linear(config.hidden_size, moe.routed_experts)
-        self.register_buffer("balance_bias", torch.zeros(moe.routed_experts))
+        self.register_buffer("balance_bias", torch.zeros(moe.routed_experts) if moe.balance_bias else None)
         self.experts = RoutedExperts(moe, config.hidden_size)
         self.shared = (
             SwiGLU(config.hidden_size, moe.shared_experts * moe.expert_intermediate_size)
@@ -163,7 +169,9 @@ class MixtureOfExperts(nn.Module):
     ) -> torch.Tensor:
         x_ND = x_BTD.flatten(0, -2)
         given = route_map.chosen[layer].flatten(0, 1) if route_map is not None and route_map.replay else None
-        routes = route(self.gate(x_ND), self.balance_bias, self.moe, given)
+        # in fp32 whatever the model's precision: a choice decides by small differences
+        logits_NE = F.linear(x_ND.float(), self.gate.weight.float())
+        routes = route(logits_NE, self.balance_bias, self.moe, given)
         if route_map is not None and not route_map.replay:
             route_map.chosen[layer] = routes.experts_NK.view(*x_BTD.shape[:2], -1)
         if stats is not None:
@@ -184,6 +192,8 @@ class MixtureOfExperts(nn.Module):
 
     @torch.no_grad()
     def update_balance_bias(self, load_E: torch.Tensor) -> None:
-        """Raise the bias of every underloaded expert by gamma and lower that of every overloaded one."""
+        """Raise the bias of every underloaded expert by gamma and lower that of every overloaded one (V3's gate)."""
+        if self.balance_bias is None:
+            return
         load = load_E.float()
         self.balance_bias += self.moe.bias_update_speed * torch.sign(load.mean() - load)

@@ -1,4 +1,4 @@
-"""Rotary position embedding (Su et al. 2021) and YaRN (Peng et al. 2023, arXiv 2309.00071).
+"""Rotary position embedding (Su et al. 2021) and the ways to stretch it: linear, Llama 3's, YaRN (arXiv 2309.00071).
 
 Shapes: B sequences, T tokens, H heads, R rotated dimensions of a head.
 """
@@ -7,21 +7,38 @@ import math
 
 import torch
 
-from ponder.models.config import ModelConfig, RopeScaling, YarnConfig
+from ponder.models.config import LinearRopeConfig, Llama3RopeConfig, ModelConfig, RopeScaling, YarnConfig
 
 
 def inverse_frequencies(rope_dim: int, theta: float, scaling: RopeScaling | None) -> torch.Tensor:
-    """The R/2 angular frequencies in radians per position, fp32.
-
-    With YaRN, a dimension pair that turns more than `beta_fast` times over the original context keeps its
-    frequency, one that turns less than `beta_slow` times is divided by `factor`, with a linear ramp between
-    (equations 17 to 19 of the paper, the ramp over dimension indices as in DeepSeek-V3's inference code).
-    """
+    """The R/2 angular frequencies in radians per position, fp32."""
     exponents = torch.arange(0, rope_dim, 2, dtype=torch.float32) / rope_dim
     frequencies = 1.0 / theta**exponents
-    if not isinstance(scaling, YarnConfig):
-        return frequencies
-    yarn = scaling
+    match scaling:
+        case None:
+            return frequencies
+        case LinearRopeConfig(factor=factor):
+            return frequencies / factor
+        case Llama3RopeConfig():
+            keep = _kept_by_llama3(frequencies, scaling)
+        case YarnConfig():
+            keep = _kept_by_yarn(rope_dim, theta, scaling)
+    return frequencies / scaling.factor * (1.0 - keep) + frequencies * keep
+
+
+def _kept_by_llama3(frequencies: torch.Tensor, llama3: Llama3RopeConfig) -> torch.Tensor:
+    """How much of each frequency stays, 0 (divided by `factor`) to 1: a ramp over the turns in the original context."""
+    turns = frequencies * (llama3.original_positions / (2 * math.pi))
+    return ((turns - llama3.low_freq_factor) / (llama3.high_freq_factor - llama3.low_freq_factor)).clamp(0.0, 1.0)
+
+
+def _kept_by_yarn(rope_dim: int, theta: float, yarn: YarnConfig) -> torch.Tensor:
+    """How much of each frequency stays, 0 (divided by `factor`) to 1.
+
+    A dimension pair that turns more than `beta_fast` times over the original context keeps its frequency, one that
+    turns less than `beta_slow` times is divided, with a linear ramp between (equations 17 to 19 of the paper, the
+    ramp over dimension indices as in DeepSeek-V3's inference code).
+    """
 
     def dimension_that_turns(times: float) -> float:
         return rope_dim * math.log(yarn.original_positions / (times * 2 * math.pi)) / (2 * math.log(theta))
@@ -29,8 +46,7 @@ def inverse_frequencies(rope_dim: int, theta: float, scaling: RopeScaling | None
     low = max(math.floor(dimension_that_turns(yarn.beta_fast)), 0)
     high = min(math.ceil(dimension_that_turns(yarn.beta_slow)), rope_dim - 1)
     ramp = (torch.arange(rope_dim // 2, dtype=torch.float32) - low) / max(high - low, 0.001)
-    keep = 1.0 - ramp.clamp(0.0, 1.0)
-    return frequencies / yarn.factor * (1.0 - keep) + frequencies * keep
+    return 1.0 - ramp.clamp(0.0, 1.0)
 
 
 def _mscale(factor: float, weight: float) -> float:
@@ -52,10 +68,11 @@ def softmax_scale(head_dim: int, scaling: RopeScaling | None) -> float:
     return scale * _mscale(scaling.factor, scaling.mscale_all_dim) ** 2
 
 
-def rotation_table(config: ModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines of every position: two (max_positions, R/2) tensors, fp32."""
+def rotation_table(config: ModelConfig, positions: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines of the first `positions`, or of every position: two (positions, R/2) tensors, fp32."""
+    positions = config.max_positions if positions is None else positions
     frequencies = inverse_frequencies(config.rope_dim, config.rope_theta, config.rope_scaling)
-    angles = torch.outer(torch.arange(config.max_positions, dtype=torch.float32), frequencies)
+    angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
     scale = rotation_scale(config.rope_scaling)
     return angles.cos() * scale, angles.sin() * scale
 

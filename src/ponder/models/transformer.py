@@ -15,6 +15,8 @@ from ponder.models.layers import Linear, RMSNorm, SwiGLU
 from ponder.models.moe import MixtureOfExperts, RouteMap, RoutingStats
 from ponder.models.rope import rotation_table
 
+FIRST_POSITIONS = 512  # of which rotations are computed at once
+
 
 class Block(nn.Module):
     """Pre-norm attention and feed-forward, each added to the residual stream."""
@@ -76,8 +78,7 @@ class MtpModule(nn.Module):
 class Transformer(nn.Module):
     """Token ids → hidden states; `head` turns hidden states into logits."""
 
-    cos: torch.Tensor
-    sin: torch.Tensor
+    rotations: torch.Tensor  # (2, P, R/2): cosines and sines of the first P positions; P grows as it is needed
 
     def __init__(self, config: ModelConfig, generator: torch.Generator | None = None) -> None:
         """Weights are drawn from `generator`; without one they are left empty, to be loaded."""
@@ -90,9 +91,7 @@ class Transformer(nn.Module):
         self.mtp = nn.ModuleList(MtpModule(config, depth) for depth in range(config.mtp_depth))
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight  # type: ignore[assignment]  # it is a Parameter
-        cos, sin = rotation_table(config)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("rotations", torch.empty(2, 0, config.rope_dim // 2), persistent=False)
         if generator is not None:
             initialise(self, generator)
 
@@ -135,15 +134,30 @@ class Transformer(nn.Module):
         return {b.layer: b.feed_forward for b in blocks if isinstance(b.feed_forward, MixtureOfExperts)}
 
     def _causal(self, length: int) -> Positions:
-        bias = torch.full((1, length, length), float("-inf")).triu(1)
-        return Positions(self.cos[:length, None], self.sin[:length, None], bias)
+        bias = torch.full((1, length, length), float("-inf"), dtype=self.norm.weight.dtype).triu(1)
+        cos, sin = self._rotations(length)
+        return Positions(cos[:length, None], sin[:length, None], bias)
 
     def _cached(self, cache: Cache, positions_BT: torch.Tensor | None) -> Positions:
         assert positions_BT is not None, "a forward pass with a cache needs positions"
         cache.extent = max(cache.extent, int(positions_BT.max()) + 1)
         hidden = torch.arange(cache.extent) > positions_BT.unsqueeze(-1)
-        bias = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
-        return Positions(self.cos[positions_BT, None], self.sin[positions_BT, None], bias, positions_BT)
+        bias = torch.zeros(hidden.shape, dtype=self.norm.weight.dtype).masked_fill_(hidden, float("-inf"))
+        cos, sin = self._rotations(cache.extent)
+        return Positions(cos[positions_BT, None], sin[positions_BT, None], bias, positions_BT)
+
+    def _rotations(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines of at least the first `length` positions, (P, R/2) each.
+
+        A table of all 131,072 positions of a Llama takes 64 MB and a third of a second; most runs use few of them.
+        """
+        table = self.rotations
+        if table.shape[1] < length:
+            room = min(max(length, 2 * table.shape[1], FIRST_POSITIONS), self.config.max_positions)
+            with torch.inference_mode(False):  # a table made while sampling serves training as well
+                table = torch.stack(rotation_table(self.config, room)).to(self.norm.weight)
+            self.rotations = table
+        return table[0], table[1]
 
 
 @torch.no_grad()

@@ -1,9 +1,8 @@
 """Our tensors under their Hugging Face names.
 
 `file_tensors` gives every tensor of a Hugging Face checkpoint as a view of the model's own memory. Saving reads
-the views and loading writes to them, so that one table serves both ways. Layouts: DeepSeek-V3 (MLA, experts, and
-the multi-token prediction modules as the layers that follow the last one), Llama (grouped-query attention) and
-the two combined (GLM-4.5).
+the views and loading writes to them, so that one table serves both ways. All families of `hf.config` name the same
+part alike; multi-token prediction modules are the layers that follow the last one.
 
 Shapes: D hidden size, F intermediate size, H heads, X dimensions of a head, R rotated ones.
 """
@@ -117,15 +116,24 @@ def _latent_attention(prefix: str, attention: MultiHeadLatentAttention) -> dict[
 def _grouped_query_attention(
     prefix: str, attention: GroupedQueryAttention, config: ModelConfig
 ) -> dict[str, FileTensor]:
-    # Llama's layout pairs dimension i with i + X/2; rows that we keep in neighbouring pairs are put in that order
-    interleaved = config.rope_layout == "interleaved"
-    q, k = attention.q.weight, attention.k.weight
-    return {
-        prefix + "q_proj.weight": _pairs_to_halves(q, attention.heads) if interleaved else _whole(q),
-        prefix + "k_proj.weight": _pairs_to_halves(k, attention.kv_heads) if interleaved else _whole(k),
+    def rotated(tensor: torch.Tensor, heads: int) -> FileTensor:
+        # Llama's layout pairs dimension i with i + X/2; rows that we keep in neighbouring pairs are put in that order
+        return _pairs_to_halves(tensor, heads) if config.rope_layout == "interleaved" else _whole(tensor)
+
+    tensors = {
+        prefix + "q_proj.weight": rotated(attention.q.weight, attention.heads),
+        prefix + "k_proj.weight": rotated(attention.k.weight, attention.kv_heads),
         prefix + "v_proj.weight": _whole(attention.v.weight),
         prefix + "o_proj.weight": _whole(attention.o.weight),
     }
+    if attention.q.bias is not None and attention.k.bias is not None and attention.v.bias is not None:
+        tensors[prefix + "q_proj.bias"] = rotated(attention.q.bias, attention.heads)
+        tensors[prefix + "k_proj.bias"] = rotated(attention.k.bias, attention.kv_heads)
+        tensors[prefix + "v_proj.bias"] = _whole(attention.v.bias)
+    if attention.q_norm is not None and attention.k_norm is not None:
+        tensors[prefix + "q_norm.weight"] = rotated(attention.q_norm.weight, 1)
+        tensors[prefix + "k_norm.weight"] = rotated(attention.k_norm.weight, 1)
+    return tensors
 
 
 def _swiglu(prefix: str, feed_forward: SwiGLU) -> dict[str, FileTensor]:
@@ -138,10 +146,9 @@ def _swiglu(prefix: str, feed_forward: SwiGLU) -> dict[str, FileTensor]:
 
 
 def _mixture(prefix: str, mixture: MixtureOfExperts) -> dict[str, FileTensor]:
-    tensors = {
-        prefix + "gate.weight": _whole(mixture.gate.weight),
-        prefix + "gate.e_score_correction_bias": _whole(mixture.balance_bias),
-    }
+    tensors = {prefix + "gate.weight": _whole(mixture.gate.weight)}
+    if mixture.balance_bias is not None:
+        tensors[prefix + "gate.e_score_correction_bias"] = _whole(mixture.balance_bias)
     for expert, (gate_up, down_DF) in enumerate(zip(mixture.experts.gate_up, mixture.experts.down, strict=True)):
         gate_FD, up_FD = gate_up.chunk(2)
         tensors[f"{prefix}experts.{expert}.gate_proj.weight"] = _whole(gate_FD)
@@ -156,6 +163,6 @@ def _whole(tensor: torch.Tensor) -> FileTensor:
     return FileTensor(tensor.detach(), tuple(tensor.shape))
 
 
-def _pairs_to_halves(weight: torch.Tensor, heads: int) -> FileTensor:
-    pairs = weight.detach().view(heads, -1, 2, weight.shape[1])  # (H, X/2, 2, D)
-    return FileTensor(pairs.transpose(1, 2), tuple(weight.shape))
+def _pairs_to_halves(tensor: torch.Tensor, heads: int) -> FileTensor:
+    pairs = tensor.detach().view(heads, -1, 2, *tensor.shape[1:])  # (H, X/2, 2, D) or, of a vector, (H, X/2, 2)
+    return FileTensor(pairs.transpose(1, 2), tuple(tensor.shape))
