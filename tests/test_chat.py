@@ -21,11 +21,12 @@ from ponder.cli.chat import ChatSettings, answer_once, chat, example, room
 from ponder.cli.main import main
 from ponder.core.errors import GenerationError
 from ponder.core.seeds import torch_rng
-from ponder.core.types import Problem, Prompt, Sampling
+from ponder.core.types import Message, Problem, Prompt, Sampling
 from ponder.engine.reference import ReferenceGenerator
 from ponder.models.transformer import Transformer
+from ponder.recipes.opening import OpenModel
 from ponder.recipes.tasks import TaskConfig, build_task
-from ponder.recipes.zero import OpenModel
+from ponder.text.prompt import Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.checkpoint import save_model
@@ -69,11 +70,14 @@ class Scene:
         )
         model = Transformer(MODEL)
         self.model = OpenModel(
-            model=model, tokenizer=TOKENIZER, generator=cast(ReferenceGenerator, generator), folder=Path()
+            model=model,
+            tokenizer=TOKENIZER,
+            prompter=Prompter(TOKENIZER),
+            generator=cast(ReferenceGenerator, generator),
         )
 
     def ask(self, settings: ChatSettings, text: str = "3+4=?", problem: Problem | None = None) -> Answer:
-        return answer_once(self.model, settings, self.console, 1, text, problem)
+        return answer_once(self.model, settings, self.console, 1, [Message("user", text)], problem)
 
     @property
     def shown(self) -> str:
@@ -170,7 +174,7 @@ def test_the_answer_to_a_problem_of_the_task_is_judged(ids: list[int], verdict: 
 def test_every_turn_has_its_own_seed() -> None:
     scene = Scene(Scripted(script("", "7")))
     for turn in (1, 1, 2):
-        answer_once(scene.model, ChatSettings(temperature=1.0), scene.console, turn, "1+1=?")
+        answer_once(scene.model, ChatSettings(temperature=1.0), scene.console, turn, [Message("user", "1+1=?")])
     seeds = [seed for _, _, seed in scene.generator.asked]
     assert seeds[0] == seeds[1] != seeds[2]
     assert scene.generator.asked[0][:2] == ("1+1=?", Sampling(max_tokens=128 - 5, temperature=1.0))

@@ -1,5 +1,7 @@
 """The reference generator against the plain forward pass, and its promises about seeds and batches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -169,3 +171,26 @@ def test_routes_are_told_for_every_token_that_was_fed(model: Transformer) -> Non
         assert len(routes) == len(completion.prompt_ids) + len(completion.ids) - 1
         assert routes.min() >= 0
         assert routes.max() < model.config.moe.routed_experts
+
+
+def test_any_stop_token_ends_a_completion(model: Transformer) -> None:
+    """With more tokens that end a reply, each completion is what it was, cut after the first of them."""
+    stop = TOKENIZER.encode("0123")
+    control = replace(TOKENIZER.control, stop=tuple(stop))
+    generator = ReferenceGenerator(model, control)
+    cut = 0
+    for group, longer in zip(generator.generate(PROMPTS, SAMPLING, seeds(6)), generate(model), strict=True):
+        for completion, whole in zip(group, longer, strict=True):
+            ends = [i for i, token in enumerate(whole.ids) if token in control.stop]
+            assert completion.ids == whole.ids[: ends[0] + 1 if ends else None]
+            assert (completion.finish_reason == "stop") == bool(ends)
+            cut += len(completion.ids) < len(whole.ids)
+            prompt = Prompt(problem_id="", ids=whole.prompt_ids)
+            assert tuple(generator.stream(prompt, SAMPLING, whole.seed)) == completion.ids
+    assert cut > 0
+
+
+def test_a_thought_is_not_asked_of_a_vocabulary_without_one(model: Transformer) -> None:
+    generator = ReferenceGenerator(model, replace(TOKENIZER.control, end_think=None))
+    with pytest.raises(GenerationError, match="min_thought_tokens = 3 asks for a thought"):
+        generator.generate(PROMPTS, Sampling(max_tokens=8, min_thought_tokens=3), seeds(1))

@@ -10,6 +10,7 @@ from ponder.core.progress import Sample, SilentReporter
 from ponder.core.seeds import derive_seed
 from ponder.core.types import Completion, Problem, Prompt, Rollout, Sampling, Verdict
 from ponder.evals.evaluator import Evaluated, Evaluation, EvaluationConfig, evaluate, sample_rows
+from ponder.text.prompt import Prompter
 from ponder.text.reasoning import completion_ids, parse_reasoning
 from ponder.text.tokenizer import Tokenizer
 
@@ -101,7 +102,7 @@ def run(
         problems,
         generator=Scripted(script),
         grade=grade,
-        tokenizer=TOKENIZER,
+        prompter=Prompter(TOKENIZER),
         config=config,
         seed=5,
         reporter=recorder,
@@ -188,7 +189,7 @@ def test_settings_reach_the_generator() -> None:
         PROBLEMS,
         generator=generator,
         grade=grade,
-        tokenizer=TOKENIZER,
+        prompter=Prompter(TOKENIZER),
         config=config,
         seed=5,
         reporter=SilentReporter(),

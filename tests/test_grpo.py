@@ -11,6 +11,7 @@ from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, FinishReason, Problem, Prompt, Rollout, Sampling, Verdict
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.models.transformer import Transformer
+from ponder.text.prompt import Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import Grpo, GrpoConfig
@@ -79,7 +80,9 @@ def grade(problem: Problem, completion: Completion) -> Rollout:
 
 def stage(workers: Workers, problem: Problem, generator: Scripted | None = None, config: GrpoConfig = CONFIG) -> Grpo:
     model = Transformer(MODEL, torch.Generator().manual_seed(4))
-    return Grpo(model, TOKENIZER, generator or Scripted(), config, lambda step, i: problem, grade, workers, seed=0)
+    return Grpo(
+        model, Prompter(TOKENIZER), generator or Scripted(), config, lambda step, i: problem, grade, workers, seed=0
+    )
 
 
 def answer_logp(model: Transformer, answer: str) -> float:

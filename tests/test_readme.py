@@ -14,7 +14,7 @@ from ponder.core.metrics import read_metrics
 from ponder.core.runs import RunFolder
 from ponder.data.problems import held_out_problems
 from ponder.data.task_file import load_task_file
-from ponder.recipes.zero import load_recipe
+from ponder.recipes.zero_recipe import load_recipe
 from tiny_recipe import RECIPE
 
 ROOT = Path(__file__).parents[1]

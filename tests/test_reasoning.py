@@ -5,10 +5,12 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import decoders, models, pre_tokenizers
 
 from ponder.core.errors import TokenizerError
 from ponder.text.reasoning import ThinkSplitter, completion_ids, parse_reasoning
-from ponder.text.tokenizer import CONTROL_TOKENS, LARGEST_NUMBER, PRINTABLE, WORDS, Tokenizer
+from ponder.text.tokenizer import CONTROL_TOKENS, LARGEST_NUMBER, PRINTABLE, WORDS, SpecialTokens, Tokenizer
 
 TOKENIZER = Tokenizer.for_arithmetic()
 CONTROL = TOKENIZER.control
@@ -139,3 +141,83 @@ def test_a_character_that_the_vocabulary_lacks_is_named(text: str) -> None:
 def test_a_lone_surrogate_is_named() -> None:
     with pytest.raises(TokenizerError, match=r"U\+D800"):
         TOKENIZER.encode("1+\ud800")
+
+
+# ---- the other form, and vocabularies without it
+
+
+def with_tags(*tags: str) -> Tokenizer:
+    """A vocabulary of single characters with these control tokens."""
+    vocabulary = {character: i for i, character in enumerate(("<unk>", "<eos>", *PRINTABLE))}
+    backend = RustTokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", behavior="isolated")
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens(["<unk>", "<eos>", "<stop>", *tags])
+    return Tokenizer(backend, SpecialTokens(eos="<eos>", stop=("<stop>",)))
+
+
+R1 = with_tags("<think>", "</think>")
+PLAIN = with_tags()
+
+
+def r1(text: str) -> list[int]:
+    """Ids in which T, /T, E and S between bars stand for the tags and the two ends."""
+    control = R1.control
+    names = {"T": control.think, "/T": control.end_think, "E": control.eos, "S": control.stop[1]}
+    ids = [[names[part]] if i % 2 else R1.encode(part) for i, part in enumerate(text.split("|"))]
+    return [token for part in ids for token in part if token is not None]
+
+
+@pytest.mark.parametrize(
+    ("ids", "inside", "thought", "answer", "flaw"),
+    [
+        ("|T|hm|/T|42|E|", False, "hm", "42", None),
+        ("|T|hm|/T|42|S|", False, "hm", "42", None),  # any token that ends a reply
+        ("hm|/T|42|E|", True, "hm", "42", None),
+        ("|T|hm|/T||E|", False, "hm", "", None),
+        ("|T|hm|/T|</think>|E|", False, "hm", "</think>", None),  # as text
+        ("|T|hm", False, "hm", None, "expected <think>…</think>, got <think>"),
+        ("hm", True, "hm", None, "expected <think>…</think>, got <think>"),
+        ("hm|E|", True, "hm", None, "got <think><eos>"),
+        ("42|E|", False, "", "42", "got <eos>"),
+        ("|T|a|/T|b|T|c|/T|d|E|", False, "ac", "bd", "got <think></think><think></think><eos>"),
+        ("so |T|hm|/T|42|E|", False, "hm", "so 42", "text before the thought: 'so '"),
+        ("|T|hm|/T|42|E|x", False, "hm", "42x", "text after the end of sequence"),
+        ("", False, "", "", "got no tags"),
+    ],
+)
+def test_thought_then_answer(ids: str, inside: bool, thought: str, answer: str | None, flaw: str | None) -> None:
+    reasoning = parse_reasoning(r1(ids), R1, inside_thought=inside)
+    assert (reasoning.thought, reasoning.answer) == (thought, answer)
+    assert reasoning.flaw == flaw if flaw is None else flaw in (reasoning.flaw or "")
+
+
+def test_a_thought_that_is_not_required() -> None:
+    assert parse_reasoning(r1("42|E|"), R1, thought_required=False).flaw is None
+    assert parse_reasoning(r1("|T|hm|/T|42|E|"), R1, thought_required=False).flaw is None
+    assert parse_reasoning(r1("hm|E|"), R1, inside_thought=True, thought_required=False).flaw is not None
+    answered = [CONTROL.answer or 0, 50, CONTROL.end_answer or 0, CONTROL.eos]
+    assert parse_reasoning(answered, TOKENIZER, thought_required=False).flaw is None
+
+
+def test_a_vocabulary_without_thoughts() -> None:
+    ids = [*PLAIN.encode("<think>42</think>"), PLAIN.control.eos]
+    reasoning = parse_reasoning(ids, PLAIN)
+    assert (reasoning.thought, reasoning.answer) == ("", "<think>42</think>")
+    assert reasoning.flaw == "no thought: the vocabulary has no <think>"
+    assert parse_reasoning(ids, PLAIN, thought_required=False).flaw is None
+    assert "got no tags" in (parse_reasoning(ids[:-1], PLAIN, thought_required=False).flaw or "")
+    with pytest.raises(TokenizerError, match="this vocabulary has no <think> and </think>"):
+        completion_ids([], [], PLAIN.control)
+
+
+def test_a_completion_has_the_form_of_its_vocabulary() -> None:
+    assert completion_ids(R1.encode("hm"), R1.encode("42"), R1.control) == r1("|T|hm|/T|42|E|")
+
+
+def test_the_splitter_starts_where_the_prompt_ended() -> None:
+    ids = r1("a|/T|b|T|c|/T|d|S|")
+    parts = [None if p is None else p[0] for p in map(ThinkSplitter(R1.control, inside_thought=True).push, ids)]
+    assert parts == ["t", None, "a", None, "t", None, "a", None]
+    outside = ThinkSplitter(R1.control)
+    assert [outside.push(token) for token in r1("a|T|b")] == ["answer", None, "thought"]

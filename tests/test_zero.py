@@ -19,7 +19,8 @@ from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.workers import ComputeConfig
 from ponder.recipes import zero
-from ponder.recipes.zero import ZeroRecipe, load_recipe, run_zero
+from ponder.recipes.zero import run_zero
+from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 from ponder.train.grpo import Grpo
 from ponder.train.pretrain import Pretraining
 from tiny_recipe import RECIPE, with_grpo

@@ -7,7 +7,7 @@ from ponder.data.chain import ChainSource
 from ponder.evals.evaluator import EvaluationConfig
 from ponder.models.config import MlaConfig, ModelConfig, MoeConfig
 from ponder.recipes.tasks import TaskConfig
-from ponder.recipes.zero import ZeroRecipe
+from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import GrpoConfig
 from ponder.train.optimizer import OptimizerConfig

@@ -43,24 +43,37 @@ def stream_answer(
     on_thought_end: Callable[[Answer], None],
     into: Answer,
     clock: Clock = time.monotonic,
+    *,
+    inside_thought: bool = False,
 ) -> None:
-    """Fill `into` as tokens come, and tell of each piece of text. What has come stays there if it is interrupted."""
-    splitter = ThinkSplitter(tokenizer.control)
+    """Fill `into` as tokens come, and tell of each piece of text. What has come stays there if it is interrupted.
+
+    `inside_thought`: the prompt has opened the thought.
+    """
+    splitter = ThinkSplitter(tokenizer.control, inside_thought)
+    decoder = tokenizer.stream_decoder(skip_control=True)
     began = clock()
     for token in generator.stream(prompt, sampling, seed):
         into.ids.append(token)
         into.seconds = clock() - began
+        before = splitter.part
         part = splitter.push(token)
-        if token == tokenizer.control.eos:
+        if text := decoder.push(token):
+            _keep(into, part or before, text)
+            on_text(part or before, text)
+        into.thought_tokens += part == "thought"
+        if token in tokenizer.control.stop:
             into.ended = True
         elif token == tokenizer.control.end_think and into.thought_seconds is None:
             into.thought_seconds = into.seconds
             on_thought_end(into)
-        elif part is not None:
-            text = tokenizer.decode([token])
-            if part == "thought":
-                into.thought += text
-                into.thought_tokens += 1
-            elif part == "answer":
-                into.answer += text
-            on_text(part, text)
+    if text := decoder.finish():  # cut off in the middle of a character
+        _keep(into, splitter.part, text)
+        on_text(splitter.part, text)
+
+
+def _keep(into: Answer, part: Part, text: str) -> None:
+    if part == "thought":
+        into.thought += text
+    elif part == "answer":
+        into.answer += text

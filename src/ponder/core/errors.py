@@ -5,6 +5,7 @@
     ├── DataError               a problem file, task or split is wrong
     │   └── TokenizerError      a text or id that the vocabulary lacks
     ├── CheckpointError         weights or training state that do not fit or cannot be read
+    ├── PullError               a model that cannot be fetched
     ├── RunError                a run folder that cannot be used
     │   └── RunLockedError      another process is using it
     ├── TrainingError           training cannot go on
@@ -33,6 +34,10 @@ class TokenizerError(DataError):
 
 class CheckpointError(PonderError):
     """Weights or training state are missing, damaged or of another shape."""
+
+
+class PullError(PonderError):
+    """A model cannot be fetched, or what came is not what was published."""
 
 
 class RunError(PonderError):

@@ -22,13 +22,21 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by a file that holds `data`. Raises `RunError`; then the old file is still there."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` when the block ends well and vanishes when it does not. Raises
+    `RunError`; then the old file is still there.
+    """
     temporary = _sibling(path, "new")
     with explain_os_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
+            yield temporary
+            with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             _sync_folder(path.parent)

@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Split = Literal["train", "held_out"]
+Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, in plain text: no part of it ever becomes a control token.
+
+    `reasoning` is the thought before an assistant's `content`; None where there is none or it was not kept.
+    """
+
+    role: Role
+    content: str
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,8 @@
 """The reference generator: plain PyTorch, batched and cached.
 
 A prompt is prefilled once for all its samples; every sample has its own random stream; finished sequences
-leave the batch. Shapes: P prompts, B running sequences, T tokens, V vocabulary.
+leave the batch. Shapes: P prompts, B running sequences, T tokens, V vocabulary, S ids that
+end a reply.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,11 @@ class ReferenceGenerator:
 
     def _check(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
         limit = self._model.config.max_positions
+        if sampling.min_thought_tokens and self._control.end_think is None:
+            raise GenerationError(
+                f"min_thought_tokens = {sampling.min_thought_tokens} asks for a thought, and this model's vocabulary "
+                "has no </think>; leave it out"
+            )
         for prompt in prompts:
             if not prompt.ids:
                 raise GenerationError(f"the prompt of problem {prompt.problem_id!r} is empty")
@@ -101,6 +107,7 @@ class ReferenceGenerator:
 
         total = len(seed_B)
         ids = torch.full((total, sampling.max_tokens), self._control.pad)
+        stop_S = torch.tensor(self._control.stop)
         logp = torch.zeros(total, sampling.max_tokens)
         lengths = torch.full((total,), sampling.max_tokens)
         stopped = torch.zeros(total, dtype=torch.bool)
@@ -115,7 +122,7 @@ class ReferenceGenerator:
             logp[row_B, t] = torch.where(running_B, logp_B, 0.0)
             if on_progress is not None:
                 on_progress(int(running_B.sum()))
-            ended_B = running_B & (next_B == self._control.eos)
+            ended_B = running_B & torch.isin(next_B, stop_S)
             lengths[row_B[ended_B]] = t + 1
             stopped[row_B[ended_B]] = True
             running_B = running_B & ~ended_B
@@ -172,7 +179,7 @@ class ReferenceGenerator:
                 logits_BV[:, self._control.end_think] = float("-inf")
             next_B = sample(logits_BV, counter_uniform(seed_B, torch.tensor([t])), sampling.temperature).ids_B
             yield int(next_B)
-            if int(next_B) == self._control.eos:
+            if int(next_B) in self._control.stop:
                 return
             position = torch.tensor([[len(prompt.ids) + t]])
             hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=position)

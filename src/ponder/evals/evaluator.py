@@ -15,7 +15,8 @@ from ponder.core.generator import Generator
 from ponder.core.progress import Reporter, Sample
 from ponder.core.seeds import derive_seed
 from ponder.core.types import Completion, Problem, Prompt, Rollout, Sampling
-from ponder.text.reasoning import parse_reasoning
+from ponder.text.prompt import Prompter
+from ponder.text.reasoning import parse_completion
 from ponder.text.reflection import count_reflections
 from ponder.text.tokenizer import Tokenizer
 
@@ -128,7 +129,7 @@ def evaluate(
     *,
     generator: Generator,
     grade: Grade,
-    tokenizer: Tokenizer,
+    prompter: Prompter,
     config: EvaluationConfig,
     seed: int,
     reporter: Reporter,
@@ -145,13 +146,14 @@ def evaluate(
         raise DataError("no problem to evaluate on; expected a held-out split with at least one problem")
     started = time.perf_counter()
     plan: list[tuple[Kind, Sampling, int]] = [("greedy", Sampling(max_tokens=config.max_tokens, temperature=0.0), 1)]
-    if config.forced:
+    if config.forced and prompter.tokenizer.control.end_think is not None:
         thinking = Sampling(max_tokens=config.max_tokens, temperature=0.0, min_thought_tokens=1)
         plan.append(("forced", thinking, 1))
     sampling = Sampling(max_tokens=config.max_tokens, temperature=config.temperature)
     plan.append(("sampled", sampling, config.samples))
 
-    prompts = [Prompt(problem_id=p.id, ids=tuple(tokenizer.encode(p.prompt))) for p in problems]
+    encoded = prompter.encode_batch([problem.prompt for problem in problems])
+    prompts = [Prompt(problem_id=p.id, ids=ids) for p, ids in zip(problems, encoded, strict=True)]
     reporter.stage(name, len(problems) * sum(count for _, _, count in plan))
     rollouts: dict[Kind, list[Rollout]] = {}
     done = 0
@@ -166,7 +168,7 @@ def evaluate(
             reporter.advance(done)
     reporter.samples([Sample.of(rollout) for rollout in rollouts["greedy"][:SHOWN]])
     seconds = time.perf_counter() - started
-    return Evaluated(measure(rollouts, tokenizer, config, seed, seconds), rollouts)
+    return Evaluated(measure(rollouts, prompter.tokenizer, config, seed, seconds), rollouts)
 
 
 def measure(
@@ -182,7 +184,7 @@ def measure(
     sampled = rollouts["sampled"]
     groups = [sampled[i : i + config.samples] for i in range(0, len(sampled), config.samples)]
     at_k = _pass_at_each_k(groups, config.samples)
-    thoughts = [parse_reasoning(r.completion.ids, tokenizer) for r in sampled]
+    thoughts = [parse_completion(r.completion, tokenizer) for r in sampled]
     reflections = [count_reflections(reasoning.thought) for reasoning in thoughts]
     everything = [r for kind in rollouts.values() for r in kind]
     return Evaluation(

@@ -122,7 +122,8 @@ def _progress(record: RunRecord) -> str:
     return ", ".join(f"stage {stage} up to step {step}" for stage, step in last.items()) or "evaluations only"
 
 
-def _comparison(record: RunRecord) -> str:
+def comparison_table(record: RunRecord) -> str:
+    """The evaluations of a run side by side, as a Markdown table; empty where there is none."""
     evaluations = [(name, e) for name, e in (("base", record.base), ("R1-Zero", record.trained)) if e is not None]
     if not evaluations:
         return ""
@@ -146,10 +147,16 @@ def _comparison(record: RunRecord) -> str:
         ("longest completion (tokens)", lambda e: f"{e.max_tokens}"),
         ("seed", lambda e: f"{e.seed}"),
     ]
-    table = _table(
+    return _table(
         ["held out", *(name for name, _ in evaluations)],
         [[label, *(cell(evaluation) for _, evaluation in evaluations)] for label, cell in rows],
     )
+
+
+def _comparison(record: RunRecord) -> str:
+    table = comparison_table(record)
+    if not table:
+        return ""
     return (
         f"## Base against R1-Zero\n\n{table}\n\n"
         "In brackets: 95 % intervals (greedy: Wilson; sampled: clustered by problem, a problem's samples not being "

@@ -3,14 +3,12 @@
 A run is a folder; each part is skipped where the folder already holds its result, so a killed run continues.
 """
 
-import difflib
 import json
 import platform
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from importlib import resources
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,96 +16,36 @@ from typing import Any
 import torch
 
 from ponder.core.config import apply_settings, read_toml, to_toml
-from ponder.core.errors import CheckpointError, ConfigError, RunError
+from ponder.core.errors import ConfigError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
+from ponder.core.provenance import source_commit
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import python_rng, torch_rng
 from ponder.core.types import Problem, Sampling
-from ponder.core.workers import ComputeConfig, Workers
+from ponder.core.workers import Workers
 from ponder.data.problems import Document, held_out_problems, token_lengths
-from ponder.data.task_file import load_task_file
 from ponder.engine.reference import ReferenceGenerator
-from ponder.evals.evaluator import EvaluationConfig, evaluate, sample_rows
+from ponder.evals.evaluator import evaluate, sample_rows
 from ponder.evals.report import write_report
 from ponder.models.config import ModelConfig
-from ponder.models.presets import PRESETS, count_parameters
+from ponder.models.presets import count_parameters
 from ponder.models.transformer import Transformer
-from ponder.recipes.tasks import Task, TaskConfig, build_task
+from ponder.recipes.opening import ready_to_reason
+from ponder.recipes.tasks import Task, build_task
+from ponder.recipes.zero_recipe import ZeroRecipe
+from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import Progress
-from ponder.train.grpo import Grpo, GrpoConfig
+from ponder.train.grpo import Grpo
 from ponder.train.loop import Clock, Stage, run_stage
-from ponder.train.pretrain import Manner, PretrainConfig, Pretraining
+from ponder.train.pretrain import Manner, Pretraining
 from ponder.train.rollout import encode_prompts
 from ponder.verify.grader import Grader
-from ponder.verify.rewards import RewardConfig
-from ponder.weights.checkpoint import load_model
+from ponder.weights.opened import LoadedModel
 
-DEFAULT_PRESET = "tiny-v3"
 LONGER = 4.0  # a model that thinks takes this many times as long to evaluate as its base, at most
 PROBE_PROBLEMS = 256  # training problems that the skill gate of pretraining looks at
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZeroRecipe:
-    """Everything that a run depends on."""
-
-    name: str = "zero-chain"
-    seed: int = 0
-    minutes: float = 0.0  # wall time for the whole run; 0: as long as the recipe takes, and then it is reproducible
-    start_from: str = ""  # a model or run to start from instead of pretraining a base
-    checkpoint_every: int = 25  # steps
-    preset: str = DEFAULT_PRESET
-    model: ModelConfig = field(default_factory=lambda: PRESETS[DEFAULT_PRESET](Tokenizer.for_arithmetic().vocab_size))
-    task: TaskConfig = field(default_factory=TaskConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    grpo: GrpoConfig = field(default_factory=GrpoConfig)
-    rewards: RewardConfig = field(default_factory=RewardConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-
-    def __post_init__(self) -> None:
-        if self.minutes < 0:
-            raise ConfigError(f"minutes = {self.minutes}; expected 0 (no limit) or more")
-        if self.checkpoint_every < 1:
-            raise ConfigError(f"checkpoint_every = {self.checkpoint_every}; expected 1 or more")
-
-
-def load_recipe(
-    source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None
-) -> ZeroRecipe:
-    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top."""
-    settings = read_toml(_recipe_path(source))
-    if task_file is not None:
-        settings = _merge(settings, _settings_of_task(task_file))
-    overrides = overrides or {}
-    if "preset" in overrides:  # another preset is another model: the file's sizes were for its own
-        settings = {name: value for name, value in settings.items() if name != "model"}
-    merged = _merge(settings, overrides)
-    preset = merged.get("preset", DEFAULT_PRESET)
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
-    model = PRESETS[preset](Tokenizer.for_arithmetic().vocab_size)
-    recipe = apply_settings(ZeroRecipe(preset=preset, model=model), merged)
-    if recipe.start_from:  # the weights as they are now: a run that is named may go on
-        recipe = replace(recipe, start_from=str(model_folder(Path(recipe.start_from)).resolve()))
-    return recipe
-
-
-def _settings_of_task(path: Path) -> dict[str, Any]:
-    """What a user's task file says for itself."""
-    task = load_task_file(path)
-    settings: dict[str, Any] = {"name": f"zero-{task.name}", "task": {"file": str(path.resolve())}}
-    if task.max_tokens is not None:
-        settings |= {"grpo": {"max_tokens": task.max_tokens}, "evaluation": {"max_tokens": task.max_tokens}}
-    return settings
-
-
-def built_in_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = resources.files("ponder.recipes")
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
 
 
 def run_zero(recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
@@ -128,45 +66,16 @@ def run_zero(recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, *, resume: 
         return lab.summary
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenModel:
-    """A model ready to be used."""
-
-    model: Transformer
-    tokenizer: Tokenizer
-    generator: ReferenceGenerator
-    folder: Path
-
-
-def open_model(path: Path, workers: Workers | None = None) -> OpenModel:
-    """The model of a run (its newest) or of a model folder."""
-    folder = model_folder(path)
-    loaded = load_model(folder)
-    loaded.model.requires_grad_(False)
-    generator = ReferenceGenerator(loaded.model, loaded.tokenizer.control, workers)
-    return OpenModel(model=loaded.model, tokenizer=loaded.tokenizer, generator=generator, folder=folder)
-
-
-def model_folder(path: Path) -> Path:
-    """Where the weights are: `path` itself, or the newest checkpoint of the run that `path` is."""
-    if (path / "config.toml").exists():
-        run = RunFolder(path)
-        for stage in (Grpo.name, Pretraining.name):
-            newest = run.latest_checkpoint(stage)
-            if newest is not None:
-                return newest
-        raise CheckpointError(f"the run {path} has no checkpoint yet; continue it with --resume")
-    return path
-
-
 class _Lab:
     """The parts of one run, built once and shared by its stages."""
 
     def __init__(self, recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, workers: Workers) -> None:
         self.recipe, self.run, self.reporter, self.workers = recipe, run, reporter, workers
         self.task: Task = build_task(recipe.task)
-        self.tokenizer, self.model = self._new_model()
-        _check_fit(recipe, self.task, self.tokenizer, self.model.config)
+        loaded = new_model(recipe) if not recipe.start_from else ready_to_reason(Path(recipe.start_from))
+        self.model, self.tokenizer, self.chat_template = loaded.model, loaded.tokenizer, loaded.chat_template
+        self.prompter = Prompter.of(self.tokenizer, self.chat_template)
+        _check_fit(recipe, self.task, self.prompter, self.model.config)
         self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards)
         self.generator = ReferenceGenerator(self.model, self.tokenizer.control, workers)
         rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
@@ -200,7 +109,7 @@ class _Lab:
         """R1-Zero: reinforcement learning on the base."""
         stage = Grpo(
             self.model,
-            self.tokenizer,
+            self.prompter,
             self.generator,
             self.recipe.grpo,
             self._draw_problem,
@@ -224,6 +133,7 @@ class _Lab:
             self.reporter,
             checkpoint_every=self.recipe.checkpoint_every,
             seconds_limit=seconds_limit,
+            chat_template=self.chat_template,
         )
         self._record(stage.name, progress)
 
@@ -237,7 +147,7 @@ class _Lab:
             self.held_out,
             generator=self.generator,
             grade=self.grade,
-            tokenizer=self.tokenizer,
+            prompter=self.prompter,
             config=self.recipe.evaluation,
             seed=self.recipe.seed,
             reporter=self.reporter,
@@ -250,12 +160,6 @@ class _Lab:
             Progress(seconds=time.monotonic() - wall, core_seconds=time.process_time() - cores, finished=True),
         )
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
-
-    def _new_model(self) -> tuple[Tokenizer, Transformer]:
-        if self.recipe.start_from:
-            loaded = load_model(model_folder(Path(self.recipe.start_from)))
-            return loaded.tokenizer, loaded.model
-        return Tokenizer.for_arithmetic(), Transformer(self.recipe.model, torch_rng(self.recipe.seed, "weights"))
 
     def _make_document(self, rng: random.Random, manner: Manner) -> Document:
         assert self.task.documents is not None
@@ -272,7 +176,7 @@ class _Lab:
         rng = python_rng(0, "skill probe")
         problems = [self.task.problems.sample("train", rng) for _ in range(PROBE_PROBLEMS)]
         sampling = Sampling(max_tokens=self.recipe.grpo.max_tokens, temperature=0.0, min_thought_tokens=1)
-        prompts = encode_prompts(problems, self.tokenizer)
+        prompts = encode_prompts(problems, self.prompter)
         completions = self.generator.generate(prompts, sampling, [[0]] * len(prompts))
         verdicts = [self.grade(p, c[0]).verdict for p, c in zip(problems, completions, strict=True)]
         return sum(bool(v.correct) for v in verdicts) / len(verdicts)
@@ -295,7 +199,13 @@ class _Lab:
         atomic_write_text(self.run.summary, json.dumps(self.summary, indent=2))
 
 
-def _check_fit(recipe: ZeroRecipe, task: Task, tokenizer: Tokenizer, model: ModelConfig) -> None:
+def new_model(recipe: ZeroRecipe) -> LoadedModel:
+    """A model with random weights, for the worlds that Ponder generates."""
+    model = Transformer(recipe.model, torch_rng(recipe.seed, "weights"))
+    return LoadedModel(model, Tokenizer.for_arithmetic(), PLAIN_TEMPLATE)
+
+
+def _check_fit(recipe: ZeroRecipe, task: Task, prompter: Prompter, model: ModelConfig) -> None:
     """Refuse a task that the vocabulary, the token limits or the context cannot hold, before time is spent on it."""
     name = f"task {task.name!r}" if task.file is None else str(task.file.path)
     if task.documents is None and not recipe.start_from:
@@ -303,6 +213,7 @@ def _check_fit(recipe: ZeroRecipe, task: Task, tokenizer: Tokenizer, model: Mode
             f"{name} has no documents to pretrain a base on; add a `worked` function to its file, or name a model to "
             "start from with --start_from=MODEL"
         )
+    tokenizer = prompter.tokenizer
     lengths = (
         task.file.token_lengths(tokenizer) if task.file else token_lengths(task.problems, task.documents, tokenizer)
     )
@@ -314,9 +225,10 @@ def _check_fit(recipe: ZeroRecipe, task: Task, tokenizer: Tokenizer, model: Mode
                 f"{name}: its worked documents take up to {lengths.completion} tokens, but grpo.max_tokens is "
                 f"{recipe.grpo.max_tokens}; set --grpo.max_tokens and --evaluation.max_tokens (in a file: MAX_TOKENS)"
             )
-    if lengths.prompt + longest > model.max_positions:
+    prompt = lengths.prompt + prompter.overhead
+    if prompt + longest > model.max_positions:
         raise ConfigError(
-            f"{name}: prompts of up to {lengths.prompt} tokens and completions of up to {longest} exceed the model's "
+            f"{name}: prompts of up to {prompt} tokens and completions of up to {longest} exceed the model's "
             f"{model.max_positions} positions; lower grpo.max_tokens or evaluation.max_tokens, or raise "
             "model.max_positions"
         )
@@ -343,7 +255,12 @@ def _open_summary(recipe: ZeroRecipe, run: RunFolder, task: Task, model: ModelCo
         "parameters_total": parameters.total,
         "parameters_active": parameters.active,
         "stages": [],
-        "versions": {"ponder": version("ponder"), "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "ponder": version("ponder"),
+            "commit": source_commit(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "workers": Workers.default_count(recipe.compute),
     }
 
@@ -369,22 +286,3 @@ def _flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flatten(value, f"{path}{key}.") if isinstance(value, Mapping) else {f"{path}{key}": value}
     return flat
-
-
-def _recipe_path(source: str | Path) -> Path:
-    names, path = built_in_recipes(), Path(source)
-    if str(source) in names:
-        return Path(str(resources.files("ponder.recipes") / f"{source}.toml"))
-    if not path.exists() and not path.suffix:
-        close = difflib.get_close_matches(str(source), names, n=1)
-        maybe = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(names)}, or the path of a TOML file"
-        raise ConfigError(f"there is no recipe {str(source)!r}; {maybe}")
-    return path
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        merged[key] = _merge(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-    return merged

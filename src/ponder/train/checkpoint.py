@@ -43,11 +43,16 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, model: Transformer, tokenizer: Tokenizer, state: StageState, progress: Progress
+    folder: Path,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    state: StageState,
+    progress: Progress,
+    chat_template: str | None = None,
 ) -> None:
     """Write `folder` as a whole or not at all, then drop the stage's older checkpoints."""
     with atomic_directory(folder) as unfinished:
-        save_model(unfinished, model, tokenizer)
+        save_model(unfinished, model, tokenizer, chat_template)
         save_file({k: v.detach().contiguous() for k, v in state.tensors.items()}, unfinished / STATE_TENSORS)
         numbers = {"progress": vars(progress), "stage": dict(state.numbers)}
         (unfinished / STATE_NUMBERS).write_text(json.dumps(numbers), encoding="utf-8")

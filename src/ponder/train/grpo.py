@@ -25,7 +25,7 @@ from ponder.core.seeds import derive_seed, python_rng
 from ponder.core.types import Group, Problem, Rollout, Sampling
 from ponder.core.workers import Workers
 from ponder.models.transformer import Transformer
-from ponder.text.tokenizer import Tokenizer
+from ponder.text.prompt import Prompter
 from ponder.train.batch import PaddedBatch, micro_batches, replayed_routes
 from ponder.train.checkpoint import StageState
 from ponder.train.gradients import MicroBatch, accumulate_gradients
@@ -116,7 +116,7 @@ class Grpo:
     def __init__(
         self,
         model: Transformer,
-        tokenizer: Tokenizer,
+        prompter: Prompter,
         generator: TrainableGenerator,
         config: GrpoConfig,
         draw_problem: Callable[[int, int], Problem],
@@ -126,7 +126,8 @@ class Grpo:
     ) -> None:
         """`draw_problem(step, index)` gives the training problem of that place; `generator` samples `model`."""
         self.model = model
-        self._tokenizer, self._generator, self._config = tokenizer, generator, config
+        self._prompter, self._generator, self._config = prompter, generator, config
+        self._tokenizer = prompter.tokenizer
         self._draw_problem, self._grade, self._workers, self._seed = draw_problem, grade, workers, seed
         self._sampling = Sampling(max_tokens=config.max_tokens, temperature=config.temperature)
         self._optimizer = Optimizer(model, config.optimizer, workers)
@@ -190,7 +191,7 @@ class Grpo:
             problems = [self._draw_problem(step, len(drawn) + i) for i in range(wanted - len(groups))]
             new = collect_groups(
                 problems,
-                self._tokenizer,
+                self._prompter,
                 self._generator,
                 self._grade,
                 self._sampling,

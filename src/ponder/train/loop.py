@@ -85,12 +85,18 @@ def run_stage(
     *,
     checkpoint_every: int,
     seconds_limit: float | None = None,
+    chat_template: str | None = None,
 ) -> Progress:
     """Run a stage to its end, from its newest checkpoint if it has one, and return where it ended.
 
     `seconds_limit` ends the stage early after that much time of its own; without one, the result depends on
-    the recipe alone.
+    the recipe alone. `chat_template` is saved beside the weights.
     """
+
+    def save(step: int, progress: Progress) -> None:
+        folder = run.checkpoint(stage.name, step)
+        save_checkpoint(folder, stage.model, tokenizer, stage.state(), progress, chat_template)
+
     progress = resume_stage(stage, run)
     if progress is not None and progress.finished:
         return progress
@@ -98,7 +104,7 @@ def run_stage(
         logs = _Logs(metrics, samples)
         if progress is None:  # the first checkpoint also marks where in the logs the stage begins
             progress = logs.mark(Progress())
-            save_checkpoint(run.checkpoint(stage.name, 0), stage.model, tokenizer, stage.state(), progress)
+            save(0, progress)
         logs.rewind(progress)
         reporter.stage(stage.name, stage.total_steps)
         clock = Clock(progress.seconds, progress.core_seconds)
@@ -123,8 +129,7 @@ def run_stage(
             if result.rollouts:
                 reporter.samples([Sample.of(rollout) for rollout in result.rollouts[:SHOWN]])
             if progress.finished or due(step, checkpoint_every):
-                marked = logs.mark(progress)
-                save_checkpoint(run.checkpoint(stage.name, step + 1), stage.model, tokenizer, stage.state(), marked)
+                save(step + 1, logs.mark(progress))
     return progress
 
 

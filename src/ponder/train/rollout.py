@@ -10,22 +10,23 @@ from ponder.core.errors import TrainingError
 from ponder.core.generator import Generator
 from ponder.core.seeds import derive_seed
 from ponder.core.types import Completion, Group, Problem, Prompt, Rollout, Sampling, Verdict
-from ponder.text.reasoning import parse_reasoning
+from ponder.text.prompt import Prompter
+from ponder.text.reasoning import parse_completion
 from ponder.text.reflection import count_reflections
 from ponder.text.tokenizer import Tokenizer
 
 Grade = Callable[[Problem, Completion], Rollout]
 
 
-def encode_prompts(problems: Sequence[Problem], tokenizer: Tokenizer) -> list[Prompt]:
-    """Each problem's prompt as ids."""
-    encoded = tokenizer.encode_batch([problem.prompt for problem in problems])
-    return [Prompt(problem_id=p.id, ids=tuple(ids)) for p, ids in zip(problems, encoded, strict=True)]
+def encode_prompts(problems: Sequence[Problem], prompter: Prompter) -> list[Prompt]:
+    """Each problem's prompt as ids, in the form that the model reads."""
+    encoded = prompter.encode_batch([problem.prompt for problem in problems])
+    return [Prompt(problem_id=p.id, ids=ids) for p, ids in zip(problems, encoded, strict=True)]
 
 
 def collect_groups(
     problems: Sequence[Problem],
-    tokenizer: Tokenizer,
+    prompter: Prompter,
     generator: Generator,
     grade: Grade,
     sampling: Sampling,
@@ -39,7 +40,7 @@ def collect_groups(
     With `leave_out_truncated`, a completion that was cut off at its token limit gets no verdict: it enters neither
     its group's mean nor the loss (overlong filtering, DAPO, arXiv 2503.14476 section 3.4). It is counted either way.
     """
-    prompts = encode_prompts(problems, tokenizer)
+    prompts = encode_prompts(problems, prompter)
     seeds = [[derive_seed(seed, i, problem.id, g) for g in range(group_size)] for i, problem in enumerate(problems)]
     expected = generator.weight_version
     completions = generator.generate(prompts, sampling, seeds)
@@ -74,7 +75,7 @@ def rollout_metrics(groups: Sequence[Group], tokenizer: Tokenizer) -> dict[str, 
     """Means over all rollouts of the groups; rewards over the graded ones, and none where there is no graded one."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     graded = [r.verdict for r in rollouts if r.verdict.score is not None]
-    parsed = [parse_reasoning(r.completion.ids, tokenizer) for r in rollouts]
+    parsed = [parse_completion(r.completion, tokenizer) for r in rollouts]
     reflections = [count_reflections(reasoning.thought) for reasoning in parsed]
     count = len(rollouts)
     rewards = {}

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ponder.core.errors import ConfigError, PonderError
 from ponder.core.types import Completion, Problem, Rollout, Verdict
-from ponder.text.reasoning import parse_reasoning
+from ponder.text.reasoning import parse_completion
 from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import AnswerChecker, Finding, finding_of, show
 from ponder.verify.rewards import RewardConfig, reward_parts
@@ -42,7 +42,7 @@ class Grader:
         return Rollout(problem=problem, completion=completion, text=text, verdict=self._verdict(problem, completion))
 
     def _verdict(self, problem: Problem, completion: Completion) -> Verdict:
-        reasoning = parse_reasoning(completion.ids, self._tokenizer)
+        reasoning = parse_completion(completion, self._tokenizer)
         if reasoning.flaw is not None or reasoning.answer is None:
             reason = reasoning.flaw or "no answer"
             if completion.finish_reason == "length":

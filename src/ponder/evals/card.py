@@ -1,0 +1,132 @@
+"""The card of an exported model: what it is, what it was trained on and how, what was measured, and its licence.
+
+It is the README.md of the exported folder, with the front matter that the Hugging Face Hub reads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ponder.core.runs import RunFolder
+from ponder.evals.record import RunRecord, read_record
+from ponder.evals.report import comparison_table
+
+# the licences that the Hub knows by a short name; any other goes under "other" with its name
+HUB_LICENCES = ("mit", "apache-2.0", "llama3.1", "llama3.3", "bsd-3-clause", "cc-by-4.0", "cc0-1.0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What the files say of the model."""
+
+    name: str
+    shape: str  # in words
+    parameters_total: int
+    parameters_active: int
+    context: int  # positions
+    vocabulary: int
+    stored: str  # the precision of the exported weights, in words
+    licence: str | None = None
+    base: str | None = None  # the model that it was trained from or converted from
+    origin: Mapping[str, str] | None = None  # further lines on where it comes from
+
+
+def model_card(facts: ModelFacts, run: RunFolder | None) -> str:
+    """The card as Markdown. `run` is the run that trained the model; None where Ponder only converted it."""
+    record = None if run is None else read_record(run)
+    sections = [
+        _front_matter(facts, record),
+        f"# {facts.name}",
+        _model(facts),
+        _training(facts, record),
+        _evaluation(record),
+        _use(facts, record),
+        _licence(facts),
+        _recipe(record),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(facts: ModelFacts, record: RunRecord | None) -> str:
+    lines = ["---", "pipeline_tag: text-generation"]
+    if facts.licence is not None:
+        known = facts.licence.lower() in HUB_LICENCES
+        lines.append(f"license: {facts.licence.lower() if known else 'other'}")
+        if not known:
+            lines.append(f"license_name: {_quoted(facts.licence)}")
+    if facts.base is not None:
+        lines.append(f"base_model: {_quoted(facts.base)}")
+    lines += ["tags:", "- ponder", *(["- reasoning", "- grpo"] if record is not None else [])]
+    return "\n".join([*lines, "---"])
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+
+
+def _model(facts: ModelFacts) -> str:
+    rows = [
+        ("architecture", facts.shape),
+        ("parameters", f"{facts.parameters_total:,} in all, {facts.parameters_active:,} active per token"),
+        ("context", f"{facts.context:,} tokens"),
+        ("vocabulary", f"{facts.vocabulary:,} entries"),
+        ("weights", facts.stored),
+        *(facts.origin or {}).items(),
+    ]
+    return "\n".join(["## Model", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _training(facts: ModelFacts, record: RunRecord | None) -> str:
+    if record is None:
+        source = f" from {facts.base}" if facts.base else ""
+        return f"## Training\n\nThe weights were converted{source}; Ponder did not train them further."
+    summary = record.summary or {}
+    versions = summary.get("versions", {})
+    pretrained = any(stage["name"] == "pretrain" for stage in summary.get("stages", []))
+    began = "pretrained from random weights on generated documents" if pretrained else f"started from {facts.base}"
+    rows = [
+        ("task", summary.get("task", "unknown")),
+        ("start", began),
+        ("recipe", f"{summary.get('recipe', 'unknown')}, seed {summary.get('seed', 'unknown')} (in full below)"),
+        ("code", _code(versions)),
+        ("time", f"{summary.get('seconds', 0):.0f} s, {summary.get('core_seconds', 0) / 3600:.3f} core-hours"),
+    ]
+    stages = [
+        f"| stage {stage['name']} | {stage['steps']:,} steps, {stage['seconds']:.0f} s |"
+        for stage in summary.get("stages", [])
+        if stage["steps"]
+    ]
+    return "\n".join(
+        ["## Training", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), *stages]
+    )
+
+
+def _code(versions: Mapping[str, object]) -> str:
+    commit = versions.get("commit")
+    at = f" at commit {commit}" if commit else ""
+    return f"Ponder {versions.get('ponder', 'unknown')}{at}, PyTorch {versions.get('torch', 'unknown')}"
+
+
+def _evaluation(record: RunRecord | None) -> str:
+    if record is None:
+        return ""
+    table = comparison_table(record)
+    if not table:
+        return "## Evaluation\n\nThe model was exported before it was evaluated."
+    return f"## Evaluation\n\nOn held-out problems of its task. In brackets: 95 % intervals.\n\n{table}"
+
+
+def _use(facts: ModelFacts, record: RunRecord | None) -> str:
+    text = f"```sh\nponder generate PATH/TO/{facts.name} --prompt '…'\nponder chat PATH/TO/{facts.name}\n```"
+    if record is None:
+        return f"## Use\n\n{text}"
+    form = "It answers in the form `<think>thought</think><answer>answer</answer>`."
+    limits = "It knows the task that it was trained on; what it says beyond that was not measured."
+    return f"## Use\n\n{text}\n\n{form} {limits}"
+
+
+def _licence(facts: ModelFacts) -> str:
+    return f"## Licence\n\n{facts.licence or 'The files do not state a licence; ask whoever they come from.'}"
+
+
+def _recipe(record: RunRecord | None) -> str:
+    return "" if record is None else f"## Recipe\n\n```toml\n{record.config.strip()}\n```"

@@ -1,0 +1,95 @@
+"""From the name that a person gives to a model that can be used."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ponder.core.errors import CheckpointError, RunError
+from ponder.core.runs import RunFolder, list_runs
+from ponder.core.workers import Workers
+from ponder.engine.reference import ReferenceGenerator
+from ponder.models.transformer import Transformer
+from ponder.models.vocabulary import with_token_rows
+from ponder.text.prompt import Prompter, r1_zero_jinja
+from ponder.text.tokenizer import Tokenizer
+from ponder.text.vocabulary import with_reasoning_tokens
+from ponder.train.grpo import Grpo
+from ponder.train.pretrain import Pretraining
+from ponder.weights.checkpoint import load_model
+from ponder.weights.opened import LoadedModel
+from ponder.weights.pull.home import known, pulled_models, resolve_model
+
+RUNS = Path("runs")  # where runs are kept unless said otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenModel:
+    """A model ready to be used."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    prompter: Prompter
+    generator: ReferenceGenerator
+
+
+def open_model(path: Path, workers: Workers | None = None) -> OpenModel:
+    """The model of a run (its newest), of a model's folder, or of a GGUF file."""
+    loaded = load_model(model_folder(path))
+    loaded.model.requires_grad_(False)
+    return OpenModel(
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        prompter=Prompter.of(loaded.tokenizer, loaded.chat_template),
+        generator=ReferenceGenerator(loaded.model, loaded.tokenizer.control, workers),
+    )
+
+
+def ready_to_reason(path: Path) -> LoadedModel:
+    """A model to train: one that lacks the tags of thought and answer gets them, with rows that begin as the mean of
+    the pieces that spell them.
+    """
+    loaded = load_model(model_folder(path))
+    tokenizer, pieces = with_reasoning_tokens(loaded.tokenizer)
+    if not pieces:
+        return loaded
+    template = loaded.chat_template or r1_zero_jinja(tokenizer)
+    return LoadedModel(with_token_rows(loaded.model, pieces), tokenizer, template)
+
+
+def model_folder(path: Path) -> Path:
+    """Where the weights are: `path` itself, or the newest checkpoint of the run that `path` is."""
+    if (path / "config.toml").exists():
+        run = RunFolder(path)
+        for stage in (Grpo.name, Pretraining.name):
+            newest = run.latest_checkpoint(stage)
+            if newest is not None:
+                return newest
+        raise CheckpointError(f"the run {path} has no checkpoint yet; continue it with --resume")
+    return path
+
+
+def find_model(name: str, runs: Path = RUNS) -> Path:
+    """The run, folder or GGUF file that `name` means: a path, a run's name, or the name of a pulled model.
+
+    Raises `RunError` that says which names there are, or how to fetch the model.
+    """
+    for path in (Path(name), runs / name):
+        if path.exists():
+            return path
+    pulled = resolve_model(name)
+    if pulled is not None:
+        return pulled
+    model = known(name)
+    if model is not None:
+        if model.unsupported:
+            raise RunError(f"{model.name} cannot be opened by Ponder: {model.unsupported}")
+        raise RunError(f"{model.name} is not here yet; fetch it: ponder pull {model.name}")
+    names = [run.name for run in list_runs(runs)] + [manifest.name for manifest in pulled_models()]
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        advice = f"did you mean {close[0]}?"
+    elif names:
+        advice = f"there are {', '.join(sorted(names))}; `ponder models` lists what can be fetched"
+    else:
+        advice = "make a run with `ponder quickstart`, or fetch a model: `ponder models`"
+    raise RunError(f"there is no run or model {name!r}, neither here, nor in {runs}, nor pulled; {advice}")

