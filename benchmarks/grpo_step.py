@@ -143,7 +143,7 @@ def filled_up(tokenizer: Tokenizer, vocabulary: int | None, folder: Path) -> Tok
     content = json.loads(path.read_text(encoding="utf-8"))
     words = content["model"]["vocab"]
     words |= {f"<filler {i}>": i for i in range(len(words), vocabulary)}
-    return Tokenizer(RustTokenizer.from_str(json.dumps(content)))
+    return Tokenizer(RustTokenizer.from_str(json.dumps(content)), tokenizer.special)
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

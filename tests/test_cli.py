@@ -13,14 +13,15 @@ import pytest
 
 from ponder.cli import presets, quickstart, training
 from ponder.cli.figures import evaluation_table
-from ponder.cli.folders import find_folder, in_series
+from ponder.cli.folders import in_series
 from ponder.cli.main import COMMANDS, build_parser, main
 from ponder.cli.output import completion_text, duration, out, printable, program
 from ponder.core.config import to_toml
 from ponder.core.errors import RunError
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
-from ponder.recipes.zero import ZeroRecipe
+from ponder.recipes.opening import find_model
+from ponder.recipes.zero_recipe import ZeroRecipe
 from tiny_recipe import RECIPE
 
 FIGURES = {
@@ -421,12 +422,23 @@ def test_a_series_of_runs_is_counted(tmp_path: Path) -> None:
     assert in_series(tmp_path, "a") == (RunFolder(tmp_path / "a-2"), tmp_path / "a-3")
 
 
-def test_a_model_is_found_by_path_or_by_name(tmp_path: Path) -> None:
+def test_a_model_is_found_by_path_or_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs" / "one").mkdir(parents=True)
-    assert find_folder(str(tmp_path / "runs" / "one"), tmp_path) == tmp_path / "runs" / "one"
-    assert find_folder("one", tmp_path / "runs") == tmp_path / "runs" / "one"
-    with pytest.raises(RunError, match="holds no run yet; make one with: ponder quickstart"):
-        find_folder("two", tmp_path / "runs")
+    assert find_model(str(tmp_path / "runs" / "one"), tmp_path) == tmp_path / "runs" / "one"
+    assert find_model("one", tmp_path / "runs") == tmp_path / "runs" / "one"
+    (tmp_path / "model.gguf").touch()
+    assert find_model(str(tmp_path / "model.gguf"), tmp_path / "runs") == tmp_path / "model.gguf"
+    pulled = tmp_path / "home" / "models" / "smollm2-135m"
+    monkeypatch.setenv("PONDER_HOME", str(tmp_path / "home"))
+    with pytest.raises(RunError, match="smollm2-135m is not here yet; fetch it: ponder pull smollm2-135m"):
+        find_model("smollm2-135m", tmp_path / "runs")
+    with pytest.raises(RunError, match="janus-pro-1b cannot be opened by Ponder"):
+        find_model("janus-pro-1b", tmp_path / "runs")
+    with pytest.raises(RunError, match="make a run with `ponder quickstart`, or fetch a model"):
+        find_model("two", tmp_path / "runs")
+    pulled.mkdir(parents=True)
+    (pulled / "pulled.json").write_text('{"name": "smollm2-135m", "source": "here", "files": {}}')
+    assert find_model("HuggingFaceTB/SmolLM2-135M", tmp_path / "runs") == pulled
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-ORDER = "core < algo < text < models < vision < weights < data verify engine < train evals < recipes arena serve < cli"
+ORDER = (
+    "core < algo < text < models < vision < weights < data verify engine plan < train evals < recipes arena serve < cli"
+)
 RANK = {package: rank for rank, level in enumerate(ORDER.split(" < ")) for package in level.split()}
 WIRES = {"recipes", "cli"}  # the only ones that may name the engine's classes; the rest take a `Generator`
 SOURCE = Path(__file__).parents[1] / "src" / "ponder"

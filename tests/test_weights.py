@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -71,29 +70,6 @@ def test_config_round_trip(name: str, tokenizer: Tokenizer) -> None:
     config = PRESETS[name](129280)
     content = json.loads(json.dumps(config_to_json(config, tokenizer.control, torch.float32)))
     assert config_from_json(content, "config.json") == config
-
-
-def test_published_config_of_deepseek_v3() -> None:
-    """The fields of the published config.json give the preset; its FP8 weights cannot be read yet."""
-    content: dict[str, Any] = {
-        "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
-        "bos_token_id": 0, "eos_token_id": 1, "ep_size": 1, "first_k_dense_replace": 3, "hidden_act": "silu",
-        "hidden_size": 7168, "initializer_range": 0.02, "intermediate_size": 18432, "kv_lora_rank": 512,
-        "max_position_embeddings": 163840, "model_type": "deepseek_v3", "moe_intermediate_size": 2048,
-        "moe_layer_freq": 1, "n_group": 8, "n_routed_experts": 256, "n_shared_experts": 1, "norm_topk_prob": True,
-        "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 61, "num_key_value_heads": 128,
-        "num_nextn_predict_layers": 1, "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
-        "rms_norm_eps": 1e-06, "rope_theta": 10000, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid",
-        "rope_scaling": {
-            "beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
-            "original_max_position_embeddings": 4096, "type": "yarn",
-        },
-        "tie_word_embeddings": False, "topk_group": 4, "topk_method": "noaux_tc", "torch_dtype": "bfloat16",
-        "use_cache": True, "v_head_dim": 128, "vocab_size": 129280,
-    }  # fmt: skip
-    assert config_from_json(content, "config.json") == replace(PRESETS["deepseek-v3"](129280), init_std=0.02)
-    with pytest.raises(CheckpointError, match="quantised weights cannot be read"):
-        config_from_json({**content, "quantization_config": {"quant_method": "fp8"}}, "config.json")
 
 
 def test_names_of_deepseek_v3() -> None:
@@ -187,6 +163,27 @@ def test_half_precision_is_read_into_fp32(saved: Path) -> None:
         assert torch.equal(tensor, whole[name].bfloat16().float())
 
 
+def test_a_model_in_bf16(saved: Path) -> None:
+    """Weights in bf16, routing biases in fp32, and logits as near as 8 bits of mantissa allow."""
+    full, half = load_model(saved).model, load_model(saved, torch.bfloat16).model
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    for layer, mixture in full.moe_layers().items():
+        assert torch.equal(half.moe_layers()[layer].balance_bias, mixture.balance_bias)
+    ids_BT = random_ids(2, 12)
+    logits = half.head(half(ids_BT))
+    assert logits.dtype == torch.bfloat16
+    expected = full.head(full(ids_BT))
+    assert (logits.float() - expected).pow(2).mean().sqrt() < 0.03 * expected.std()
+    with pytest.raises(CheckpointError, match=r"cannot be held in torch\.float64"):
+        load_model(saved, torch.float64)
+
+
+def test_a_tied_head_stays_one_tensor(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    save_model(tmp_path, random_model(small_dense(tie_embeddings=True)), tokenizer)
+    loaded = load_model(tmp_path).model
+    assert loaded.head.weight is loaded.embedding.weight
+
+
 def test_copies_in_the_published_layout_are_passed_over(saved: Path) -> None:
     copies = {"model.layers.2.embed_tokens.weight": 0, "model.layers.2.shared_head.head.weight": 0}
     change_tensors(saved, lambda tensors: tensors.update({name: torch.zeros(299, 48) for name in copies}))
@@ -212,7 +209,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "config is binary": (lambda f: (f / "config.json").write_bytes(b"\xff\x00"), r"cannot read .*config\.json"),
     "unknown type": (
         lambda f: change_config(f, model_type="gpt2"),
-        r"model_type 'gpt2' is unknown; expected one of deepseek_v3, glm4_moe, llama",
+        r"model_type 'gpt2' is unknown; expected one of deepseek, deepseek_v2, deepseek_v3, glm4_moe",
     ),
     "no type": (lambda f: change_config(f, model_type=None), r"model_type '' is unknown"),
     "no size": (lambda f: change_config(f, hidden_size=None), r"'hidden_size' is missing"),
@@ -223,13 +220,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "other activation": (lambda f: change_config(f, hidden_act="gelu"), r"hidden_act = 'gelu' is not supported"),
     "softmax gate": (lambda f: change_config(f, scoring_func="softmax"), r"scoring_func = 'softmax' is not supported"),
     "other rope": (
-        lambda f: change_config(f, rope_scaling={"rope_type": "llama3", "factor": 8.0}),
-        r"rope type 'llama3' is not supported",
+        lambda f: change_config(f, rope_scaling={"rope_type": "dynamic", "factor": 8.0}),
+        r"rope type 'dynamic' is not supported",
     ),
     "rope is no object": (lambda f: change_config(f, rope_scaling=3), r"'rope_scaling' is 3; expected an object"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), r"has no tokenizer\.json"),
     "broken tokenizer": (lambda f: (f / "tokenizer.json").write_text("{}"), r"cannot read the tokenizer"),
-    "other vocabulary": (lambda f: change_config(f, vocab_size=300), r"vocabulary of 300 and its tokenizer one of 299"),
+    "other vocabulary": (lambda f: change_config(f, vocab_size=298), r"vocabulary of 298 and its tokenizer one of 299"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"has no model\.safetensors"),
     "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), r"damaged or cut short"),
     "garbage": (lambda f: (f / "model.safetensors").write_bytes(b"x" * 5000), r"damaged or cut short"),
@@ -281,8 +278,17 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_saving_with_a_tokenizer_of_another_size(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="vocabulary of 300 and its tokenizer one of 299"):
-        save_model(tmp_path, random_model(small_v3(vocab_size=300)), tokenizer)
+    with pytest.raises(CheckpointError, match="vocabulary of 298 and its tokenizer one of 299"):
+        save_model(tmp_path, random_model(small_v3(vocab_size=298)), tokenizer)
+
+
+def test_rows_without_a_token_are_padding(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """As Qwen2.5 and DeepSeek-V3 have them."""
+    model = random_model(small_v3(vocab_size=320))
+    save_model(tmp_path, model, tokenizer)
+    loaded = load_model(tmp_path)
+    assert (loaded.model.config.vocab_size, loaded.tokenizer.vocab_size) == (320, 299)
+    assert torch.equal(loaded.model.head.weight, model.head.weight)
 
 
 def test_a_huge_config_is_refused_before_memory_is_taken(saved: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ponder.cli.folders import DEFAULT_ROOT
 
+MODEL_HELP = "a run (its newest weights), a model's folder or .gguf file, or the name of a pulled model"
+
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -18,7 +20,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a run (its newest weights) or a folder with model.safetensors")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     add_runs(parser)
 
 

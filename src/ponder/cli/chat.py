@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +12,14 @@ from rich.text import Text
 
 from ponder.cli.answer import Answer, stream_answer
 from ponder.cli.arguments import add_model, count, temperature, whole_number
-from ponder.cli.folders import find_folder
 from ponder.cli.models import recipe_of
 from ponder.cli.output import err, out, printable
 from ponder.core.errors import GenerationError, PonderError
 from ponder.core.seeds import derive_seed, python_rng
-from ponder.core.types import Completion, Problem, Prompt, Sampling
+from ponder.core.types import Completion, Message, Problem, Prompt, Sampling
+from ponder.recipes.opening import OpenModel, find_model, open_model
 from ponder.recipes.tasks import Task, build_task
-from ponder.recipes.zero import OpenModel, open_model
-from ponder.text.reasoning import Part
+from ponder.text.reasoning import Part, inside_thought
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 
@@ -27,6 +27,7 @@ with contextlib.suppress(ImportError):  # not on every system; without it, input
     import readline  # noqa: F401
 
 PROMPT = "\n> "
+NEW = "/new"  # begins another conversation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    folder = find_folder(arguments.model, arguments.runs)
+    folder = find_model(arguments.model, arguments.runs)
     settings = ChatSettings(
         task=task_of(folder), temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=arguments.seed
     )
@@ -68,8 +69,9 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
     """Ask, think, answer, until the input ends. With no terminal, each line of the input is one question."""
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     if interactive:
-        _introduce(settings, console)
+        _introduce(model, settings, console)
     turn = 0
+    conversation: list[Message] = []
     while True:
         try:
             line = input(PROMPT if interactive else "").strip()
@@ -86,6 +88,9 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
             console.print("this line is not UTF-8 text", style="red")
             continue
         problem = None
+        if line == NEW:
+            conversation.clear()
+            continue
         if not line:
             problem = example(settings, turn) if interactive else None
             if problem is None:
@@ -93,7 +98,10 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
             console.print(printable(problem.prompt), style="cyan")
         turn += 1
         try:
-            answer_once(model, settings, console, turn, line if problem is None else problem.prompt, problem)
+            asked = Message("user", line if problem is None else problem.prompt)
+            answer = answer_once(model, settings, console, turn, [*conversation, asked], problem)
+            if model.prompter.template is not None:  # its thought is not kept: no family reads earlier thoughts
+                conversation += [asked, Message("assistant", answer.answer)]
         except PonderError as error:  # one question failed, the chat goes on
             console.print(str(error), style="red", soft_wrap=True)
         except KeyboardInterrupt:  # at a terminal, it stops the answer and not the chat
@@ -102,10 +110,15 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
 
 
 def answer_once(
-    model: OpenModel, settings: ChatSettings, console: Console, turn: int, text: str, problem: Problem | None = None
+    model: OpenModel,
+    settings: ChatSettings,
+    console: Console,
+    turn: int,
+    messages: Sequence[Message],
+    problem: Problem | None = None,
 ) -> Answer:
-    """Show the thought and the answer to one question as they come."""
-    ids = tuple(model.tokenizer.encode(text))
+    """Show the thought and the answer to the last message as they come."""
+    ids = model.prompter.encode_conversation(messages)
     sampling = Sampling(max_tokens=room(model, len(ids), settings.max_tokens), temperature=settings.temperature)
     shown = _Shown(console)
     answer = Answer()
@@ -119,6 +132,7 @@ def answer_once(
             shown.text,
             shown.thought_end,
             answer,
+            inside_thought=inside_thought(ids, model.tokenizer.control),
         )
     except KeyboardInterrupt:
         shown.line("(stopped)", "yellow")
@@ -132,7 +146,7 @@ def answer_once(
 def judge(model: OpenModel, task: Task, problem: Problem, answer: Answer, seed: int) -> tuple[str, str]:
     """Whether the answer to a problem of the task is right, as a text and its style."""
     completion = Completion(
-        prompt_ids=tuple(model.tokenizer.encode(problem.prompt)),
+        prompt_ids=model.prompter.encode(problem.prompt),
         ids=tuple(answer.ids),
         logprobs=(0.0,) * len(answer.ids),  # nobody asks for them
         finish_reason="stop" if answer.ended else "length",
@@ -196,7 +210,7 @@ def _ending(answer: Answer) -> str:
     return "" if answer.answer else "(ended without an answer)"
 
 
-def _introduce(settings: ChatSettings, console: Console) -> None:
+def _introduce(model: OpenModel, settings: ChatSettings, console: Console) -> None:
     problem = example(settings, -1)
     console.print()
     if problem is not None and settings.task is not None:
@@ -205,4 +219,5 @@ def _introduce(settings: ChatSettings, console: Console) -> None:
             "or press Enter for a problem that it has never seen.",
             soft_wrap=True,
         )
-    console.print("Ctrl-C stops an answer, Ctrl-D leaves.", style="dim")
+    again = f", {NEW} begins another conversation" if model.prompter.template is not None else ""
+    console.print(f"Ctrl-C stops an answer, Ctrl-D leaves{again}.", style="dim")

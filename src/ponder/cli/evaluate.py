@@ -4,9 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from ponder.cli.arguments import add_json, add_runs, count, temperature, whole_number
+from ponder.cli.arguments import MODEL_HELP, add_json, add_runs, count, temperature, whole_number
 from ponder.cli.figures import evaluation_table
-from ponder.cli.folders import find_folder
 from ponder.cli.live import progress_display
 from ponder.cli.models import recipe_of
 from ponder.cli.output import err, out, print_json
@@ -15,14 +14,19 @@ from ponder.core.seeds import python_rng
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.problems import held_out_problems
 from ponder.evals.evaluator import EvaluationConfig, evaluate
+from ponder.recipes.opening import find_model, open_model
 from ponder.recipes.tasks import BUILT_IN, TaskConfig, build_task
-from ponder.recipes.zero import ZeroRecipe, open_model
+from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="RUN|MODEL", help="a run (its newest weights) or a folder with a model")
+    parser.add_argument(
+        "model",
+        metavar="RUN|MODEL",
+        help=MODEL_HELP,
+    )
     parser.add_argument(
         "--problems",
         metavar="N|TASK|FILE",
@@ -39,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    folder = find_folder(arguments.model, arguments.runs)
+    folder = find_model(arguments.model, arguments.runs)
     recipe = recipe_of(folder)
     task_config, config = choose(arguments, recipe)
     task = build_task(task_config)
@@ -57,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             problems,
             generator=model.generator,
             grade=Grader(model.tokenizer, task.check, rewards),
-            tokenizer=model.tokenizer,
+            prompter=model.prompter,
             config=config,
             seed=seed,
             reporter=reporter,

@@ -1,4 +1,4 @@
-"""From the name that a person gives to the run or model it means."""
+"""From the name that a person gives to the run it means."""
 
 import difflib
 from pathlib import Path
@@ -6,17 +6,18 @@ from pathlib import Path
 from ponder.cli.output import shown_path
 from ponder.core.errors import RunError
 from ponder.core.runs import RunFolder, list_runs
+from ponder.recipes.opening import RUNS
 
-DEFAULT_ROOT = Path("runs")
+DEFAULT_ROOT = RUNS
 
 
-def find_folder(name: str, root: Path) -> Path:
-    """The folder of a run or of a model's weights: at that path, or of that name under `root`."""
+def find_run(name: str, root: Path) -> RunFolder:
+    """The run at that path, or of that name under `root`."""
     for path in (Path(name), root / name):
         if path.is_dir():
-            return path
+            return RunFolder.open(path)
     if Path(name).is_file():
-        raise RunError(f"{name} is a file; expected the folder of a run or of a model (with its model.safetensors)")
+        raise RunError(f"{name} is a file; expected the folder of a run")
     names = [run.name for run in list_runs(root)]
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -25,12 +26,7 @@ def find_folder(name: str, root: Path) -> Path:
         advice = f"runs in {shown_path(root)}: {', '.join(sorted(names))}"
     else:
         advice = f"{shown_path(root)} holds no run yet; make one with: ponder quickstart"
-    raise RunError(f"there is no run or model {name!r}, neither here nor in {shown_path(root)}; {advice}")
-
-
-def find_run(name: str, root: Path) -> RunFolder:
-    """The run at that path, or of that name under `root`."""
-    return RunFolder.open(find_folder(name, root))
+    raise RunError(f"there is no run {name!r}, neither here nor in {shown_path(root)}; {advice}")
 
 
 def in_series(root: Path, name: str) -> tuple[RunFolder | None, Path]:

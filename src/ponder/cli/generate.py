@@ -7,18 +7,18 @@ from rich.text import Text
 
 from ponder.cli.arguments import add_json, add_model, count, temperature, whole_number
 from ponder.cli.chat import room
-from ponder.cli.folders import find_folder
 from ponder.cli.output import out, print_json, printable
 from ponder.core.errors import ConfigError
 from ponder.core.seeds import derive_seed
 from ponder.core.types import Prompt, Sampling
-from ponder.recipes.zero import open_model
-from ponder.text.reasoning import parse_reasoning
+from ponder.recipes.opening import find_model, open_model
+from ponder.text.reasoning import parse_completion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--prompt", required=True, metavar="TEXT", help="the question, in the form that the task uses")
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="the question; of a task, in its own form")
+    parser.add_argument("--raw", action="store_true", help="go on with the text as it is, without the chat template")
     parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0: greedy (default)")
     parser.add_argument("--max-tokens", type=count, metavar="N", help="longest answer (default: what fits)")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the sample (default: 0)")
@@ -28,14 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if not arguments.prompt:
         raise ConfigError("--prompt is empty; expected a text")
-    model = open_model(find_folder(arguments.model, arguments.runs))
-    ids = tuple(model.tokenizer.encode(arguments.prompt))
+    model = open_model(find_model(arguments.model, arguments.runs))
+    if arguments.raw:
+        ids = (*model.tokenizer.prefix, *model.tokenizer.encode(arguments.prompt))
+    else:
+        ids = model.prompter.encode(arguments.prompt)
     sampling = Sampling(max_tokens=room(model, len(ids), arguments.max_tokens), temperature=arguments.temperature)
     began = time.monotonic()
     seed = derive_seed(arguments.seed, "generate")
     [[completion]] = model.generator.generate([Prompt(problem_id="generate", ids=ids)], sampling, [[seed]])
     seconds = time.monotonic() - began
-    reasoning = parse_reasoning(completion.ids, model.tokenizer)
+    reasoning = parse_completion(completion, model.tokenizer)
     if arguments.json:
         print_json(
             {

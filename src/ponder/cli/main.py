@@ -24,6 +24,11 @@ COMMANDS = {
     "chat": ("chat", "talk to a model and see it think"),
     "report": ("report", "write a run's report again and show its figures"),
     "runs": ("runs", "list the runs"),
+    "inspect": ("inspect", "tell what a model on disk is, from its headers alone"),
+    "models": ("catalogue", "list the published models that Ponder knows, with size, licence and source"),
+    "pull": ("pull", "fetch a published model"),
+    "export": ("export", "write a model for others to read, with its card"),
+    "plan": ("plan", "tell what a model costs to train and to serve"),
     "presets": ("presets", "list the model shapes with their parameters"),
 }
 

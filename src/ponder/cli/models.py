@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ponder.core.runs import RunFolder
-from ponder.recipes.zero import ZeroRecipe, load_recipe
+from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 
 
 def recipe_of(folder: Path) -> ZeroRecipe | None:

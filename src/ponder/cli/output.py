@@ -67,6 +67,21 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def byte_size(count: int) -> str:
+    """Bytes as people say them: 512 bytes, 3.2 MB, 688.6 GB."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:,.1f} {unit}"
+    return f"{count} bytes"
+
+
+def parameter_count(count: int) -> str:
+    """Parameters as people say them: 671.0B, 7.62B, 134.5M, 1,024."""
+    if count >= 1e9:
+        return f"{count / 1e9:.1f}B" if count >= 1e11 else f"{count / 1e9:.2f}B"
+    return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count:,}"
+
+
 def program() -> str:
     """How this program is started from here: by its name where the shell finds it."""
     beside_python = Path(sys.executable).with_name("ponder")

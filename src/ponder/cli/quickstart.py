@@ -14,7 +14,8 @@ from ponder.cli.output import out, print_json, program, shown_path
 from ponder.cli.training import train_shown
 from ponder.core.runs import RunFolder
 from ponder.evals.report import report_json
-from ponder.recipes.zero import load_recipe, open_model
+from ponder.recipes.opening import open_model
+from ponder.recipes.zero_recipe import load_recipe
 
 RECIPES = {"chain": "zero-chain", "countdown": "zero-countdown"}
 INTERRUPTED = 130

@@ -13,7 +13,7 @@ from ponder.core.config import parse_overrides
 from ponder.core.errors import ConfigError, RunError
 from ponder.core.runs import RunFolder
 from ponder.evals.report import report_json
-from ponder.recipes.zero import load_recipe
+from ponder.recipes.zero_recipe import load_recipe
 
 TAKES_SETTINGS = True  # arguments that argparse does not know are settings of the recipe
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from ponder.cli.live import progress_display
 from ponder.cli.output import err, program, shown_path
 from ponder.core.runs import RunFolder
-from ponder.recipes.zero import ZeroRecipe, run_zero
+from ponder.recipes.zero import run_zero
+from ponder.recipes.zero_recipe import ZeroRecipe
 
 
 def train_shown(recipe: ZeroRecipe, run: RunFolder, *, resume: bool, again: Sequence[str]) -> bool:

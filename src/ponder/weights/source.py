@@ -4,6 +4,7 @@ Whatever the file format, a tensor goes by its Hugging Face name and has the sha
 that loading, converting and inspecting are written once for all formats.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,11 @@ class TensorInfo:
     stored: str  # how its numbers are stored, in the format's own words: F32, BF16, F8_E4M3, Q4_1, …
     bytes: int  # on disk, scales included
     file: Path
+
+    @property
+    def count(self) -> int:
+        """How many numbers the tensor has."""
+        return math.prod(self.shape)
 
 
 class TensorSource(Protocol):

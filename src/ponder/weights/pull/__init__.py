@@ -1,0 +1,1 @@
+"""Fetching a published model whole, checked, and without doing it twice."""

