@@ -1,0 +1,93 @@
+"""The thought of one completion: how long it is, and when it is closed by force.
+
+A thought begins where the prompt ends inside one, or with the first start id that is sampled; it ends with the end id.
+After it, both are ordinary tokens. When the budget is used up, or on "answer now", the closing ids are forced and
+the model goes on to its answer.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ponder.core.errors import GenerationError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thinking:
+    """How a request's thought is bounded. Lengths are in tokens, without the start and end ids."""
+
+    end_id: int  # what closes a thought
+    start_id: int | None = None  # what opens one; None where only the prompt does
+    opened: bool = False  # the prompt ends inside a thought
+    closing_ids: tuple[int, ...] = ()  # forced where the thought must end; () means the end id alone
+    budget: int | None = None  # tokens of thought after which it is closed; None: no bound
+    min_tokens: int = 0  # the end id may not be sampled before the thought holds so many
+
+    def __post_init__(self) -> None:
+        if self.closing_ids and self.end_id not in self.closing_ids:
+            raise GenerationError(f"the closing ids {self.closing_ids} do not hold the end id {self.end_id}; add it")
+        if self.budget is not None and self.budget < 0:
+            raise GenerationError(
+                f"a thinking budget of {self.budget} tokens: expected 0 or more, or none for no bound"
+            )
+        if self.min_tokens < 0 or (self.budget is not None and self.min_tokens > self.budget):
+            raise GenerationError(
+                f"the least length of a thought is {self.min_tokens} tokens, the budget {self.budget}; "
+                "expected 0 <= least length <= budget"
+            )
+
+    @property
+    def forced_ids(self) -> tuple[int, ...]:
+        """What closes the thought."""
+        return self.closing_ids or (self.end_id,)
+
+
+class _Phase(Enum):
+    BEFORE = "before"
+    INSIDE = "inside"
+    AFTER = "after"
+
+
+class Thought:
+    """Follows one completion token by token."""
+
+    __slots__ = ("_answer_now", "_phase", "_settings", "tokens")
+
+    def __init__(self, settings: Thinking) -> None:
+        self._settings = settings
+        self._phase = _Phase.INSIDE if settings.opened else _Phase.BEFORE
+        self._answer_now = False
+        self.tokens = 0  # of the thought so far, the forced ones not counted
+
+    @property
+    def bars_end(self) -> bool:
+        """Whether the end id may not be sampled next, since the thought is too short."""
+        return self._phase is _Phase.INSIDE and self.tokens < self._settings.min_tokens
+
+    def push(self, token: int) -> bool:
+        """Take note of a sampled token. True where ids are `due` after it."""
+        if self._phase is _Phase.AFTER:
+            return False
+        if self._phase is _Phase.INSIDE:
+            if token == self._settings.end_id:
+                self._phase = _Phase.AFTER
+                return False
+            self.tokens += 1
+        elif token == self._settings.start_id:
+            self._phase = _Phase.INSIDE
+        return self._is_due()
+
+    def answer_now(self) -> None:
+        """Close the thought as soon as one is open."""
+        self._answer_now = True
+
+    def due(self) -> tuple[int, ...]:
+        """The ids to force now, () for none. Having given them once, it takes the thought for closed."""
+        if not self._is_due():
+            return ()
+        self._phase = _Phase.AFTER
+        return self._settings.forced_ids
+
+    def _is_due(self) -> bool:
+        if self._phase is not _Phase.INSIDE:
+            return False
+        return self._answer_now or (self._settings.budget is not None and self.tokens >= self._settings.budget)
