@@ -84,7 +84,8 @@ class Transformer(nn.Module):
         """Weights are drawn from `generator`; without one they are left empty, to be loaded."""
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        table = torch.empty(config.vocab_size, config.hidden_size)  # given, since the module would draw its own
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size, _weight=table)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.head = Linear(config.hidden_size, config.vocab_size)

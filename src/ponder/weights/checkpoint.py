@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ponder.core.errors import CheckpointError
+from ponder.core.workers import kernel_threads
 from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
@@ -57,9 +58,10 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
         check_tensors(opened)
         model = allocate(opened.config, dtype)
         wanted = file_tensors(model)
-        for name in opened.source.infos:  # in the order of the files
-            if name in wanted:
-                opened.source.read_into(name, wanted[name].view)
+        with kernel_threads(1):  # many short kernels: on several threads, each waits for the slowest core
+            for name in opened.source.infos:  # in the order of the files
+                if name in wanted:
+                    opened.source.read_into(name, wanted[name].view)
     return LoadedModel(model, opened.tokenizer, opened.chat_template)
 
 
