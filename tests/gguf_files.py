@@ -1,10 +1,14 @@
 """GGUF files of small models with random weights, for tests."""
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
 from ponder.models.config import GqaConfig, LinearRopeConfig, Llama3RopeConfig, MlaConfig, ModelConfig, YarnConfig
 from ponder.text.tokenizer import Tokenizer
@@ -51,6 +55,32 @@ def export(source: Path, target: Path, dtype: GgufDtype) -> WrittenGguf:
     """A model on disk as GGUF."""
     with open_checkpoint(source) as opened:
         return write_gguf(target, opened, dtype=dtype)
+
+
+def rewrite(
+    source: Path,
+    target: Path,
+    *,
+    change: Callable[[str, Any], Any] = lambda key, value: value,
+    tensors: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda tensors: tensors,
+    more: Mapping[str, int | str] | None = None,
+) -> Path:
+    """A copy of an fp32 file, by the gguf package, with metadata and tensors changed; None drops a key."""
+    reader = GGUFReader(source)
+    writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
+    for key, field in reader.fields.items():
+        value = change(key, field.contents()) if not key.startswith("GGUF.") else None
+        if value is not None and key != "general.architecture":
+            writer.add_key_value(key, value, field.types[0])
+    for key, value in (more or {}).items():
+        writer.add_key_value(key, value, GGUFValueType.get_type(value))
+    for name, data in tensors({tensor.name: np.array(tensor.data) for tensor in reader.tensors}).items():
+        writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target
 
 
 def find_smollm2() -> Path:

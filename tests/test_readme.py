@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
 DOCUMENTS = (
     *READMES, "dev/LEADERBOARD.md", "dev/LOG.md", "docs/architecture.md", "docs/dependencies.md", "docs/metrics.md",
-    "docs/papers.md",
+    "docs/open-weights.md", "docs/papers.md", "docs/plan.md",
 )  # fmt: skip
 EXAMPLE = ROOT / "examples" / "my_task.py"
 
@@ -117,8 +117,11 @@ def test_every_command_is_shown() -> None:
 
 
 @pytest.mark.parametrize("words", ponder_commands(), ids=" ".join)
-def test_a_command_is_taken_as_it_stands(words: list[str]) -> None:
+def test_a_command_is_taken_as_it_stands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its options exist, and its settings are settings of its recipe."""
+    (tmp_path / "runs" / "quickstart-chain").mkdir(parents=True)  # what the commands before it have made
+    (tmp_path / "runs" / "smollm2-135m-instruct").mkdir()
+    monkeypatch.chdir(tmp_path)
     arguments, settings = build_parser(words).parse_known_args(words)
     if arguments.takes_settings:
         task = None if arguments.task is None else ROOT / arguments.task

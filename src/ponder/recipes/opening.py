@@ -17,7 +17,7 @@ from ponder.train.grpo import Grpo
 from ponder.train.pretrain import Pretraining
 from ponder.weights.checkpoint import load_model
 from ponder.weights.opened import LoadedModel
-from ponder.weights.pull.home import known, pulled_models, resolve_model
+from ponder.weights.pull.home import is_hub_id, known, pulled_models, resolve_model
 
 RUNS = Path("runs")  # where runs are kept unless said otherwise
 
@@ -84,6 +84,8 @@ def find_model(name: str, runs: Path = RUNS) -> Path:
         if model.unsupported:
             raise RunError(f"{model.name} cannot be opened by Ponder: {model.unsupported}")
         raise RunError(f"{model.name} is not here yet; fetch it: ponder pull {model.name}")
+    if is_hub_id(name):
+        raise RunError(f"{name} is not here; if it is a model on the Hugging Face Hub, fetch it: ponder pull {name}")
     names = [run.name for run in list_runs(runs)] + [manifest.name for manifest in pulled_models()]
     close = difflib.get_close_matches(name, names, n=1)
     if close:
