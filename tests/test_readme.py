@@ -142,7 +142,7 @@ def test_every_option_is_named(command: str, capsys: pytest.CaptureFixture[str])
 
 def test_every_script_is_there() -> None:
     scripts = {word for words in shell_lines("README.md") for word in words if word.startswith("./scripts/")}
-    assert scripts == {"./scripts/run", "./scripts/test", "./scripts/check"}
+    assert scripts == {"./scripts/run", "./scripts/test", "./scripts/check", "./scripts/slow"}
     assert all((ROOT / script).is_file() for script in scripts)
 
 
