@@ -1,0 +1,48 @@
+"""Builds the native kernels, where there is a C++ compiler. Everything else is in pyproject.toml.
+
+Without a compiler the package installs all the same and models run in PyTorch; `ponder.engine.native.available()`
+says so.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CPP = Path("src/ponder/engine/native/cpp")
+
+
+class BuildKernels(build_ext):
+    """Compiles the files of the extension side by side: the three instruction sets take most of the time."""
+
+    def build_extension(self, ext: Extension) -> None:
+        compile_one = self.compiler.compile
+
+        def compile_all(sources: list[str], **options: Any) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                return [name for names in pool.map(lambda s: compile_one([s], **options), sources) for name in names]
+
+        self.compiler.compile = compile_all
+        try:
+            super().build_extension(ext)
+        finally:
+            self.compiler.compile = compile_one
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "ponder.engine.native.kernels",
+            sources=sorted(str(path) for path in CPP.glob("*.cpp")),
+            depends=sorted(str(path) for path in CPP.rglob("*.h")),
+            # no -march: each instruction set has a file of its own, chosen when the library is loaded
+            extra_compile_args=["-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-pthread"],
+            extra_link_args=["-pthread"],
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": BuildKernels},
+)

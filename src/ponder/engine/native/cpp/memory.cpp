@@ -1,0 +1,50 @@
+#include "memory.h"
+
+#include <sys/mman.h>
+
+namespace ponder {
+
+namespace {
+constexpr size_t kHugePage = size_t(2) << 20;
+constexpr size_t kHeader = 64;
+
+size_t mapped_bytes(size_t bytes) {
+  const size_t unit = bytes >= kHugePage ? kHugePage : size_t(4096);
+  return (bytes + unit - 1) / unit * unit + (unit == kHugePage ? kHugePage : 0);
+}
+}  // namespace
+
+// A mapping starts anywhere; for huge pages the memory handed out starts at a multiple of their size, and the room
+// before it is given back to the system.
+void* take_memory(size_t bytes) {
+  if (bytes == 0) bytes = kHeader;
+  const size_t mapped = mapped_bytes(bytes);
+  void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  if (bytes < kHugePage) return memory;
+  const auto start = reinterpret_cast<uintptr_t>(memory);
+  const auto aligned = (start + kHugePage - 1) / kHugePage * kHugePage;
+  const size_t before = aligned - start, after = kHugePage - before;
+  if (before) munmap(memory, before);
+  if (after) munmap(reinterpret_cast<void*>(start + mapped - after), after);
+#ifdef MADV_HUGEPAGE
+  madvise(reinterpret_cast<void*>(aligned), mapped - kHugePage, MADV_HUGEPAGE);
+#endif
+  return reinterpret_cast<void*>(aligned);
+}
+
+void give_memory(void* memory, size_t bytes) {
+  if (memory == nullptr) return;
+  if (bytes == 0) bytes = kHeader;
+  munmap(memory, bytes < kHugePage ? mapped_bytes(bytes) : mapped_bytes(bytes) - kHugePage);
+}
+
+bool Buffer::reserve(size_t bytes) {
+  if (bytes <= bytes_) return true;
+  give_memory(data_, bytes_);
+  data_ = take_memory(bytes);
+  bytes_ = data_ == nullptr ? 0 : bytes;
+  return data_ != nullptr;
+}
+
+}  // namespace ponder

@@ -1,0 +1,265 @@
+"""Completions from the native kernels: the `Generator` protocol over a paged cache.
+
+A prompt is prefilled once for all its samples, which share its full pages and copy the last, partly filled one.
+Finished sequences leave the batch at once: only page tables are kept per sequence, so nothing is moved.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ponder.core.errors import GenerationError
+from ponder.core.generator import GenerationProgress
+from ponder.core.types import Completion, Prompt, Sampling
+from ponder.engine.native.model import PAGE, Cache, Int32s, NativeModel, Sampled
+from ponder.models.transformer import Transformer
+from ponder.text.tokenizer import ControlIds
+
+PREFILL_ROWS = 512  # of one call: bounds the working memory
+
+
+class NativeGenerator:
+    """Samples with the native kernels. With a trainer's module, `refresh` takes its weights over."""
+
+    def __init__(
+        self, model: NativeModel, control: ControlIds, module: Transformer | None = None, *, max_batch: int = 256
+    ) -> None:
+        """`module`: the trainer's. `max_batch`: most sequences that run at once; it changes no result."""
+        self._model, self._control, self._module, self._max_batch = model, control, module, max_batch
+        self._cache: Cache | None = None
+        self._busy = threading.Lock()  # one request at a time: all of them write to one cache
+        self.weight_version = 0
+
+    def refresh(self, version: int) -> None:
+        """Take over the trainer's weights as they are now, under this version number."""
+        if self._module is not None:
+            with self._busy:
+                self._model.update(self._module)
+        self.weight_version = version
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        seeds: Sequence[Sequence[int]],
+        on_progress: GenerationProgress | None = None,
+    ) -> list[list[Completion]]:
+        """See `ponder.core.generator.Generator`."""
+        self._check(prompts, sampling)
+        with self._busy:
+            results: list[list[Completion]] = []
+            for first, last in self._chunks(seeds):
+                results += self._generate_chunk(prompts[first:last], sampling, seeds[first:last], on_progress)
+            return results
+
+    def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
+        """The ids of one completion, each as soon as it is sampled."""
+        self._check([prompt], sampling)
+        with self._busy:
+            batch = _Batch([prompt], [[seed]], sampling.max_tokens)
+            cache = self._room(batch.pages)
+            logits, _ = self._prefill(cache, batch)
+            for t in range(sampling.max_tokens):
+                token = int(self._sample(logits, batch, sampling, t).ids[0])
+                yield token
+                if token in self._control.stop or t + 1 == sampling.max_tokens:
+                    return
+                logits, _ = self._decode(cache, batch, np.array([token], np.int32))
+
+    def _check(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
+        limit = self._model.config.max_positions
+        if sampling.min_thought_tokens and self._control.end_think is None:
+            raise GenerationError(
+                f"min_thought_tokens = {sampling.min_thought_tokens} asks for a thought, and this model's vocabulary "
+                "has no </think>; leave it out"
+            )
+        for prompt in prompts:
+            if not prompt.ids:
+                raise GenerationError(f"the prompt of problem {prompt.problem_id!r} is empty")
+            if len(prompt.ids) + sampling.max_tokens > limit:
+                raise GenerationError(
+                    f"prompt of {len(prompt.ids)} tokens + max_tokens {sampling.max_tokens} exceed the model's "
+                    f"{limit} positions; shorten the prompt or lower max_tokens"
+                )
+
+    def _chunks(self, seeds: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+        """Cut the prompts into runs of at most `max_batch` sequences; no group is cut."""
+        chunks, first, size = [], 0, 0
+        for i, group in enumerate(seeds):
+            if size and size + len(group) > self._max_batch:
+                chunks.append((first, i))
+                first, size = i, 0
+            size += len(group)
+        return [*chunks, (first, len(seeds))] if seeds else []
+
+    def _room(self, pages: int) -> Cache:
+        if self._cache is None or self._cache.pages < pages:
+            self._cache = self._model.new_cache(pages)
+        return self._cache
+
+    def _generate_chunk(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        seeds: Sequence[Sequence[int]],
+        on_progress: GenerationProgress | None,
+    ) -> list[list[Completion]]:
+        batch = _Batch(prompts, seeds, sampling.max_tokens)
+        cache = self._room(batch.pages)
+        logits, prompt_routes = self._prefill(cache, batch)
+        routes = _RouteLog(batch, prompt_routes, sampling.max_tokens)
+        total = len(batch.running)
+        ids = np.zeros((total, sampling.max_tokens), np.int32)
+        logprobs = np.zeros((total, sampling.max_tokens), np.float32)
+        lengths = np.full(total, sampling.max_tokens)
+        stopped = np.zeros(total, dtype=bool)
+        for t in range(sampling.max_tokens if total else 0):
+            sampled = self._sample(logits, batch, sampling, t)
+            rows = batch.running
+            ids[rows, t], logprobs[rows, t] = sampled.ids, sampled.logprobs
+            if on_progress is not None:
+                on_progress(len(rows))
+            ended = np.isin(sampled.ids, self._control.stop)
+            lengths[rows[ended]], stopped[rows[ended]] = t + 1, True
+            batch.keep(~ended)
+            if len(batch.running) == 0 or t + 1 == sampling.max_tokens:
+                break
+            logits, chosen = self._decode(cache, batch, sampled.ids[~ended])
+            routes.write(batch, chosen)
+        return self._completions(prompts, seeds, ids, logprobs, lengths, stopped, routes)
+
+    def _prefill(self, cache: Cache, batch: "_Batch") -> tuple[torch.Tensor, list[NDArray[np.int16]]]:
+        """Run every prompt once. Returns the first logits of every sequence, and the prompts' routes."""
+        logits_PV = torch.empty(len(batch.prompts), self._model.config.vocab_size)
+        lengths = [len(prompt.ids) for prompt in batch.prompts]
+        tokens = np.fromiter((i for p in batch.prompts for i in p.ids), np.int32, sum(lengths))
+        sequences = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        positions = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]) if lengths else tokens
+        last = np.cumsum(lengths) - 1
+        chosen = []
+        for first in range(0, len(tokens), PREFILL_ROWS):
+            part = slice(first, first + PREFILL_ROWS)
+            here = np.nonzero((last >= part.start) & (last < part.stop))[0]
+            step = self._model.forward(
+                cache,
+                tokens[part],
+                sequences[part],
+                positions[part],
+                batch.prompt_tables,
+                (last[here] - first).astype(np.int32),
+                routes=True,
+            )
+            assert step.logits is not None
+            logits_PV[torch.from_numpy(here)] = step.logits
+            if step.routes is not None:
+                chosen.append(step.routes)
+        cache.copy_pages(*batch.copies)
+        routes = np.split(np.concatenate(chosen), last[:-1] + 1) if chosen else []
+        return logits_PV[torch.from_numpy(batch.prompt_of)], routes
+
+    def _decode(self, cache: Cache, batch: "_Batch", tokens: Int32s) -> tuple[torch.Tensor, NDArray[np.int16] | None]:
+        """One token more of every running sequence."""
+        everyone = np.arange(len(tokens), dtype=np.int32)
+        step = self._model.forward(cache, tokens, batch.running, batch.positions, batch.tables, everyone, routes=True)
+        batch.positions = batch.positions + np.int32(1)
+        assert step.logits is not None
+        return step.logits, step.routes
+
+    def _sample(self, logits: torch.Tensor, batch: "_Batch", sampling: Sampling, t: int) -> Sampled:
+        if 0 < t <= sampling.min_thought_tokens:
+            logits[:, self._control.end_think] = float("-inf")
+        counters = np.full(len(batch.running), t, np.int64)
+        sampled = self._model.sample(logits, batch.seeds[batch.running], counters, sampling.temperature)
+        if (sampled.ids < 0).any():
+            prompt = batch.prompts[batch.prompt_of[batch.running[int(np.argmin(sampled.ids))]]]
+            raise GenerationError(
+                f"the logits after token {t} of a completion of {prompt.problem_id!r} are not finite; the weights are "
+                "damaged or training has diverged"
+            )
+        return sampled
+
+    def _completions(
+        self,
+        prompts: Sequence[Prompt],
+        seeds: Sequence[Sequence[int]],
+        ids: Int32s,
+        logprobs: NDArray[np.float32],
+        lengths: NDArray[np.int64],
+        stopped: NDArray[np.bool_],
+        routes: "_RouteLog",
+    ) -> list[list[Completion]]:
+        """The records of what was sampled, row after row."""
+        rows = iter(range(len(ids)))
+        return [
+            [
+                Completion(
+                    prompt_ids=prompt.ids,
+                    ids=tuple(ids[row, : lengths[row]].tolist()),
+                    logprobs=tuple(logprobs[row, : lengths[row]].tolist()),
+                    finish_reason="stop" if stopped[row] else "length",
+                    weight_version=self.weight_version,
+                    seed=seed,
+                    routes=routes.of(row, len(prompt.ids) + int(lengths[row]) - 1),
+                )
+                for seed, row in zip(group, rows, strict=False)
+            ]
+            for prompt, group in zip(prompts, seeds, strict=True)
+        ]
+
+
+class _Batch:
+    """Which pages belong to whom, and which sequences still run."""
+
+    def __init__(self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]], room: int) -> None:
+        self.prompts = prompts
+        self.prompt_of = np.repeat(np.arange(len(prompts)), [len(group) for group in seeds])
+        self.seeds = np.array([seed for group in seeds for seed in group], np.int64)
+        lengths = np.array([len(prompt.ids) for prompt in prompts], np.int32)
+        prompt_pages = -(-lengths // PAGE)
+        width = int((-(-(lengths + room) // PAGE)).max(initial=1))
+        self.prompt_tables = np.zeros((len(prompts), width), np.int32)
+        self.pages = 0  # that all of them need
+        for p, count in enumerate(prompt_pages):
+            self.prompt_tables[p, :count] = np.arange(self.pages, self.pages + count)
+            self.pages += int(count)
+        self.tables = self.prompt_tables[self.prompt_of]
+        sources, targets = [], []
+        for row, length in enumerate(lengths[self.prompt_of].tolist()):
+            shared, needed = length // PAGE, -(-(length + room) // PAGE)
+            if length % PAGE:
+                sources.append(self.tables[row, shared])
+                targets.append(self.pages)
+            self.tables[row, shared:needed] = np.arange(self.pages, self.pages + needed - shared)
+            self.pages += needed - shared
+        self.copies = np.array(sources, np.int32), np.array(targets, np.int32)
+        self.running = np.arange(len(self.prompt_of), dtype=np.int32)
+        self.positions = lengths[self.prompt_of]  # where each running sequence's next token stands
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Go on with these of the running sequences."""
+        self.running, self.positions = self.running[rows], self.positions[rows]
+
+
+class _RouteLog:
+    """The experts of every position of every sequence, (sequences, positions, MoE layers, experts per token)."""
+
+    def __init__(self, batch: _Batch, prompts: list[NDArray[np.int16]], room: int) -> None:
+        self._store: NDArray[np.int16] | None = None
+        if not prompts:
+            return
+        longest = max(len(chosen) for chosen in prompts)
+        self._store = np.full((len(batch.running), longest + room, *prompts[0].shape[1:]), -1, np.int16)
+        for row, p in enumerate(batch.prompt_of):
+            self._store[row, : len(prompts[p])] = prompts[p]
+
+    def write(self, batch: _Batch, chosen: NDArray[np.int16] | None) -> None:
+        """Keep the choices of the step that has just been made."""
+        if self._store is not None and chosen is not None:
+            self._store[batch.running, batch.positions - 1] = chosen
+
+    def of(self, row: int, tokens: int) -> bytes | None:
+        """As `Completion.routes` holds them."""
+        return self._store[row, :tokens].tobytes() if self._store is not None else None
