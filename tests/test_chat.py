@@ -70,7 +70,7 @@ class Scene:
         )
         model = Transformer(MODEL)
         self.model = OpenModel(
-            model=model,
+            config=model.config,
             tokenizer=TOKENIZER,
             prompter=Prompter(TOKENIZER),
             generator=cast(ReferenceGenerator, generator),

@@ -14,7 +14,7 @@ from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.types import Message
 from ponder.models.vocabulary import with_token_rows
-from ponder.recipes.opening import open_model, ready_to_reason
+from ponder.recipes.opening import model_folder, open_model, ready_to_reason
 from ponder.recipes.zero import run_zero
 from ponder.text.chat_template import choose_template
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter, r1_zero_jinja
@@ -121,7 +121,7 @@ def test_a_chat_model_is_measured_and_trained(chat_model: Path, trained: RunFold
     after = json.loads(trained.evaluation("trained").read_text())
     assert (before["n"], after["n"]) == (8, 8)
     opened = open_model(trained.path)
-    assert opened.model.config.vocab_size == SIZE + 4
+    assert opened.config.vocab_size == SIZE + 4
     assert opened.prompter.template is not None
     assert opened.tokenizer.decode(opened.prompter.encode("1")) == (
         "<|im_start|>user\n1<|im_end|>\n<|im_start|>assistant\n"
@@ -129,7 +129,8 @@ def test_a_chat_model_is_measured_and_trained(chat_model: Path, trained: RunFold
     # random weights never write an answer, so no group has spread and nothing may have moved
     assert [row["groups/no_spread_share"] for row in read_metrics(trained.metrics)] == [1.0, 1.0]
     name = "blocks.0.attention.q.weight"
-    assert torch.equal(opened.model.state_dict()[name], load_model(chat_model).model.state_dict()[name])
+    now, then = (load_model(path).model.state_dict() for path in (model_folder(trained.path), chat_model))
+    assert torch.equal(now[name], then[name])
 
 
 def test_eval_and_generate_take_a_chat_model(chat_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,10 +156,10 @@ def test_an_export_opens_elsewhere_and_says_what_it_is(
     theirs = AutoModelForCausalLM.from_pretrained(target)
     messages = [{"role": "user", "content": "1+1=?"}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")["input_ids"]
-    opened = open_model(trained.path)
+    opened, ours = open_model(trained.path), load_model(model_folder(trained.path)).model
     assert tuple(ids[0].tolist()) == opened.prompter.encode("1+1=?")
     with torch.no_grad():
-        torch.testing.assert_close(theirs(ids).logits, opened.model.head(opened.model(ids)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(theirs(ids).logits, ours.head(ours(ids)), atol=1e-5, rtol=1e-5)
     card = (target / "README.md").read_text()
     for fact in (
         'base_model: "small-chat"',

@@ -29,6 +29,7 @@ MODEL = ModelConfig(
 
 RECIPE = ZeroRecipe(
     name="tiny",
+    engine="torch",  # the reference: the golden run must not depend on a compiler or an instruction set
     checkpoint_every=3,
     model=MODEL,
     task=TaskConfig(chain=ChainSource(terms=2)),

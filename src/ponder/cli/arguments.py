@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from ponder.cli.folders import DEFAULT_ROOT
+from ponder.engine.native.packing import FORMATS
 
 MODEL_HELP = "a run (its newest weights), a model's folder or .gguf file, or the name of a pulled model"
 
@@ -60,3 +61,12 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected a number") from None
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        choices=FORMATS,
+        default="fp32",
+        help="how they are held: smaller is faster and less exact; stored: a GGUF file's own blocks (default: fp32)",
+    )

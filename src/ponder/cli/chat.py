@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from ponder.cli.answer import Answer, stream_answer
-from ponder.cli.arguments import add_model, count, temperature, whole_number
-from ponder.cli.models import recipe_of
+from ponder.cli.arguments import add_model, add_weights, count, temperature, whole_number
+from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, printable
 from ponder.core.errors import GenerationError, PonderError
 from ponder.core.seeds import derive_seed, python_rng
 from ponder.core.types import Completion, Message, Problem, Prompt, Sampling
-from ponder.recipes.opening import OpenModel, find_model, open_model
+from ponder.recipes.opening import OpenModel, find_model
 from ponder.recipes.tasks import Task, build_task
 from ponder.text.reasoning import Part, inside_thought
 from ponder.verify.grader import Grader
@@ -42,6 +42,7 @@ class ChatSettings:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    add_weights(parser)
     parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0: greedy (default)")
     parser.add_argument("--max-tokens", type=count, metavar="N", help="longest answer (default: what fits)")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the samples (default: 0)")
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = ChatSettings(
         task=task_of(folder), temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=arguments.seed
     )
-    return chat(open_model(folder), settings, out())
+    return chat(open_shown(folder, weights=arguments.weights), settings, out())
 
 
 def task_of(folder: Path) -> Task | None:
@@ -161,7 +162,7 @@ def judge(model: OpenModel, task: Task, problem: Problem, answer: Answer, seed: 
 
 def room(model: OpenModel, prompt_tokens: int, wanted: int | None) -> int:
     """How many tokens the answer may have: what was asked for, within what the context leaves."""
-    context = model.model.config.max_positions
+    context = model.config.max_positions
     left = context - prompt_tokens
     if left < 1:
         raise GenerationError(f"the prompt has {prompt_tokens} tokens; this model reads {context}: shorten it")

@@ -7,14 +7,14 @@ from pathlib import Path
 from ponder.cli.arguments import MODEL_HELP, add_json, add_runs, count, temperature, whole_number
 from ponder.cli.figures import evaluation_table
 from ponder.cli.live import progress_display
-from ponder.cli.models import recipe_of
+from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, print_json
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.problems import held_out_problems
 from ponder.evals.evaluator import EvaluationConfig, evaluate
-from ponder.recipes.opening import find_model, open_model
+from ponder.recipes.opening import find_model
 from ponder.recipes.tasks import BUILT_IN, TaskConfig, build_task
 from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.verify.grader import Grader
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         Workers(ComputeConfig() if recipe is None else recipe.compute) as workers,
         progress_display(err(), f"eval on {task.name}") as reporter,
     ):
-        model = open_model(folder, workers)
+        model = open_shown(folder, workers)
         measured = evaluate(
             problems,
             generator=model.generator,

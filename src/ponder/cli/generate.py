@@ -5,18 +5,20 @@ import time
 
 from rich.text import Text
 
-from ponder.cli.arguments import add_json, add_model, count, temperature, whole_number
+from ponder.cli.arguments import add_json, add_model, add_weights, count, temperature, whole_number
 from ponder.cli.chat import room
+from ponder.cli.models import open_shown
 from ponder.cli.output import out, print_json, printable
 from ponder.core.errors import ConfigError
 from ponder.core.seeds import derive_seed
 from ponder.core.types import Prompt, Sampling
-from ponder.recipes.opening import find_model, open_model
+from ponder.recipes.opening import find_model
 from ponder.text.reasoning import parse_completion
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    add_weights(parser)
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="the question; of a task, in its own form")
     parser.add_argument("--raw", action="store_true", help="go on with the text as it is, without the chat template")
     parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0: greedy (default)")
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if not arguments.prompt:
         raise ConfigError("--prompt is empty; expected a text")
-    model = open_model(find_model(arguments.model, arguments.runs))
+    model = open_shown(find_model(arguments.model, arguments.runs), weights=arguments.weights)
     if arguments.raw:
         ids = (*model.tokenizer.prefix, *model.tokenizer.encode(arguments.prompt))
     else:

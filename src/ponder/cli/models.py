@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+from ponder.cli.output import err
 from ponder.core.runs import RunFolder
+from ponder.core.workers import Workers
+from ponder.engine.native import WeightFormat
+from ponder.recipes.engines import engine_notice
+from ponder.recipes.opening import OpenModel, open_model
 from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 
 
@@ -10,3 +15,10 @@ def recipe_of(folder: Path) -> ZeroRecipe | None:
     """The recipe of the run that `folder` is; None where it is a model folder only."""
     config = RunFolder(folder).config
     return load_recipe(config) if config.is_file() else None
+
+
+def open_shown(path: Path, workers: Workers | None = None, weights: WeightFormat = "fp32") -> OpenModel:
+    """`open_model`, with a word on standard error where the native kernels are missing."""
+    if notice := engine_notice():
+        err().print(notice, style="dim", soft_wrap=True)
+    return open_model(path, workers, weights=weights)

@@ -10,11 +10,11 @@ from ponder.cli.arguments import add_json, add_runs, minutes, whole_number
 from ponder.cli.chat import ChatSettings, chat, task_of
 from ponder.cli.figures import print_report
 from ponder.cli.folders import DEFAULT_ROOT, in_series
+from ponder.cli.models import open_shown
 from ponder.cli.output import out, print_json, program, shown_path
 from ponder.cli.training import train_shown
 from ponder.core.runs import RunFolder
 from ponder.evals.report import report_json
-from ponder.recipes.opening import open_model
 from ponder.recipes.zero_recipe import load_recipe
 
 RECIPES = {"chain": "zero-chain", "countdown": "zero-countdown"}
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_report(console, report)
     print_outlook(console, arguments, folder, was_finished=was_finished)
     if not arguments.no_chat and sys.stdin.isatty() and sys.stdout.isatty():
-        return chat(open_model(folder.path), ChatSettings(task=task_of(folder.path)), console)
+        return chat(open_shown(folder.path), ChatSettings(task=task_of(folder.path)), console)
     return 0
 
 

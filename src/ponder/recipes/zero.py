@@ -25,12 +25,12 @@ from ponder.core.seeds import python_rng, torch_rng
 from ponder.core.types import Problem, Sampling
 from ponder.core.workers import Workers
 from ponder.data.problems import Document, held_out_problems, token_lengths
-from ponder.engine.reference import ReferenceGenerator
 from ponder.evals.evaluator import evaluate, sample_rows
 from ponder.evals.report import write_report
 from ponder.models.config import ModelConfig
 from ponder.models.presets import count_parameters
 from ponder.models.transformer import Transformer
+from ponder.recipes.engines import choose_engine, engine_notice, training_generator
 from ponder.recipes.opening import ready_to_reason
 from ponder.recipes.tasks import Task, build_task
 from ponder.recipes.zero_recipe import ZeroRecipe
@@ -58,6 +58,8 @@ def run_zero(recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, *, resume: 
         with Workers(recipe.compute) as workers:
             lab = _Lab(recipe, run, reporter, workers)  # what is wrong with the recipe shows here: nothing is begun yet
             lab.begin()
+            if choose_engine(recipe.engine) == "torch" and (notice := engine_notice()):
+                reporter.note(notice)
             lab.prepare_base()
             lab.measure("base")
             lab.learn_to_think()
@@ -77,7 +79,7 @@ class _Lab:
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         _check_fit(recipe, self.task, self.prompter, self.model.config)
         self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards)
-        self.generator = ReferenceGenerator(self.model, self.tokenizer.control, workers)
+        self.generator = training_generator(choose_engine(recipe.engine), self.model, self.tokenizer.control, workers)
         rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
         self.held_out = held_out_problems(self.task.problems, recipe.evaluation.problems, rng)
         self.summary = _open_summary(recipe, run, self.task, self.model.config)
@@ -143,6 +145,7 @@ class _Lab:
         if path.exists():
             return
         wall, cores = time.monotonic(), time.process_time()
+        self._refresh_generator()
         evaluated = evaluate(
             self.held_out,
             generator=self.generator,
@@ -177,9 +180,14 @@ class _Lab:
         problems = [self.task.problems.sample("train", rng) for _ in range(PROBE_PROBLEMS)]
         sampling = Sampling(max_tokens=self.recipe.grpo.max_tokens, temperature=0.0, min_thought_tokens=1)
         prompts = encode_prompts(problems, self.prompter)
+        self._refresh_generator()
         completions = self.generator.generate(prompts, sampling, [[0]] * len(prompts))
         verdicts = [self.grade(p, c[0]).verdict for p, c in zip(problems, completions, strict=True)]
         return sum(bool(v.correct) for v in verdicts) / len(verdicts)
+
+    def _refresh_generator(self) -> None:
+        """Have the generator take over the weights as they are, whichever stage or checkpoint they come from."""
+        self.generator.refresh(self.generator.weight_version)
 
     def _record(self, name: str, progress: Progress) -> None:
         """Put a part's cost into the summary."""

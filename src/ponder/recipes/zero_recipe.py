@@ -14,6 +14,7 @@ from ponder.data.task_file import load_task_file
 from ponder.evals.evaluator import EvaluationConfig
 from ponder.models.config import ModelConfig
 from ponder.models.presets import PRESETS
+from ponder.recipes.engines import choose_engine
 from ponder.recipes.opening import find_model, model_folder
 from ponder.recipes.tasks import TaskConfig
 from ponder.text.tokenizer import Tokenizer
@@ -33,6 +34,7 @@ class ZeroRecipe:
     minutes: float = 0.0  # wall time for the whole run; 0: as long as the recipe takes, and then it is reproducible
     start_from: str = ""  # a model or run to start from instead of pretraining a base
     checkpoint_every: int = 25  # steps
+    engine: str = "auto"  # native: compiled kernels; torch: plain PyTorch; auto: the first that is there
     preset: str = DEFAULT_PRESET
     model: ModelConfig = field(default_factory=lambda: PRESETS[DEFAULT_PRESET](Tokenizer.for_arithmetic().vocab_size))
     task: TaskConfig = field(default_factory=TaskConfig)
@@ -67,7 +69,8 @@ def load_recipe(
     recipe = apply_settings(ZeroRecipe(preset=preset, model=model), merged)
     if recipe.start_from:  # the weights as they are now: a run that is named may go on
         recipe = replace(recipe, start_from=str(model_folder(find_model(recipe.start_from)).resolve()))
-    return recipe
+    # by its name, so that a run goes on with the engine that it began with: their results differ by rounding
+    return replace(recipe, engine=choose_engine(recipe.engine))
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Which engine generates: the native kernels where they are built, else plain PyTorch."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from ponder.core.errors import ConfigError
+from ponder.core.workers import Workers
+from ponder.engine import native
+from ponder.engine.native import NativeGenerator, NativeModel, WeightFormat
+from ponder.engine.native.packing import StoredBlocks
+from ponder.engine.reference import ReferenceGenerator
+from ponder.models.transformer import Transformer
+from ponder.text.tokenizer import ControlIds
+
+Engine = Literal["native", "torch"]
+ENGINES: Mapping[str, Engine] = {"native": "native", "torch": "torch"}
+AnyGenerator = NativeGenerator | ReferenceGenerator
+
+
+def choose_engine(wanted: str) -> Engine:
+    """What "auto" means on this machine; any other name is taken as it is.
+
+    Raises `ConfigError` for a name that is no engine, or for "native" where the kernels cannot be used.
+    """
+    missing = native.available()
+    if wanted == "auto":
+        return "torch" if missing else "native"
+    if wanted == "native" and missing:
+        raise ConfigError(f"engine = 'native' cannot be had: {missing}. Or take engine = 'torch'")
+    if wanted not in ENGINES:
+        raise ConfigError(f"engine = {wanted!r}; expected auto, {' or '.join(ENGINES)}")
+    return ENGINES[wanted]
+
+
+def engine_notice() -> str | None:
+    """What a person should know where the kernels are missing: why, and what runs instead; else None."""
+    missing = native.available()
+    return None if missing is None else f"generating in plain PyTorch: {missing}"
+
+
+def training_generator(engine: Engine, model: Transformer, control: ControlIds, workers: Workers) -> AnyGenerator:
+    """A generator that follows the weights of a model in training, in fp32."""
+    if engine == "torch":
+        return ReferenceGenerator(model, control, workers)
+    return NativeGenerator(NativeModel(model, threads=workers.count), control, model)
+
+
+def make_generator(
+    engine: Engine,
+    model: Transformer,
+    control: ControlIds,
+    *,
+    workers: Workers | None = None,
+    weights: WeightFormat = "fp32",
+    source: StoredBlocks | None = None,
+) -> AnyGenerator:
+    """A generator whose weights stay as they are. Other formats than fp32 are the native engine's."""
+    if engine == "torch":
+        if weights != "fp32":
+            raise ConfigError(
+                f"weights = {weights!r} needs the native engine: {native.available() or 'engine torch was asked for'}"
+            )
+        return ReferenceGenerator(model, control, workers)
+    threads = 0 if workers is None else workers.count
+    return NativeGenerator(NativeModel(model, weights=weights, threads=threads, source=source), control)
