@@ -1,0 +1,145 @@
+"""Which engine generates, and that a run on the native kernels keeps the promises of one in PyTorch."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ponder.cli.main import main
+from ponder.core.errors import ConfigError, RunError
+from ponder.core.metrics import read_metrics
+from ponder.core.progress import SilentReporter
+from ponder.core.runs import RunFolder
+from ponder.core.types import Prompt, Sampling
+from ponder.engine import native
+from ponder.engine.native import NativeGenerator, library
+from ponder.engine.reference import ReferenceGenerator
+from ponder.recipes.engines import choose_engine, engine_notice, make_generator
+from ponder.recipes.opening import open_model
+from ponder.recipes.zero import run_zero
+from ponder.recipes.zero_recipe import load_recipe
+from ponder.text.tokenizer import Tokenizer
+from ponder.weights.checkpoint import load_model, save_model
+from small_models import random_model, small_v3
+from tiny_recipe import RECIPE
+
+built = pytest.mark.skipif(native.available() is not None, reason="the native kernels are not built")
+NATIVE = replace(RECIPE, engine="native", grpo=replace(RECIPE.grpo, steps=3))
+
+
+class Notes(SilentReporter):
+    """What a run told besides its figures."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def unbuilt(monkeypatch: pytest.MonkeyPatch) -> str:
+    """As on a machine without a compiler."""
+    reason = "the native kernels were not built, for want of a C++ compiler"
+    monkeypatch.setattr(library, "_load", lambda: reason)
+    return reason
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_model(tmp_path / "model", random_model(small_v3()), Tokenizer.for_arithmetic())
+    return tmp_path / "model"
+
+
+@built
+def test_the_kernels_are_taken_where_they_are_built(model: Path) -> None:
+    assert (choose_engine("auto"), choose_engine("torch"), engine_notice()) == ("native", "torch", None)
+    assert isinstance(open_model(model).generator, NativeGenerator)
+    assert isinstance(open_model(model, engine="torch").generator, ReferenceGenerator)
+    assert load_recipe("zero-chain").engine == "native"
+
+
+def test_without_the_kernels_pytorch_generates_and_says_so(
+    unbuilt: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert choose_engine("auto") == "torch"
+    assert isinstance(open_model(model).generator, ReferenceGenerator)
+    with pytest.raises(ConfigError, match="engine = 'native' cannot be had: the native kernels were not built"):
+        choose_engine("native")
+    with pytest.raises(ConfigError, match="weights = 'q8' needs the native engine: the native kernels were not built"):
+        open_model(model, weights="q8")
+    assert main(["generate", str(model), "--prompt", "1+1=?", "--max-tokens", "2"]) == 0
+    assert capsys.readouterr().err.count(unbuilt) == 1
+
+
+def test_a_run_without_the_kernels_says_so_once(unbuilt: str, tmp_path: Path) -> None:
+    reporter = Notes()
+    recipe = replace(RECIPE, pretrain=replace(RECIPE.pretrain, max_skill_steps=24), grpo=replace(RECIPE.grpo, steps=1))
+    run_zero(recipe, RunFolder.create(tmp_path / "run"), reporter)
+    assert [note for note in reporter.notes if unbuilt in note] == [f"generating in plain PyTorch: {unbuilt}"]
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "", "Native"])
+def test_an_engine_that_is_none_is_refused(wanted: str) -> None:
+    with pytest.raises(ConfigError, match="expected auto, native or torch"):
+        choose_engine(wanted)
+
+
+@built
+def test_stored_weights_need_a_gguf_file(model: Path) -> None:
+    with pytest.raises(ConfigError, match="weights = 'stored' needs a GGUF file"):
+        open_model(model, weights="stored")
+
+
+@built
+def test_a_native_run_trains_on_the_log_probabilities_that_it_sampled_with(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    run_zero(NATIVE, run, SilentReporter())
+    rows = [row for row in read_metrics(run.metrics) if row["stage"] == "zero"]
+    assert len(rows) == 3
+    measured = [row["engine/logprob_mismatch"] for row in rows if "engine/logprob_mismatch" in row]
+    assert measured
+    assert max(measured) < 1e-5
+
+
+@built
+def test_a_native_run_that_was_stopped_continues_bit_for_bit(tmp_path: Path) -> None:
+    class StopAt(SilentReporter):
+        def step(self, step: int, metrics: object) -> None:
+            if self.stage_name == "zero" and step == 1:
+                raise KeyboardInterrupt
+
+        def stage(self, name: str, steps: int) -> None:
+            self.stage_name = name
+
+    whole, stopped = RunFolder.create(tmp_path / "whole"), RunFolder.create(tmp_path / "stopped")
+    run_zero(NATIVE, whole, SilentReporter())
+    with pytest.raises(KeyboardInterrupt):
+        run_zero(NATIVE, stopped, StopAt())
+    run_zero(NATIVE, stopped, SilentReporter(), resume=True)
+    first, second = (load_model(run.latest_checkpoint("zero")).model.state_dict() for run in (whole, stopped))  # type: ignore[arg-type]
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+    assert whole.samples.read_bytes() == stopped.samples.read_bytes()
+
+
+@built
+def test_a_run_goes_on_with_its_own_engine(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    short = replace(NATIVE, pretrain=replace(NATIVE.pretrain, max_skill_steps=24), grpo=replace(NATIVE.grpo, steps=1))
+    run_zero(short, run, SilentReporter())
+    assert 'engine = "native"' in run.config.read_text()
+    with pytest.raises(RunError, match="engine is 'native' there and 'torch' here"):
+        run_zero(replace(short, engine="torch"), run, SilentReporter(), resume=True)
+
+
+@built
+def test_both_engines_give_the_same_greedy_text(model: Path) -> None:
+    loaded = load_model(model)
+    control = loaded.tokenizer.control
+    from_kernels = make_generator("native", loaded.model, control)
+    from_torch = make_generator("torch", loaded.model, control)
+    prompt = Prompt(problem_id="p", ids=tuple(loaded.tokenizer.encode("7+8-3=?")))
+    sampling = Sampling(max_tokens=24, temperature=0.0)
+    assert list(from_kernels.stream(prompt, sampling, 0)) == list(from_torch.stream(prompt, sampling, 0))
