@@ -20,8 +20,8 @@ from tiny_recipe import RECIPE
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
 DOCUMENTS = (
-    *READMES, "dev/LEADERBOARD.md", "dev/LOG.md", "docs/architecture.md", "docs/dependencies.md", "docs/metrics.md",
-    "docs/open-weights.md", "docs/papers.md", "docs/plan.md",
+    *READMES, "dev/LEADERBOARD.md", "dev/LOG.md", "docs/architecture.md", "docs/dependencies.md", "docs/engine.md",
+    "docs/metrics.md", "docs/open-weights.md", "docs/papers.md", "docs/plan.md",
 )  # fmt: skip
 EXAMPLE = ROOT / "examples" / "my_task.py"
 
