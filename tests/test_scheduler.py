@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from fake_paged_model import END_THINK, THINK, FakePagedModel, alone, request, rows, scheduler, table, thinking
-from ponder.core.errors import GenerationError
+from ponder.core.errors import GenerationError, QueueFullError
 from ponder.engine.request import NEXT_STATES, Request, Sample, SamplingOptions, State
-from ponder.engine.scheduler import QueueFullError, Scheduler
+from ponder.engine.scheduler import Scheduler
 from ponder.engine.step import Event, StepPlan
 from ponder.engine.thinking import Thinking
 

@@ -11,6 +11,7 @@
     ├── TrainingError           training cannot go on
     │   └── NonFiniteLossError  the loss is NaN or infinite; the step was not taken
     └── GenerationError         a request that the generator cannot serve
+        └── QueueFullError      too many wait already; it may be tried again later
 
 A message says what is wrong, what was found, what was expected and what to do.
 """
@@ -58,3 +59,7 @@ class NonFiniteLossError(TrainingError):
 
 class GenerationError(PonderError):
     """A generation request cannot be served."""
+
+
+class QueueFullError(GenerationError):
+    """Too many samples wait already; the request may be tried again later."""

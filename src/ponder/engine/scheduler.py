@@ -17,17 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from ponder.core.errors import GenerationError
+from ponder.core.errors import GenerationError, QueueFullError
 from ponder.engine.pages import PagePool
 from ponder.engine.request import EndReason, Request, Sample, State
 from ponder.engine.slots import CacheSlots
 from ponder.engine.step import Event, SchedulerStatistics, StepPlan, lay_out
 
 _order = attrgetter("order")
-
-
-class QueueFullError(GenerationError):
-    """Too many samples wait already; the request may be tried again later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,142 @@
+"""The engine as a `Generator`: whole groups of completions for training and evaluation, and one as a stream."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from ponder.core.errors import GenerationError, QueueFullError
+from ponder.core.generator import GenerationProgress
+from ponder.core.types import Completion, Prompt, Sampling
+from ponder.engine.engine import Engine
+from ponder.engine.request import MAX_SAMPLES, Request, SamplingOptions
+from ponder.engine.stream import Output, Stream
+from ponder.engine.thinking import Thinking
+from ponder.text.reasoning import inside_thought
+from ponder.text.tokenizer import ControlIds
+
+_numbers = itertools.count()  # several generators may share an engine
+
+
+class EngineGenerator:
+    """Makes completions on an engine, beside whatever else it serves. The samples of a prompt share its prefill."""
+
+    def __init__(self, engine: Engine, control: ControlIds) -> None:
+        """Closing the engine is its owner's business."""
+        self._engine, self._control = engine, control
+        self._version = engine.weight_version
+
+    @property
+    def weight_version(self) -> int:
+        """See `ponder.core.generator.Generator`."""
+        return self._version
+
+    def refresh(self, version: int) -> None:
+        """Take over the trainer's weights as they are now, under this version number."""
+        self._engine.update_weights(version)
+        self._version = version
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        seeds: Sequence[Sequence[int]],
+        on_progress: GenerationProgress | None = None,
+    ) -> list[list[Completion]]:
+        """See `ponder.core.generator.Generator`. Raises `GenerationError` too if a completion failed."""
+        parts = [  # a request takes so many samples at most
+            (p, tuple(group[first : first + MAX_SAMPLES]))
+            for p, group in enumerate(seeds)
+            for first in range(0, len(group), MAX_SAMPLES)
+        ]
+        waiting = deque(self._request(prompts[p], sampling, part) for p, part in parts)
+        streams: list[Stream] = []
+        told = 0
+        try:
+            while waiting or not all(stream.ended for stream in streams):
+                self._submit(waiting, streams)
+                self._advance(streams)
+                made = sum(stream.completion_tokens for stream in streams)
+                if on_progress is not None and made > told:
+                    on_progress(made - told)
+                    told = made
+            completions: list[list[Completion]] = [[] for _ in prompts]
+            for (p, _), stream in zip(parts, streams, strict=True):
+                completions[p] += [self._completion(prompts[p], output) for output in stream.result()]
+            return completions
+        finally:
+            for stream in streams:
+                stream.cancel()
+
+    def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
+        """The ids of one completion, each as soon as it is sampled. Whoever stops reading ends it."""
+        with self._engine.submit(self._request(prompt, sampling, (seed,)), text=False) as stream:
+            for piece in stream:
+                if piece.token is not None:
+                    yield piece.token
+                if piece.reason in ("error", "cancelled"):
+                    raise self._failure(prompt, piece.reason, piece.error)
+
+    def _submit(self, waiting: deque[Request], streams: list[Stream]) -> None:
+        """Queue what the engine takes; the rest comes when there is room."""
+        while waiting:
+            try:
+                streams.append(self._engine.submit(waiting[0], stream=False, text=False, routes=True))
+            except QueueFullError:
+                if all(stream.ended for stream in streams) and not self._engine.busy:
+                    raise  # it is larger than the queue
+                return
+            waiting.popleft()
+
+    def _advance(self, streams: Sequence[Stream]) -> None:
+        """A step, or a while in which the engine's own thread makes some."""
+        if self._engine.threaded:
+            unfinished = next((stream for stream in streams if not stream.ended), None)
+            if unfinished is not None:
+                unfinished.wait(0.05)
+        else:
+            self._engine.step()
+
+    def _request(self, prompt: Prompt, sampling: Sampling, seeds: tuple[int, ...]) -> Request:
+        if not prompt.ids:
+            raise GenerationError(f"the prompt of problem {prompt.problem_id!r} is empty")
+        return Request(
+            id=f"generate-{next(_numbers)}",
+            prompt_ids=prompt.ids,
+            max_tokens=sampling.max_tokens,
+            seeds=seeds,
+            sampling=SamplingOptions(temperature=sampling.temperature),
+            stop_ids=frozenset(self._control.stop),
+            thinking=self._thinking(prompt, sampling),
+        )
+
+    def _thinking(self, prompt: Prompt, sampling: Sampling) -> Thinking | None:
+        if not sampling.min_thought_tokens:
+            return None
+        if self._control.end_think is None:
+            raise GenerationError(
+                f"min_thought_tokens = {sampling.min_thought_tokens} asks for a thought, and this model's vocabulary "
+                "has no </think>; leave it out"
+            )
+        return Thinking(
+            start_id=self._control.think,
+            end_id=self._control.end_think,
+            opened=inside_thought(prompt.ids, self._control),
+            min_tokens=sampling.min_thought_tokens,
+        )
+
+    def _completion(self, prompt: Prompt, output: Output) -> Completion:
+        if output.reason not in ("stop", "length"):
+            raise self._failure(prompt, output.reason, output.error)
+        return Completion(
+            prompt_ids=prompt.ids,
+            ids=output.ids,
+            logprobs=tuple(0.0 if logp is None else logp for logp in output.logprobs),  # none is forced here
+            finish_reason=output.reason,
+            weight_version=output.first_version,
+            seed=output.seed,
+            routes=output.routes,
+        )
+
+    def _failure(self, prompt: Prompt, reason: str, error: str) -> GenerationError:
+        what = error or "the engine was closed, or the request cancelled"
+        return GenerationError(f"a completion of {prompt.problem_id!r} ended with {reason}: {what}")

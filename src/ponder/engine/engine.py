@@ -1,0 +1,366 @@
+"""The engine: requests in, streams of tokens out, one batch for everybody.
+
+It puts the scheduler (which rows run), the runner (the model and its cache) and the sampler together. One thread at a
+time runs steps: the engine's own after `start`, else whoever reads a stream or calls `step`. Everything else may be
+called from any thread at any time, a step being under way or not.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ponder.core.errors import GenerationError
+from ponder.engine.request import EndReason, Request, Sample, State
+from ponder.engine.runner import Runner
+from ponder.engine.sampler import Drawn, Sampler
+from ponder.engine.scheduler import Scheduler, SchedulerConfig
+from ponder.engine.step import Event, SchedulerStatistics, StepPlan
+from ponder.engine.stop_strings import StopStrings
+from ponder.engine.stream import Stream
+from ponder.engine.text_stream import TextStream
+from ponder.engine.track import Track
+from ponder.text.reasoning import inside_thought
+from ponder.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """Sizes of a batch. None of them changes a result."""
+
+    max_running: int = 64  # samples side by side
+    max_rows: int = 512  # of one step: more prefill faster, fewer keep the step short for those that decode
+    max_chunk: int = 256  # of one step for one prompt, while others want some too
+    max_waiting: int = 65536  # samples in the queue; beyond it a request is refused
+    max_unread: int = 16384  # pieces of a stream that nobody has read; beyond it the request ends with an error
+    context: int | None = None  # most positions of a sample; None: the model's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineStatistics:
+    """Counts since the start."""
+
+    scheduler: SchedulerStatistics
+    steps: int
+    failed_steps: int
+    prefill_rows: int  # rows of prompts that were computed; hits are not among them
+    decode_rows: int
+    drawn_tokens: int
+    run_seconds: float  # in the model
+    sample_seconds: float
+    step_seconds: float  # whole steps: both of the above, scheduling and delivery
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens drawn per second of steps, prefill included."""
+        return self.drawn_tokens / self.step_seconds if self.step_seconds else 0.0
+
+
+class Engine:
+    """Serves requests from one model. Close it, or use it in a `with` block."""
+
+    def __init__(self, runner: Runner, config: EngineConfig | None = None, tokenizer: Tokenizer | None = None) -> None:
+        """Takes the runner over. Without a tokenizer there are tokens and no text, and no stop strings."""
+        self.config = config or EngineConfig()
+        self.context = min(self.config.context or runner.config.max_positions, runner.config.max_positions)
+        self.lock = threading.RLock()  # of the scheduler and all streams; never held while the model runs
+        self._stepping = threading.RLock()  # held for a whole step; taken before `lock`
+        self._work = threading.Condition(self.lock)
+        self._runner, self._tokenizer, self._sampler = runner, tokenizer, Sampler(runner.sample)
+        self._scheduler = Scheduler(
+            SchedulerConfig(
+                pages=runner.pages,
+                page_size=runner.page_size,
+                context=self.context,
+                vocab_size=runner.config.vocab_size,
+                max_running=self.config.max_running,
+                max_rows=max(self.config.max_rows, self.config.max_running),
+                max_chunk=self.config.max_chunk,
+                max_waiting=self.config.max_waiting,
+            )
+        )
+        self._asked: dict[str, _Asked] = {}
+        self._tracks: dict[Sample, Track] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._steps = self._failed_steps = self._prefill_rows = self._decode_rows = self._drawn_tokens = 0
+        self._run_seconds = self._sample_seconds = self._step_seconds = 0.0
+
+    # requests
+
+    def submit(
+        self,
+        request: Request,
+        *,
+        stream: bool = True,
+        text: bool = True,
+        routes: bool = False,
+        notify: Callable[[], None] | None = None,
+    ) -> Stream:
+        """Queue a request. `stream=False` keeps no pieces: only `Stream.result` tells. `text=False`: tokens are enough.
+        `routes`: tell the experts of every token. `notify` is called, by the thread that runs the steps, whenever
+        something came: it must be quick.
+
+        Raises `GenerationError`, and changes nothing, for a request that can never be served, and `QueueFullError` for
+        one that may be tried again.
+        """
+        asked = _Asked(
+            stream=Stream(self, request, self.config.max_unread if stream else 0, notify),
+            stops=StopStrings(request.stop_strings) if request.stop_strings else None,
+            inside_thought=self._tokenizer is not None and inside_thought(request.prompt_ids, self._tokenizer.control),
+            text=text and self._tokenizer is not None,
+            routes=routes and bool(self._runner.config.routed_layers),
+        )
+        if asked.stops is not None and not asked.text:
+            raise GenerationError(
+                f"request {request.id!r} has stop strings, and the engine makes no text of its tokens; give the engine "
+                "a tokenizer, or use stop ids"
+            )
+        with self.lock:
+            events = self._scheduler.add(request)
+            self._asked[request.id] = asked
+            self._deliver(events)
+            self._work.notify_all()
+        return asked.stream
+
+    def cancel(self, request_id: str, index: int | None = None) -> None:
+        """End a request, or one sample of it, before the next step. Unknown or ended already: nothing happens."""
+        with self.lock:
+            self._deliver(self._scheduler.cancel(request_id, index))
+
+    def answer_now(self, request_id: str) -> None:
+        """Close the thought of every sample of a request and go on to the answer."""
+        with self.lock:
+            self._deliver(self._scheduler.answer_now(request_id))
+
+    # steps
+
+    def step(self) -> bool:
+        """Run one step. False where nothing is under way.
+
+        If the model fails, everybody who took part ends with an error that says why, and the engine goes on.
+        """
+        with self._stepping:
+            began = time.perf_counter()
+            with self.lock:
+                plan = self._scheduler.plan()
+            if plan is None:
+                return False
+            try:
+                logits = self._runner.run(plan)
+                ran = time.perf_counter()
+                drawn = self._sampler.draw(logits, plan)
+                sampled = time.perf_counter()
+            except BaseException as error:
+                self._fail(plan, error)
+                if not isinstance(error, Exception):  # an interrupt is for the caller
+                    raise
+                return True
+            with self.lock:
+                pages = self._pages_for_routes(plan)
+                self._deliver(self._scheduler.commit(drawn.tokens, drawn.faults), drawn, pages)
+                if self._sampler.remembers:
+                    self._sampler.forget(s for s in plan.draws if s.state is State.FINISHED)
+            self._steps += 1
+            self._decode_rows += plan.decode_rows
+            self._prefill_rows += len(plan.tokens) - plan.decode_rows
+            self._drawn_tokens += len(drawn.tokens)
+            self._run_seconds += ran - began
+            self._sample_seconds += sampled - ran
+            self._step_seconds += time.perf_counter() - began
+            return True
+
+    def start(self) -> "Engine":
+        """Run steps on a thread of the engine's own from now on."""
+        with self.lock:
+            self._check_open()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="ponder-engine", daemon=True)
+                self._thread.start()
+        return self
+
+    @property
+    def threaded(self) -> bool:
+        """Whether the engine runs its steps itself."""
+        return self._thread is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is waiting or running."""
+        return self._scheduler.has_work
+
+    def update_weights(self, version: int) -> None:
+        """Take over the module's weights as they are now, under this version, between two steps. What runs goes on from
+        the tokens it has; nothing that was cached is used again.
+        """
+        with self._stepping, self.lock:
+            self._check_open()
+            self._scheduler.update_weights(version)
+            self._runner.refresh()
+
+    @property
+    def weight_version(self) -> int:
+        """The version of the weights that it samples from now."""
+        return self._scheduler.weight_version
+
+    def close(self) -> None:
+        """End everything as cancelled, and give back memory and threads. Twice is harmless."""
+        with self.lock:
+            self._closed = True
+            self._deliver(self._scheduler.close())
+            self._work.notify_all()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with self._stepping:
+            self._runner.close()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def statistics(self) -> EngineStatistics:
+        """Cheap enough for every step."""
+        with self.lock:
+            return EngineStatistics(
+                scheduler=self._scheduler.statistics(),
+                steps=self._steps,
+                failed_steps=self._failed_steps,
+                prefill_rows=self._prefill_rows,
+                decode_rows=self._decode_rows,
+                drawn_tokens=self._drawn_tokens,
+                run_seconds=self._run_seconds,
+                sample_seconds=self._sample_seconds,
+                step_seconds=self._step_seconds,
+            )
+
+    def check(self) -> None:
+        """Raise `GenerationError` if anything is kept of a request that has ended. For tests: O(everything)."""
+        with self.lock:
+            self._scheduler.check()
+            if any(asked.stream.ended for asked in self._asked.values()):
+                raise GenerationError("the engine keeps a request that has ended")
+            if any(s.state is State.FINISHED or s.request.id not in self._asked for s in self._tracks):
+                raise GenerationError("the engine keeps a sample that has ended")
+            if self._sampler.remembers > len(self._tracks):
+                raise GenerationError("the sampler keeps a sample that has ended")
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                with self.lock:
+                    while not self._closed and not self._scheduler.has_work:
+                        self._work.wait()
+                    if self._closed:
+                        return
+                self.step()
+        except BaseException as error:  # noqa: BLE001  # the thread's end: nobody else could tell those who wait
+            with self.lock:
+                self._closed = True
+                for request_id in list(self._asked):
+                    self._give_up(request_id, f"the engine failed: {type(error).__name__}: {error}")
+                self._scheduler.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise GenerationError("the engine was closed; make another one")
+
+    def _fail(self, plan: StepPlan, error: BaseException) -> None:
+        reason = f"the model failed in a step of {len(plan.tokens)} rows: {type(error).__name__}: {error}"
+        with self.lock:
+            self._failed_steps += 1
+            self._deliver(self._scheduler.fail_step(reason))
+            self._sampler.forget(plan.draws)
+
+    # delivery; the lock is held
+
+    def _pages_for_routes(self, plan: StepPlan) -> dict[Sample, list[int]]:
+        """The pages of those who may end in this step, which they no longer have when it is told."""
+        wanting = {request_id for request_id, asked in self._asked.items() if asked.routes}
+        return {s: s.pages for s in plan.draws if s.request.id in wanting} if wanting else {}
+
+    def _deliver(
+        self,
+        events: Sequence[Event],
+        drawn: Drawn | None = None,
+        pages: Mapping[Sample, list[int]] | None = None,
+        error: str = "",
+    ) -> None:
+        """Tell the streams what happened."""
+        touched: dict[str, Stream] = {}
+        for event in events:
+            sample = event.sample
+            track = self._tracks.get(sample) or self._begin(sample)
+            if track is None:
+                continue
+            if track.quiet and event.reason is None and event.draw is not None and drawn is not None:
+                track.logprobs.append(drawn.logprobs[event.draw])
+                track.stream.completion_tokens += 1
+                continue
+            request_id = sample.request.id
+            touched[request_id] = track.stream
+            reason, unread = track.take(event, drawn, error or sample.error)
+            if reason is not None:
+                if event.reason is None:
+                    self._scheduler.finish(request_id, sample.index, reason=reason)
+                self._end(track, reason, error or sample.error, pages)
+            elif unread:
+                self._give_up(request_id, f"{self.config.max_unread} pieces were left unread; read them, or cancel")
+        for request_id, stream in touched.items():
+            try:
+                stream.wake()
+            except Exception as failure:  # noqa: BLE001  # a reader's own code must not end the others' requests
+                self._give_up(request_id, f"telling the reader failed: {type(failure).__name__}: {failure}")
+
+    def _begin(self, sample: Sample) -> Track | None:
+        """The first that is heard of a sample; None where its end was told already."""
+        asked = self._asked.get(sample.request.id)
+        if asked is None or asked.stream.has_ended(sample.index):
+            return None
+        text = None
+        if asked.text and self._tokenizer is not None:
+            text = TextStream(
+                self._tokenizer,
+                asked.stops,
+                inside_thought=asked.inside_thought,
+                stops_in_thought=sample.request.thinking is None,
+            )
+        track = self._tracks[sample] = Track(sample, asked.stream, text)
+        return track
+
+    def _end(self, track: Track, reason: EndReason, error: str, pages: Mapping[Sample, list[int]] | None) -> None:
+        stream = track.stream
+        del self._tracks[track.sample]
+        self._sampler.forget([track.sample])
+        held = None if pages is None else pages.get(track.sample)
+        stream.end(track.output(reason, error, None if held is None else self._routes(track, held)))
+        if stream.ended:
+            del self._asked[stream.request.id]
+
+    def _routes(self, track: Track, pages: Sequence[int]) -> bytes | None:
+        """The experts of all tokens but the last; -1 for those that were never fed."""
+        wanted, fed = track.fed
+        known = self._runner.routes(pages, fed)
+        if known is None:
+            return None
+        missing = np.full((wanted - fed, *known.shape[1:]), -1, np.int16)
+        return np.concatenate([known, missing]).tobytes()
+
+    def _give_up(self, request_id: str, error: str) -> None:
+        """End a request with an error."""
+        self._deliver(self._scheduler.finish(request_id, reason="error"), error=error)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """A request under way and how its reader wants it."""
+
+    stream: Stream
+    stops: StopStrings | None
+    inside_thought: bool  # the prompt has opened one
+    text: bool
+    routes: bool

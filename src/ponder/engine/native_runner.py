@@ -1,0 +1,71 @@
+"""The runner on the native kernels. Shapes: D draws, V vocabulary."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ponder.algo.sampling import Sampled
+from ponder.core.errors import GenerationError
+from ponder.engine.native.model import PAGE, NativeModel
+from ponder.engine.runner import RouteStore
+from ponder.engine.step import StepPlan
+from ponder.models.config import ModelConfig
+from ponder.models.transformer import Transformer
+
+
+class NativeRunner:
+    """Runs steps on a `NativeModel`: one native call for the rows of a step, one for its draws."""
+
+    page_size = PAGE
+
+    def __init__(self, model: NativeModel, *, pages: int, module: Transformer | None = None) -> None:
+        """Takes `model` over and closes it. `module`: the one it was made of, where `refresh` is to follow it."""
+        self.config: ModelConfig = model.config
+        self.pages = pages
+        self._model, self._module = model, module
+        self._cache = model.new_cache(pages)
+        self._routes = RouteStore(model.config, pages, PAGE)
+
+    def run(self, plan: StepPlan) -> torch.Tensor:
+        """See `Runner`."""
+        if plan.copies:
+            sources, targets = np.array(plan.copies, np.int32).T
+            self._cache.copy_pages(sources, targets)
+            self._routes.copy(plan.copies)
+        step = self._model.forward(
+            self._cache,
+            np.asarray(plan.tokens),
+            np.asarray(plan.slots),
+            np.asarray(plan.positions),
+            np.asarray(plan.tables).reshape(-1, plan.table_width),
+            np.asarray(plan.logit_rows),
+            routes=self._routes.wanted,
+        )
+        if step.routes is not None:
+            self._routes.write(plan, step.routes)
+        if step.logits is None:
+            raise GenerationError("the native model made no logits")
+        return step.logits
+
+    def sample(
+        self, logits_DV: torch.Tensor, seed_D: torch.Tensor, index_D: torch.Tensor, temperature: float
+    ) -> Sampled:
+        """See `Runner`."""
+        drawn = self._model.sample(logits_DV, seed_D.numpy(), index_D.numpy(), temperature)
+        return Sampled(torch.from_numpy(drawn.ids), torch.from_numpy(drawn.logprobs))
+
+    def routes(self, pages: Sequence[int], tokens: int) -> NDArray[np.int16] | None:
+        """See `Runner`."""
+        return self._routes.of(pages, tokens)
+
+    def refresh(self) -> None:
+        """See `Runner`."""
+        if self._module is None:
+            raise GenerationError("the weights are fixed: the runner was made without the module that they come from")
+        self._model.update(self._module)
+
+    def close(self) -> None:
+        """See `Runner`."""
+        self._model.close()

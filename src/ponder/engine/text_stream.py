@@ -1,0 +1,57 @@
+"""The text of one sample as its tokens come: decoded, told apart into thought and answer, ended by stop strings."""
+
+from typing import NamedTuple
+
+from ponder.engine.stop_strings import StopSearch, StopStrings
+from ponder.text.reasoning import Part, ThinkSplitter
+from ponder.text.tokenizer import Tokenizer
+
+
+class Text(NamedTuple):
+    """What one token brought. The text may be that of earlier tokens, which was held back."""
+
+    part: Part  # that the text belongs to
+    text: str
+    thought: bool  # the token is one of a thought
+
+
+class TextStream:
+    """Follows one sample token by token."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, stops: StopStrings | None, *, inside_thought: bool, stops_in_thought: bool
+    ) -> None:
+        """`inside_thought`: the prompt has opened the thought. Stop strings never reach across from one part to the
+        next.
+        """
+        self._decoder = tokenizer.stream_decoder(skip_control=True)
+        self._splitter = ThinkSplitter(tokenizer.control, inside_thought)
+        self._search = None if stops is None else StopSearch(stops)
+        self._stops_in_thought = stops_in_thought
+
+    @property
+    def stopped(self) -> bool:
+        """A stop string was found."""
+        return self._search is not None and self._search.stopped
+
+    def push(self, token: int) -> Text:
+        """The text that can be shown now."""
+        part = self._splitter.part
+        belongs = self._splitter.push(token)
+        text = self._show(part, self._decoder.push(token))
+        if self._splitter.part != part:  # a tag, which has no text of its own
+            text += self._release()
+        return Text(part, text, belongs == "thought")
+
+    def finish(self) -> Text:
+        """What is left when no token comes any more."""
+        part = self._splitter.part
+        return Text(part, self._show(part, self._decoder.finish()) + self._release(), False)
+
+    def _show(self, part: Part, text: str) -> str:
+        if self._search is None or (part == "thought" and not self._stops_in_thought):
+            return text
+        return self._search.push(text)
+
+    def _release(self) -> str:
+        return "" if self._search is None or self._search.stopped else self._search.finish()

@@ -1,0 +1,192 @@
+"""The runner without native code: PyTorch modules over a paged cache.
+
+A step's rows are cut into batches of sequences with about as many rows, padded to the longest. In attention, a
+sequence's pages are gathered into one piece.
+
+Shapes: B sequences, T rows of each, N rows of a step, P pages, S positions, W numbers per token and layer, D hidden
+size, V vocabulary.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ponder.algo.sampling import Sampled, counter_uniform, sample
+from ponder.core.workers import kernel_threads
+from ponder.engine.runner import RouteStore
+from ponder.engine.step import StepPlan
+from ponder.models.cache import Cache
+from ponder.models.config import ModelConfig
+from ponder.models.moe import RouteMap
+from ponder.models.transformer import Transformer
+
+Item = TypeVar("Item")
+
+PADDED_POSITIONS = 8192  # gathering so many in vain costs about as much as running a batch more
+
+
+class TorchRunner:
+    """Runs steps on a `Transformer`. In the module's own precision it shares its weights; else it keeps a copy."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        pages: int,
+        page_size: int = 16,
+        dtype: torch.dtype | None = None,
+        threads: int = 0,
+    ) -> None:
+        """`threads` 0: as many kernel threads as the caller has now."""
+        self.config: ModelConfig = model.config
+        self.pages, self.page_size = pages, page_size
+        self._module = model
+        own = model.norm.weight.dtype
+        self._model = model if dtype is None or dtype == own else _in_precision(model, dtype)
+        self._threads = threads or torch.get_num_threads()
+        # Two pages more than anybody is given: one that stays zero, for table entries beyond a sequence's end, and one
+        # that takes what padding writes.
+        self._blank, self._waste = pages, pages + 1
+        shape = (pages + 2, page_size, model.config.cache_width)
+        self._layers = [torch.zeros(shape, dtype=dtype or own) for _ in range(model.config.layers)]
+        self._routes = RouteStore(model.config, pages, page_size)
+
+    @torch.inference_mode()
+    def run(self, plan: StepPlan) -> torch.Tensor:
+        """See `Runner`."""
+        with kernel_threads(self._threads):
+            for source, target in plan.copies:
+                for store in self._layers:
+                    store[target] = store[source]
+            self._routes.copy(plan.copies)
+            token_N, position_N, slot_N = (
+                torch.from_numpy(np.asarray(row, np.int64)) for row in (plan.tokens, plan.positions, plan.slots)
+            )
+            tables = torch.from_numpy(np.asarray(plan.tables, np.int64)).view(-1, plan.table_width)
+            hidden_ND = torch.empty(len(token_N), self.config.hidden_size, dtype=self._model.norm.weight.dtype)
+            chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
+            for rows_BT, valid_BT in _batches(plan):
+                positions_BT = torch.where(valid_BT, position_N[rows_BT], 0)
+                cache = self._cache(tables[slot_N[rows_BT[:, 0]]], positions_BT, valid_BT)
+                route_map = RouteMap() if self._routes.wanted else None
+                hidden_BTD = self._model(token_N[rows_BT], cache=cache, positions_BT=positions_BT, route_map=route_map)
+                rows = rows_BT[valid_BT]
+                hidden_ND[rows] = hidden_BTD[valid_BT]
+                if route_map is not None:
+                    picked = [route_map.chosen[layer][valid_BT] for layer in self.config.routed_layers]
+                    chosen.append((rows, torch.stack(picked, dim=1)))
+            self._keep_routes(plan, chosen)
+            return self._model.head(hidden_ND[torch.from_numpy(np.asarray(plan.logit_rows, np.int64))]).float()
+
+    def sample(
+        self, logits_DV: torch.Tensor, seed_D: torch.Tensor, index_D: torch.Tensor, temperature: float
+    ) -> Sampled:
+        """See `Runner`."""
+        with kernel_threads(self._threads):
+            return sample(logits_DV, counter_uniform(seed_D, index_D), temperature)
+
+    def routes(self, pages: Sequence[int], tokens: int) -> NDArray[np.int16] | None:
+        """See `Runner`."""
+        return self._routes.of(pages, tokens)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """See `Runner`. Where the weights are shared there is nothing to do."""
+        if self._model is not self._module:
+            for held, new in zip(_weights(self._model), _weights(self._module), strict=True):
+                held.copy_(new)
+
+    def close(self) -> None:
+        """See `Runner`."""
+        self._layers = []
+
+    def _cache(self, table_BP: torch.Tensor, positions_BT: torch.Tensor, valid_BT: torch.Tensor) -> "PagedCache":
+        """The pages of these sequences, as the model sees them in this step."""
+        size = self.page_size
+        last_B1 = positions_BT.amax(dim=1, keepdim=True)
+        count = int(last_B1.max()) // size + 1
+        table_BP = table_BP[:, :count]
+        page_BT = torch.where(valid_BT, table_BP.gather(1, positions_BT // size), self._waste)
+        offset_BT = torch.where(valid_BT, positions_BT % size, 0)
+        return PagedCache(
+            layers=self._layers,
+            extent=min(count * size, self.config.max_positions),
+            # what is left over in a table beyond the sequence's end may belong to anybody by now
+            table_BP=torch.where(torch.arange(count) <= last_B1 // size, table_BP, self._blank),
+            page_BT=page_BT,
+            offset_BT=offset_BT,
+            begun=page_BT[valid_BT & (offset_BT == 0)],
+        )
+
+    def _keep_routes(self, plan: StepPlan, chosen: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        if chosen:
+            rows, experts = (torch.cat(parts) for parts in zip(*chosen, strict=True))
+            chosen_NLK = torch.empty_like(experts, dtype=torch.int16)
+            chosen_NLK[rows] = experts.to(torch.int16)
+            self._routes.write(plan, chosen_NLK.numpy())
+
+
+@dataclass(kw_only=True)
+class PagedCache(Cache):
+    """The cache of one batch of one step: `layers` are (P, page size, W), and `extent` says how far the batch reads."""
+
+    table_BP: torch.Tensor  # the pages to read
+    page_BT: torch.Tensor  # where each row is written
+    offset_BT: torch.Tensor
+    begun: torch.Tensor  # pages that get their first row now
+
+    def write(self, layer: int, rows_BTW: torch.Tensor, positions_BT: torch.Tensor) -> torch.Tensor:
+        """Store new rows and return the rows of every sequence up to `extent`, (B, extent, W)."""
+        store = self.layers[layer]
+        # a masked position still enters the products, where a NaN that another sequence left behind would spread
+        store.index_fill_(0, self.begun, 0.0)
+        store[self.page_BT, self.offset_BT] = rows_BTW
+        sequences, pages = self.table_BP.shape
+        gathered = store.index_select(0, self.table_BP.flatten()).view(sequences, pages * store.shape[1], -1)
+        return gathered[:, : self.extent]
+
+
+def _batches(plan: StepPlan) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Rows (B, T) that run together, and which of them are there; padding repeats a sequence's first row."""
+    positions = plan.positions
+    decodes = sorted(range(plan.decode_rows), key=lambda row: -positions[row])
+    for group in _like_lengths(decodes, [positions[row] for row in decodes], PADDED_POSITIONS):
+        rows_BT = torch.tensor(group)[:, None]
+        yield rows_BT, torch.ones_like(rows_BT, dtype=torch.bool)
+    chunks = sorted(plan.chunks, key=lambda chunk: -chunk[1])
+    for spans in _like_lengths(chunks, [count for _, count in chunks], 64):
+        first_B1, count_B1 = torch.tensor(spans)[:, :, None].unbind(dim=1)
+        offset_T = torch.arange(int(count_B1.max()))
+        valid_BT = offset_T < count_B1
+        yield first_B1 + torch.where(valid_BT, offset_T, 0), valid_BT
+
+
+def _like_lengths(items: Sequence[Item], lengths: Sequence[int], spare: int) -> Iterator[list[Item]]:
+    """Cut items in falling order of length where the padding of those that follow would be large."""
+    first = 0
+    for i, length in enumerate(lengths):
+        if 2 * length < lengths[first] and (len(items) - i) * (lengths[first] - length) > spare:
+            yield list(items[first:i])
+            first = i
+    if items:
+        yield list(items[first:])
+
+
+def _in_precision(model: Transformer, dtype: torch.dtype) -> Transformer:
+    """A copy to sample from. The gates' balance biases stay as they are: they decide by small differences."""
+    with torch.no_grad():
+        copied = copy.deepcopy(model).requires_grad_(False).to(dtype)
+    for mixture, source in zip(copied.moe_layers().values(), model.moe_layers().values(), strict=True):
+        if source.balance_bias is not None:
+            mixture.balance_bias = source.balance_bias.clone()
+    return copied
+
+
+def _weights(model: Transformer) -> list[torch.Tensor]:
+    biases = [mixture.balance_bias for mixture in model.moe_layers().values() if mixture.balance_bias is not None]
+    return [*model.parameters(), *biases]
