@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import JanusConfig, JanusForConditionalGeneration, LlamaConfig
 from transformers.models.janus.configuration_janus import JanusVisionConfig, JanusVQVAEConfig
 
+from ponder.cli.catalogue import _table, describe
 from ponder.cli.main import main
 from ponder.cli.output import parameter_count
 from ponder.core.errors import ConfigError
@@ -98,19 +100,19 @@ def test_sizes_equal_the_published_ones_within_one_percent_or_say_why_not(name: 
     explained = {"janus-pro-1b", "janus-pro-7b", "deepseek-v2-lite", "deepseek-v2-lite-chat"}
     assert off == (name in explained | {"deepseek-moe-16b", "deepseek-moe-16b-chat"})
     assert model.config.vocab_size * model.config.hidden_size < model.parameters.total
-    assert (model.active < 0.3 * model.parameters.total) == (model.config.moe is not None)
+    assert (model.parameters.active < 0.3 * model.parameters.total) == (model.config.moe is not None)
 
 
 @pytest.mark.parametrize("name", COUNTED)
 def test_sizes_by_hand(name: str) -> None:
     parameters = find_model(name).parameters
-    assert (parameters.total, parameters.active) == COUNTED[name]
+    assert (parameters.total, parameters.per_token) == COUNTED[name]
 
 
 def test_what_rounds_to_the_published_active_size() -> None:
     """DeepSeekMoE counts both tables: 2.829B; V2-Lite's 2.4B is no count rounded, 2.451B cut at the nearest."""
     moe = find_model("deepseek-moe-16b")
-    assert (moe.published.active, moe.active) == (2_800_000_000, 2_828_650_496)
+    assert (moe.published.active, moe.parameters.active) == (2_800_000_000, 2_828_650_496)
     assert moe.active_deviation == pytest.approx(2_828_650_496 / 2.8e9 - 1)
     assert find_model("deepseek-v2-lite").active_deviation == pytest.approx(2_451_437_056 / 2.4e9 - 1)
 
@@ -215,6 +217,38 @@ def test_the_command_lists_and_shows(
     assert main(["models", "r1-distill-qwen-1.5b"]) == 0
     assert "1,777,088,000 in all" in capsys.readouterr().out
     assert main(["models", "nothing-like-it"]) == 1
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "deepseek-llm-7b", "deepseek-moe-16b", "smollm2-135m"])
+def test_a_plan_counts_as_the_list_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for command in (["models", name, "--json"], ["plan", name, "--json"]):
+        assert main(command) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    listed, planned = found
+    for key in ("parameters_total", "parameters_active", "parameters_per_token", "parameters_mtp"):
+        assert planned[key] == listed[key]
+    sizes = {row["figure"]: row["published"] for row in planned["published"]}
+    if "parameters, active" in sizes:
+        assert sizes["parameters, active"] == listed["published"]["active"]
+
+
+def test_a_model_that_cannot_be_opened_is_not_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "janus-pro-7b"]) == 1
+    assert "janus-pro-7b cannot be planned: it sees and draws images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("width", "headings"), [
+    (60, ["model", "total", "active", "context"]),
+    (80, ["model", "date", "total", "active", "context", "here"]),
+    (120, ["model", "date", "total", "active", "context", "licence", "from", "here"]),
+])  # fmt: skip
+def test_the_list_fits_the_terminal(width: int, headings: list[str]) -> None:
+    with (console := Console(width=width)).capture() as captured:
+        console.print(_table([describe(model) for model in known_models()], width))
+    lines = captured.get().splitlines()
+    assert [line.split() for line in lines if "context" in line] == [headings]
+    assert (max(map(len, lines)) <= width, "…" in captured.get()) == (True, False)
 
 
 def test_sizes_as_people_say_them() -> None:

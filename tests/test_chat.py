@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, cast
 
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from ponder.cli import chat as chat_module
 from ponder.cli.answer import Answer, stream_answer
-from ponder.cli.chat import ChatSettings, answer_once, chat, example, room
+from ponder.cli.chat import ChatSettings, answer_once, chat, drop_oldest, example, room
 from ponder.cli.main import main
 from ponder.core.errors import GenerationError
 from ponder.core.seeds import torch_rng
@@ -31,6 +32,7 @@ from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.checkpoint import save_model
 from tiny_recipe import MODEL
+from vocabularies import CHATML_JINJA, small_chatml
 
 TOKENIZER = Tokenizer.for_arithmetic()
 CONTROL = TOKENIZER.control
@@ -187,6 +189,28 @@ def test_an_answer_has_the_room_that_the_context_leaves() -> None:
     assert room(model, 100, 64) == 28
     with pytest.raises(GenerationError, match="this model reads 128"):
         room(model, 128, 64)
+
+
+def test_the_oldest_turns_go_when_the_context_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = small_chatml()
+    scene = Scene(Scripted([tokenizer.control.eos]))
+    scene.model = replace(
+        scene.model,
+        config=replace(scene.model.config, max_positions=64),
+        tokenizer=tokenizer,
+        prompter=Prompter.of(tokenizer, CHATML_JINJA),
+    )
+    lines = ["one", "two", "three", "four", "/new", "five"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    assert chat(scene.model, ChatSettings(), scene.console) == 0
+    assert scene.file.getvalue().count("the context is full") == 1
+    turns = [Message("user", "one"), Message("assistant", ""), Message("user", "two"), Message("assistant", "")]
+    encode = scene.model.prompter.encode_conversation
+    kept, asked = list(turns), Message("user", "3")
+    assert drop_oldest(scene.model, ChatSettings(), kept, asked)
+    assert kept == turns[-len(kept) :] or not kept
+    assert len(encode([*kept, asked])) + 16 <= 64  # a quarter stays free
+    assert not drop_oldest(scene.model, ChatSettings(max_tokens=1), kept, asked)
 
 
 def test_examples_are_held_out_problems_of_the_task() -> None:

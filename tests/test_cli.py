@@ -166,6 +166,13 @@ def test_a_reader_that_is_gone_ends_the_command_quietly() -> None:
     assert done.stderr == "141\n"
 
 
+@pytest.mark.parametrize("command", ["presets", "models", "runs", "plan tiny-v3"])
+def test_text_for_a_reader_that_is_gone_ends_with_141_too(command: str) -> None:
+    shell = f"({sys.executable} -m ponder {command}; echo $? >&2) | true"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    assert done.stderr == "141\n"
+
+
 def test_a_command_takes_debug_on_either_side() -> None:
     for arguments in (["--debug", "runs"], ["runs", "--debug"]):
         assert build_parser(arguments).parse_args(arguments).debug
@@ -218,7 +225,7 @@ def test_a_stopped_run_says_how_it_goes_on_and_does(fake: FakeTraining, home: Pa
     [
         (["train", "nowhere.toml"], "there is no file nowhere.toml"),
         (["train", "tiny.toml", "--resume", "--run", "other"], "there is no run runs/other to go on with"),
-        (["train", "tiny.toml", "--run", "../up"], "'../up' is no name for a run"),
+        (["train", "tiny.toml", "--run", "../up"], "--run '../up' is no name; expected a single name"),
         (["train", "tiny.toml", "--task", "nowhere.py"], "nowhere.py"),
         (["train", "tiny.toml", "--resume", "--seed=3"], "made by another recipe"),
         (["train", "tiny.toml", "stray"], "unexpected argument 'stray'"),
@@ -227,6 +234,19 @@ def test_a_stopped_run_says_how_it_goes_on_and_does(fake: FakeTraining, home: Pa
 def test_what_cannot_be_trained_is_refused(at_home: Path, arguments: list[str], said: str, capsys: Capture) -> None:
     assert main(arguments) == 1
     assert said in message(capsys)
+
+
+def test_a_start_that_is_no_model_leaves_no_folder(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.json").write_text("{}")
+    runs = str(tmp_path / "runs")
+    assert main(["train", str(home / "tiny.toml"), f"--start_from={tmp_path / 'bad'}", "--runs", runs]) == 1
+    said = message(capsys)
+    assert ("model_type" in said, "begins in" in said) == (True, False)
+    long = "--evaluation.max_tokens=9999", "--grpo.max_tokens=9999"
+    assert main(["train", str(home / "tiny.toml"), *long, "--runs", runs]) == 1
+    assert "exceed the model's" in message(capsys)
+    assert not list(Path(runs).glob("*"))
 
 
 def test_a_run_in_use_is_refused(at_home: Path, capsys: Capture) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ponder.cli.main import main
+from ponder.core.config import to_toml
 from ponder.core.errors import ConfigError, RunError
 from ponder.core.metrics import read_metrics
 from ponder.core.progress import SilentReporter
@@ -122,6 +123,13 @@ def test_a_native_run_that_was_stopped_continues_bit_for_bit(tmp_path: Path) -> 
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
     assert whole.samples.read_bytes() == stopped.samples.read_bytes()
+
+
+def test_a_run_of_another_machine_can_be_measured_here(unbuilt: str, tmp_path: Path) -> None:
+    saved = tmp_path / "config.toml"
+    saved.write_text(to_toml(replace(RECIPE, engine="native", start_from=str(tmp_path / "deleted"))))
+    recipe = load_recipe(saved)
+    assert (recipe.engine, recipe.start_from) == ("native", str(tmp_path / "deleted"))
 
 
 @built

@@ -4,14 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from ponder.core.errors import RunError
+from ponder.core.errors import ConfigError, RunError
 from ponder.core.files import (
     atomic_directory,
+    atomic_file,
     atomic_write_bytes,
     atomic_write_text,
     clean_leftovers,
     explain_os_errors,
     is_leftover,
+    user_path,
+    what_is,
 )
 
 
@@ -135,6 +138,25 @@ def test_what_a_killed_process_left_is_undone(tmp_path: Path) -> None:
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {*kept, "checkpoints/step-000003/a"}
     assert (tmp_path / "checkpoints/step-000003/a").read_text() == moved_aside
+
+
+def test_what_stands_at_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    names = (".", "a", "b", "a/b", "x" * 300, "a\0b")
+    assert [what_is(tmp_path / name) for name in names] == ["folder", "file", None, None, None, None]
+    with pytest.raises(ConfigError, match="~nosuchuser/x: there is no such home folder; write the path without ~"):
+        user_path("~nosuchuser/x")
+
+
+def test_folders_made_for_a_file_go_when_it_fails(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunError, match="the name is too long for this file system"),
+        atomic_file(tmp_path / ("x" * 300)),
+    ):
+        pass
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a" / "b" / "c"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:

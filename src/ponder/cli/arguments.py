@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from ponder.cli.folders import DEFAULT_ROOT
+from ponder.core.errors import ConfigError
 from ponder.engine.native.packing import FORMATS
 
 MODEL_HELP = "a run (its newest weights), a model's folder or .gguf file, or the name of a pulled model"
@@ -38,6 +39,13 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number") from None
+
+
+def single_name(option: str, name: str) -> str:
+    """A name that becomes that of a file or folder. Raises `ConfigError` for a path, and for what no one can type."""
+    if not name.strip() or name in (".", "..") or any(c in "/\\" or not c.isprintable() for c in name):
+        raise ConfigError(f"{option} {name!r} is no name; expected a single name, such as first-try, and no path")
+    return name
 
 
 def minutes(text: str) -> float:

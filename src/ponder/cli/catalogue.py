@@ -12,6 +12,7 @@ from ponder.weights.catalogue import KnownModel, find_model, known_models
 from ponder.weights.pull.home import models_home, pulled_models, resolve_model
 
 WIDE = 112  # columns of a terminal that shows the whole list
+NARROW = 80  # below, a terminal shows names and sizes only
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +55,8 @@ def describe(model: KnownModel) -> dict[str, Any]:
         "date": model.date,
         "kind": model.kind,
         "parameters_total": counted.total,
-        "parameters_active": model.active,
-        "parameters_per_token": counted.active,
+        "parameters_active": counted.active,
+        "parameters_per_token": counted.per_token,
         "parameters_embedding": counted.embedding,
         "parameters_mtp": counted.mtp,
         "parameters_other": dict(model.other_parameters),
@@ -94,29 +95,30 @@ def _others() -> list[dict[str, Any]]:
 
 
 def _table(rows: list[dict[str, Any]], width: int) -> Table:
-    """The list; a narrow terminal has no room for licence and origin."""
-    wide = width >= WIDE
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    """The list; a terminal of usual width has no room for licence and origin, a narrow one for date and place."""
+    wide, usual = width >= WIDE, width >= NARROW
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model", no_wrap=True)
-    table.add_column("date", no_wrap=True)
+    if usual:
+        table.add_column("date", no_wrap=True)
     for heading in ("total", "active", "context"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("licence", "from") if wide else ():
         table.add_column(heading, overflow="fold")
-    table.add_column("here", no_wrap=True)
+    if usual:
+        table.add_column("here", no_wrap=True)
     for row in rows:
         own = "PyPI" if row["comes_from"].startswith("pypi:") else row["hub"].partition("/")[0]
         cells = [
             row["name"],
-            row["date"],
+            *([row["date"]] if usual else []),
             parameter_count(row["parameters_total"]),
             parameter_count(row["parameters_active"]),
         ]
         cells.append(f"{row['context'] // 1024}K")
         cells += [_short_licence(row["licence"]), own] if wide else []
-        table.add_row(
-            *cells, "yes" if row["pulled"] else "" if row["supported"] else "(cannot open)" if wide else "(no)"
-        )
+        here = "yes" if row["pulled"] else "" if row["supported"] else "(cannot open)" if wide else "(no)"
+        table.add_row(*cells, *([here] if usual else []))
     return table
 
 

@@ -28,6 +28,8 @@ with contextlib.suppress(ImportError):  # not on every system; without it, input
 
 PROMPT = "\n> "
 NEW = "/new"  # begins another conversation
+FULL = f"(the context is full: from here on the oldest turns are left out; {NEW} begins another conversation)"
+ANSWER_SHARE = 4  # of the context, one part in so many is kept free for the answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,17 @@ def task_of(folder: Path) -> Task | None:
 
 
 def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
-    """Ask, think, answer, until the input ends. With no terminal, each line of the input is one question."""
+    """Ask, think, answer, until the input ends.
+
+    A model with a chat template reads what was said before; the oldest turns are left out where its context is full.
+    With no terminal, each line of the input is one turn of one conversation, and `/new` begins another.
+    """
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     if interactive:
         _introduce(model, settings, console)
     turn = 0
     conversation: list[Message] = []
+    told_full = False
     while True:
         try:
             line = input(PROMPT if interactive else "").strip()
@@ -91,6 +98,7 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
         problem = None
         if line == NEW:
             conversation.clear()
+            told_full = False
             continue
         if not line:
             problem = example(settings, turn) if interactive else None
@@ -100,6 +108,9 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
         turn += 1
         try:
             asked = Message("user", line if problem is None else problem.prompt)
+            if drop_oldest(model, settings, conversation, asked) and not told_full:
+                told_full = True
+                console.print(FULL, style="dim", soft_wrap=True)
             answer = answer_once(model, settings, console, turn, [*conversation, asked], problem)
             if model.prompter.template is not None:  # its thought is not kept: no family reads earlier thoughts
                 conversation += [asked, Message("assistant", answer.answer)]
@@ -108,6 +119,16 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
         except KeyboardInterrupt:  # at a terminal, it stops the answer and not the chat
             if not interactive:
                 raise
+
+
+def drop_oldest(model: OpenModel, settings: ChatSettings, conversation: list[Message], asked: Message) -> bool:
+    """Take the oldest exchanges out of a conversation until a question and its answer fit; whether any had to go."""
+    context = model.config.max_positions
+    free = min(settings.max_tokens or context, context // ANSWER_SHARE)
+    before = len(conversation)
+    while conversation and len(model.prompter.encode_conversation([*conversation, asked])) + free > context:
+        del conversation[:2]
+    return len(conversation) < before
 
 
 def answer_once(

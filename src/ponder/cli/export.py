@@ -2,25 +2,27 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from ponder.cli.arguments import add_json, add_model
+from ponder.cli.arguments import add_json, add_model, single_name
+from ponder.cli.models import recipe_of
 from ponder.cli.output import byte_size, err, out, print_json, shown_path
 from ponder.cli.transfer import transfer_display
-from ponder.core.errors import ConfigError
-from ponder.core.files import atomic_write_text
+from ponder.core.errors import ConfigError, PonderError, RunError
+from ponder.core.files import atomic_file, explain_os_errors, what_is
+from ponder.core.progress import Transfer
 from ponder.core.runs import RunFolder
 from ponder.evals.card import ModelFacts, model_card
 from ponder.models.presets import count_parameters
 from ponder.recipes.opening import find_model, model_folder
-from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
+from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.weights.checkpoint import open_checkpoint
 from ponder.weights.gguf.writer import GGUF_DTYPES, write_gguf
 from ponder.weights.hf.writer import WRITE_DTYPES, write_hf_folder
 from ponder.weights.inspect import describe
 from ponder.weights.opened import OpenCheckpoint
 from ponder.weights.pull.home import Manifest, read_manifest
-from ponder.weights.pull.pull import PullProgress
 
 DEFAULT_GGUF = "f16"
 KEPT = {"F32": "f32", "F64": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "fp8"}  # stored → written unless asked
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     training = RunFolder(path) if RunFolder(path).config.is_file() else None
     with open_checkpoint(model_folder(path)) as opened:
         dtype = choose_dtype(arguments.format, arguments.dtype, opened)
-        name = arguments.name or name_of(path)
+        name = single_name("--name", arguments.name) if arguments.name is not None else name_of(path)
         target = arguments.output or Path("exports") / f"{name}-{arguments.format}-{dtype}"
         facts = model_facts(name, path, opened, dtype, arguments.license)
         card = model_card(facts, training)
@@ -98,24 +100,36 @@ def write(
     opened: OpenCheckpoint,
     card: str,
 ) -> tuple[list[Path], list[str]]:
-    """Write weights and card; the files that hold weights, and what a person should know."""
+    """Write weights and card, both or neither; the files that hold weights, and what a person should know."""
     with transfer_display(err()) as report:
 
         def on_progress(done: int, total: int) -> None:
-            report(PullProgress(file=target.name, done=done, total=total, resumed=0))
+            report(Transfer(file=target.name, done=done, total=total))
 
         if format == "hf":
-            write_hf_folder(target, opened, dtype=dtype, extra_files={CARD: card}, on_progress=on_progress)  # type: ignore[arg-type]  # checked by choose_dtype
+            with explain_os_errors(target):
+                write_hf_folder(target, opened, dtype=dtype, extra_files={CARD: card}, on_progress=on_progress)  # type: ignore[arg-type]  # checked by choose_dtype
             return sorted(target.glob("*.safetensors")), []
-        file = target if target.suffix == ".gguf" else target / f"{name}-{dtype}.gguf"
-        written = write_gguf(file, opened, dtype=dtype, on_progress=on_progress)  # type: ignore[arg-type]
-        atomic_write_text(file.with_suffix(".md") if target.suffix == ".gguf" else target / CARD, card)
+        file, card_file = gguf_files(target, name, dtype)
+        with atomic_file(card_file) as unfinished:  # it is put in place after the weights
+            unfinished.write_text(card, encoding="utf-8")
+            written = write_gguf(file, opened, dtype=dtype, on_progress=on_progress)  # type: ignore[arg-type]
     notes = []
     if written.not_quantized:
         notes.append(f"{len(written.not_quantized)} tensors stay in f16: their rows do not divide into blocks of 32.")
     if written.without_mtp:
         notes.append("The multi-token prediction modules are left out, as in llama.cpp's files.")
     return [file], notes
+
+
+def gguf_files(target: Path, name: str, dtype: str) -> tuple[Path, Path]:
+    """Where weights and card go. Raises `RunError` where one of them would replace a file."""
+    single = target.suffix == ".gguf"
+    files = (target, target.with_suffix(".md")) if single else (target / f"{name}-{dtype}.gguf", target / CARD)
+    for file in files:
+        if what_is(file) is not None:
+            raise RunError(f"{file} exists already; choose another place with --output, or move it away")
+    return files
 
 
 def name_of(path: Path) -> str:
@@ -128,11 +142,12 @@ def name_of(path: Path) -> str:
 
 def model_facts(name: str, path: Path, opened: OpenCheckpoint, dtype: str, licence: str | None) -> ModelFacts:
     """What the card says of the model itself."""
-    recipe = load_recipe(RunFolder(path).config) if RunFolder(path).config.is_file() else None
+    recipe = recipe_of(path)
     began = path if recipe is None else _start(recipe)
     manifest = None if began is None else read_manifest(began)
     counted = count_parameters(opened.config)
-    known = licence or (manifest.licence if manifest else None) or opened.metadata.get("license")
+    files = opened.metadata if recipe is None or began is None else _files_say(began)
+    known = licence or (manifest.licence if manifest else None) or files.get("license")
     if known is None and recipe is not None and not recipe.start_from:
         known = OWN_LICENCE
     return ModelFacts(
@@ -144,9 +159,19 @@ def model_facts(name: str, path: Path, opened: OpenCheckpoint, dtype: str, licen
         vocabulary=opened.config.vocab_size,
         stored=dtype,
         licence=known,
+        licence_link=files.get("license_link") if known == files.get("license") else None,
         base=_base(recipe, began, manifest, opened),
         origin=_origin(manifest),
     )
+
+
+def _files_say(began: Path) -> Mapping[str, str]:
+    """What the files of the model say that the training began from; nothing where they are gone by now."""
+    try:
+        with open_checkpoint(began) as opened:
+            return opened.metadata
+    except PonderError:
+        return {}
 
 
 def _start(recipe: ZeroRecipe) -> Path | None:

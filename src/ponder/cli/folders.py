@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ponder.cli.output import shown_path
 from ponder.core.errors import RunError
+from ponder.core.files import what_is
 from ponder.core.runs import RunFolder, list_runs
 from ponder.recipes.opening import RUNS
 
@@ -13,10 +14,12 @@ DEFAULT_ROOT = RUNS
 
 def find_run(name: str, root: Path) -> RunFolder:
     """The run at that path, or of that name under `root`."""
+    if not name.strip():
+        raise RunError(f"the name of the run is empty; runs are listed by: ponder runs --runs {shown_path(root)}")
     for path in (Path(name), root / name):
-        if path.is_dir():
+        if what_is(path) == "folder":
             return RunFolder.open(path)
-    if Path(name).is_file():
+    if what_is(Path(name)) == "file":
         raise RunError(f"{name} is a file; expected the folder of a run")
     names = [run.name for run in list_runs(root)]
     close = difflib.get_close_matches(name, names, n=1)

@@ -43,7 +43,7 @@ def _rows(found: Inspection) -> list[tuple[str, str]]:
     rows = [("model", found.metadata.get("name", found.path.name)), ("format", f"{found.format}, {found.architecture}")]
     rows += [("shape" if i == 0 else "", line) for i, line in enumerate(found.shape)]
     rows += [
-        ("parameters", f"{parameter_count(counts.total)} in all, {parameter_count(counts.active)} active for a token"),
+        ("parameters", f"{parameter_count(counts.total)} in all, {parameter_count(counts.active)} active"),
         *([("", f"{parameter_count(counts.mtp)} more for multi-token prediction")] if counts.mtp else []),
         *(
             ("stored" if i == 0 else "", f"{name}: {part.tensors:,} tensors, {byte_size(part.bytes)}")

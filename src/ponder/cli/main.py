@@ -29,6 +29,7 @@ COMMANDS = {
     "pull": ("pull", "fetch a published model"),
     "export": ("export", "write a model for others to read, with its card"),
     "plan": ("plan", "tell what a model costs to train and to serve"),
+    "bench": ("bench", "measure how fast a model runs here, beside the machine's limits and other libraries"),
     "presets": ("presets", "list the model shapes with their parameters"),
 }
 

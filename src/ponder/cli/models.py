@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ponder.cli.output import err
+from ponder.core.files import what_is
 from ponder.core.runs import RunFolder
 from ponder.core.workers import Workers
 from ponder.engine.native import WeightFormat
@@ -14,7 +15,7 @@ from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 def recipe_of(folder: Path) -> ZeroRecipe | None:
     """The recipe of the run that `folder` is; None where it is a model folder only."""
     config = RunFolder(folder).config
-    return load_recipe(config) if config.is_file() else None
+    return load_recipe(config) if what_is(config) == "file" else None
 
 
 def open_shown(path: Path, workers: Workers | None = None, weights: WeightFormat = "fp32") -> OpenModel:

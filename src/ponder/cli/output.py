@@ -17,6 +17,13 @@ _COMPLETION = re.compile(r"<think>(?P<thought>.*?)</think><answer>(?P<answer>.*?
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+class PipeConsole(Console):
+    """A console whose reader may go away: `cli.main` hears of it, where rich would end the process by itself."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """Standard output, for a person."""
     return _console(stderr=False)
@@ -28,8 +35,10 @@ def err() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, markup=False, width=PLAIN_WIDTH)
+    console = PipeConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if console.is_terminal:
+        return console
+    return PipeConsole(stderr=stderr, highlight=False, markup=False, emoji=False, width=PLAIN_WIDTH)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

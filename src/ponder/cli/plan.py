@@ -2,8 +2,8 @@
 
 import argparse
 import difflib
-import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from rich.text import Text
 from ponder.cli.arguments import add_json, count
 from ponder.cli.output import err, out, print_json, shown_path
 from ponder.cli.presets import PUBLISHED_VOCABULARIES, describe
-from ponder.core.errors import CheckpointError, ConfigError
+from ponder.core.errors import ConfigError
+from ponder.core.files import user_path, what_is
 from ponder.models.config import ModelConfig
-from ponder.models.presets import PRESETS
+from ponder.models.presets import PRESETS, ParameterCount
 from ponder.plan.hardware import CPU, HARDWARE, find_hardware
 from ponder.plan.memory import WEIGHT_BYTES
 from ponder.plan.numbers import dollars, parse_count, short
@@ -28,6 +29,7 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.weights.catalogue import find_model, known_models
 from ponder.weights.checkpoint import open_checkpoint
 from ponder.weights.hf.config import config_from_json
+from ponder.weights.hf.safetensors import read_json
 
 EPILOG = (
     "ponder plan deepseek-v3, deepseek-v2, deepseek-llm-67b and deepseek-r1 plan the published runs and print the "
@@ -66,12 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None and arguments.plot.suffix.lower() != ".png":
         raise ConfigError(f"--plot {arguments.plot}: plots are PNG; give a name that ends in .png")
-    name, title, config = find_shape(arguments.model)
+    shape = find_shape(arguments.model)
     plan = make_plan(
         PlanRequest(
-            name=name,
-            title=title,
-            config=config,
+            name=shape.name,
+            title=shape.title,
+            config=shape.config,
+            count=shape.count,
             tokens=arguments.tokens,
             context=arguments.context,
             batch=arguments.batch,
@@ -94,19 +97,37 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def find_shape(model: str) -> tuple[str, str, ModelConfig]:
-    """Name, title and shape of a catalogue name, a preset, a config.json, a folder or a GGUF file."""
-    path = Path(model).expanduser()
-    if path.is_dir() or path.is_file():
-        return model, path.resolve().name, _config_of(path)
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What is planned."""
+
+    name: str
+    title: str
+    config: ModelConfig
+    count: ParameterCount | None = None  # as the publishers of a catalogue model count
+
+
+def find_shape(model: str) -> Shape:
+    """The shape of a catalogue name, a preset, a config.json, a folder or a GGUF file.
+
+    Raises `ConfigError` for a name that is none of these and for models with parts that no plan covers, and
+    `CheckpointError` for files that hold no shape.
+    """
+    if not model.strip():
+        raise ConfigError("the name of the model is empty; expected a name of `ponder models` or a path")
+    path = user_path(model)
+    if what_is(path) is not None:
+        return Shape(name=model, title=path.resolve().name, config=_config_of(path))
     names = {known: entry.name for entry in known_models() for known in (entry.name, *entry.aliases, entry.hub)}
     wanted = model.lower()
     if wanted in PRESETS and wanted not in names:
         vocabulary = PUBLISHED_VOCABULARIES.get(wanted) or Tokenizer.for_arithmetic().vocab_size
-        return wanted, wanted, PRESETS[wanted](vocabulary)
+        return Shape(name=wanted, title=wanted, config=PRESETS[wanted](vocabulary))
     if wanted in {known.lower() for known in names}:
         found = find_model(model)
-        return found.name, found.title, found.config
+        if found.unsupported is not None:
+            raise ConfigError(f"{found.name} cannot be planned: {found.unsupported}")
+        return Shape(name=found.name, title=found.title, config=found.config, count=found.parameters)
     close = difflib.get_close_matches(wanted, [*names, *PRESETS], n=4, cutoff=0.5)
     hint = f"did you mean {' or '.join(dict.fromkeys(names.get(one, one) for one in close))}? " if close else ""
     raise ConfigError(
@@ -116,18 +137,12 @@ def find_shape(model: str) -> tuple[str, str, ModelConfig]:
 
 
 def _config_of(path: Path) -> ModelConfig:
-    if path.is_dir() and (path / "config.json").is_file():
+    if path.is_dir() and what_is(path / "config.json") == "file":
         path = path / "config.json"
     if path.suffix != ".json":
         with open_checkpoint(path) as opened:
             return opened.config
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; expected an object, as in a config.json")
-    return config_from_json(content, str(path))
+    return config_from_json(read_json(path), str(path))
 
 
 def _write(path: Path, png: bytes) -> None:
@@ -189,7 +204,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     hardware = report["hardware"]
     console.print(Text(plan.title, "bold"))
     mtp = f", and {short(plan.count.mtp)} of MTP" if plan.count.mtp else ""
-    console.print(f"{short(plan.count.total)} parameters, {short(plan.count.active)} active per token{mtp}")
+    console.print(f"{short(plan.count.total)} parameters, {short(plan.count.active)} active{mtp}")
     console.print(Text(describe(plan.config), "dim"))
     price = "no price" if hardware["usd_per_hour"] is None else f"${hardware['usd_per_hour']:g} an hour each"
     console.print(f"{hardware['gpus']:,} × {hardware['title']}, {price}; {report['utilization']:.1%} of peak\n")

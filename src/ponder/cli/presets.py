@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "name": name,
                 "parameters_total": counted.total,
                 "parameters_active": counted.active,
+                "parameters_per_token": counted.per_token,
                 "parameters_embedding": counted.embedding,
                 "parameters_mtp": counted.mtp,
                 "vocab_size": config.vocab_size,
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"presets": rows})
         return 0
     table = Table("preset", box=SIMPLE)
-    for heading in ("parameters", "active per token", "MTP besides", "vocabulary"):
+    for heading in ("parameters", "active", "MTP besides", "vocabulary"):
         table.add_column(heading, justify="right")
     table.add_column("shape")
     for row in rows:

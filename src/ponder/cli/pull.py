@@ -7,6 +7,7 @@ from typing import Any
 from ponder.cli.arguments import add_json
 from ponder.cli.output import byte_size, err, out, print_error, print_json, printable, program, shown_path
 from ponder.cli.transfer import transfer_display
+from ponder.weights.pull.check import HASHED_BYTES
 from ponder.weights.pull.pull import Pulled, pull_model
 
 
@@ -21,10 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--file", metavar="PATTERN", help="which weights to take of a repository that has several, such as '*Q8_0.gguf'"
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help=f"check the hashes of a model that is there, whatever its size (up to {byte_size(HASHED_BYTES)} they "
+        "always are)",
+    )
     parser.epilog = (
         "Only safetensors and GGUF weights are fetched, with the config, tokenizer, template and licence beside them. "
-        "A pull that was stopped continues where it was. HF_ENDPOINT chooses a mirror of the Hub, HF_TOKEN opens gated "
-        "models, PONDER_HOME says where models are kept (~/.cache/ponder)."
+        "A pull that was stopped continues where it was; of a model that is there, damaged files are fetched again. "
+        "HF_ENDPOINT chooses a mirror of the Hub, HF_TOKEN opens gated models, "
+        "PONDER_HOME says where models are kept (~/.cache/ponder)."
     )
     add_json(parser)
 
@@ -32,7 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     try:
         with transfer_display(err()) as report:
-            pulled = pull_model(arguments.name, revision=arguments.revision, pattern=arguments.file, report=report)
+            pulled = pull_model(
+                arguments.name,
+                revision=arguments.revision,
+                pattern=arguments.file,
+                verify=arguments.verify,
+                report=report,
+            )
     except KeyboardInterrupt:
         print_error("stopped; what has come is kept, and the same command continues from there")
         return 130
@@ -48,6 +62,8 @@ def as_json(pulled: Pulled) -> dict[str, Any]:
     return {
         "path": str(pulled.path),
         "already": pulled.already,
+        "checked": "sizes and hashes" if pulled.hashed else "sizes",
+        "repaired": list(pulled.repaired),
         "problem": pulled.problem,
         "size": pulled.manifest.size,
         **manifest,
@@ -59,6 +75,12 @@ def _print(pulled: Pulled) -> None:
     verb = "is there already" if pulled.already else "is there"
     size = f"{byte_size(manifest.size)} in {len(manifest.files)} files"
     console.print(f"{manifest.name} {verb}: {shown_path(pulled.path)} ({size})", soft_wrap=True)
+    if pulled.repaired:
+        names = printable(", ".join(pulled.repaired))
+        console.print(f"  damaged, and fetched again: {names}", soft_wrap=True)
+    elif pulled.already:
+        found = "sizes and hashes are right" if pulled.hashed else "sizes are right; --verify checks the hashes as well"
+        console.print(f"  its {found}", soft_wrap=True)
     console.print(f"  from {printable(manifest.source)}, revision {manifest.revision or 'none'}", soft_wrap=True)
     if manifest.licence:
         console.print(f"  licence of the weights: {printable(manifest.licence)}", soft_wrap=True)

@@ -3,16 +3,17 @@
 import argparse
 from pathlib import Path
 
-from ponder.cli.arguments import add_json, add_runs
+from ponder.cli.arguments import add_json, add_runs, single_name
 from ponder.cli.figures import print_report
 from ponder.cli.folders import DEFAULT_ROOT, in_series
 from ponder.cli.output import out, print_json, shown_path
 from ponder.cli.quickstart import INTERRUPTED
 from ponder.cli.training import train_shown
 from ponder.core.config import parse_overrides
-from ponder.core.errors import ConfigError, RunError
+from ponder.core.errors import RunError
 from ponder.core.runs import RunFolder
 from ponder.evals.report import report_json
+from ponder.recipes.opening import check_headers
 from ponder.recipes.zero_recipe import load_recipe
 
 TAKES_SETTINGS = True  # arguments that argparse does not know are settings of the recipe
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings = parse_overrides(arguments.settings)
     recipe = load_recipe(arguments.recipe, settings, arguments.task)
+    if recipe.start_from:
+        check_headers(Path(recipe.start_from))  # before a folder is made for the run
     folder = choose_folder(arguments)
     if not train_shown(recipe, folder, resume=arguments.resume, again=resume_command(arguments, folder)):
         return INTERRUPTED
@@ -54,8 +57,7 @@ def choose_folder(arguments: argparse.Namespace) -> RunFolder:
         if arguments.resume and newest is not None:
             path = newest.path
     else:
-        check_name(arguments.run)
-        path = arguments.runs / arguments.run
+        path = arguments.runs / single_name("--run", arguments.run)
     if not arguments.resume:
         return RunFolder.create(path)
     if not RunFolder(path).config.is_file():
@@ -66,14 +68,6 @@ def choose_folder(arguments: argparse.Namespace) -> RunFolder:
 def default_name(arguments: argparse.Namespace) -> str:
     name = Path(arguments.recipe).stem
     return name if arguments.task is None else f"{name}-{arguments.task.stem}"
-
-
-def check_name(name: str) -> None:
-    """A run's name is the name of a folder, not a path."""
-    if not name or name in (".", "..") or "/" in name or "\\" in name:
-        raise ConfigError(
-            f"--run {name!r} is no name for a run; expected a single name, such as first-try (see --runs)"
-        )
 
 
 def resume_command(arguments: argparse.Namespace, folder: RunFolder) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ponder.cli.live import progress_display
 from ponder.cli.output import err, program, shown_path
+from ponder.core.errors import PonderError
 from ponder.core.runs import RunFolder
 from ponder.recipes.zero import run_zero
 from ponder.recipes.zero_recipe import ZeroRecipe
@@ -21,6 +22,9 @@ def train_shown(recipe: ZeroRecipe, run: RunFolder, *, resume: bool, again: Sequ
     try:
         with progress_display(console, run.name) as reporter:
             run_zero(recipe, run, reporter, resume=resume)
+    except PonderError:
+        run.forget_unbegun()
+        raise
     except KeyboardInterrupt:
         command = shlex.join([program(), *again])
         console.print(f"stopped; go on from the last checkpoint with: {command}", soft_wrap=True)

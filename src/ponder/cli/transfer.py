@@ -18,13 +18,13 @@ from rich.progress import (
 from rich.table import Column
 
 from ponder.cli.output import printable
-from ponder.weights.pull.pull import PullProgress
+from ponder.core.progress import Transfer
 
 LINE_EVERY = 10.0  # seconds between lines where there is no terminal
 
 
 @contextmanager
-def transfer_display(console: Console) -> Iterator[Callable[[PullProgress], None]]:
+def transfer_display(console: Console) -> Iterator[Callable[[Transfer], None]]:
     """A bar with bytes per second on a terminal; a line now and then elsewhere."""
     if not console.is_terminal or os.environ.get("TERM") == "dumb":
         yield _lines(console)
@@ -40,7 +40,7 @@ def transfer_display(console: Console) -> Iterator[Callable[[PullProgress], None
     with Progress(*columns, console=console, expand=True) as bar:
         task = bar.add_task("looking it up", total=None)
 
-        def report(progress: PullProgress) -> None:
+        def report(progress: Transfer) -> None:
             if bar.tasks[0].total is None and progress.total is not None and progress.resumed:
                 bar.reset(task, total=progress.total, completed=progress.resumed)  # not counted as speed
             bar.update(task, description=printable(progress.file), total=progress.total, completed=progress.done)
@@ -48,10 +48,10 @@ def transfer_display(console: Console) -> Iterator[Callable[[PullProgress], None
         yield report
 
 
-def _lines(console: Console) -> Callable[[PullProgress], None]:
+def _lines(console: Console) -> Callable[[Transfer], None]:
     last = [time.monotonic(), -1.0]
 
-    def report(progress: PullProgress) -> None:
+    def report(progress: Transfer) -> None:
         now = time.monotonic()
         if now - last[0] < LINE_EVERY and progress.done != progress.total:
             return

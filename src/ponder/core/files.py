@@ -5,14 +5,49 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
-from ponder.core.errors import RunError
+from ponder.core.errors import ConfigError, RunError
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>new|old)-[0-9a-f]{12}")
 _RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors reports a failed write
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def what_is(path: Path) -> Literal["file", "folder"] | None:
+    """What stands at `path`; None for nothing, also where no file could have that name. Raises `RunError` where a
+    folder on the way must not be entered.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return None
+        raise _unreadable(path, error) from error
+    except ValueError:  # a null byte
+        return None
+    return "folder" if stat.S_ISDIR(mode) else "file"
+
+
+def user_path(text: str) -> Path:
+    """A path as a person wrote it, `~` replaced. Raises `ConfigError` for the home of nobody."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{text}: there is no such home folder; write the path without ~") from error
+
+
+def require_room(path: Path, needed: int, advice: str) -> None:
+    """Raises `RunError` that ends in `advice` where the disk that `path` will be on has less than `needed` bytes."""
+    free = _free_bytes(path)
+    if free is not None and needed > free:
+        raise RunError(
+            f"cannot write {path}: it takes {needed / 1e9:,.1f} GB and the disk has {free / 1e9:,.1f} GB left; {advice}"
+        )
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -32,9 +67,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     `RunError`; then the old file is still there.
     """
     temporary = _sibling(path, "new")
-    with explain_os_errors(path):
+    with explain_os_errors(path), _parents_of(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
@@ -53,9 +87,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     A folder that stood at `path` is there until then, and again if the change fails. Raises `RunError`.
     """
     temporary = _sibling(path, "new")
-    with explain_os_errors(path):
+    with explain_os_errors(path), _parents_of(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             yield temporary
             _sync_tree(temporary)
@@ -108,13 +141,33 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         raise _explanation(path, int(found[1]), str(error)) from error
 
 
+@contextmanager
+def explain_read_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system in the block, which reads `path`, into a `RunError`."""
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> RunError:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return RunError(f"cannot read {path}: permission denied; make it and its folders readable for this user")
+    return RunError(f"cannot read {path}: {error.strerror or error}; check the path and the disk")
+
+
 def _explanation(path: Path, code: int | None, text: str) -> RunError:
     if code in (errno.ENOSPC, errno.EDQUOT):
-        what = f"the disk is full ({_free_megabytes(path)} MB left); make room or choose a folder on another disk"
+        left = (_free_bytes(path) or 0) // 2**20
+        what = f"the disk is full ({left} MB left); make room or choose a folder on another disk"
     elif code == errno.EROFS:
         what = "the file system is read-only; choose a folder on one that can be written"
     elif code in (errno.EACCES, errno.EPERM):
         what = f"permission denied; make {path.parent} writable for this user or choose another folder"
+    elif code == errno.ENAMETOOLONG:
+        what = "the name is too long for this file system; choose a shorter one"
+    elif code == errno.ENOENT:
+        what = f"{text}: the folder is not there and cannot be made; choose another one"
     elif code in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         what = f"{text[:1].lower()}{text[1:]}: a file stands where a folder is needed, or the reverse; move it away"
     else:
@@ -122,11 +175,27 @@ def _explanation(path: Path, code: int | None, text: str) -> RunError:
     return RunError(f"cannot write {path}: {what}. What was saved before is unharmed.")
 
 
-def _free_megabytes(path: Path) -> int:
-    for folder in (path, *path.parents):
+def _free_bytes(path: Path) -> int | None:
+    """Of the disk that the nearest folder above `path` is on; None where that is none, such as /proc."""
+    for folder in (path, *path.absolute().parents):
         with suppress(OSError):
-            return shutil.disk_usage(folder).free // 2**20
-    return 0
+            usage = shutil.disk_usage(folder)
+            return usage.free if usage.free or usage.total else None
+    return None
+
+
+@contextmanager
+def _parents_of(path: Path) -> Iterator[None]:
+    """Make the folders above `path` that are missing. If the block fails, those go again that it left empty."""
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _sibling(path: Path, kind: str) -> Path:

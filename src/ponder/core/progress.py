@@ -23,6 +23,16 @@ class Sample:
         return cls(prompt=rollout.problem.prompt, text=rollout.text, score=verdict.score, correct=verdict.correct)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """How far the bytes of a model have come that are fetched, copied, written or checked."""
+
+    file: str
+    done: int  # bytes, those of an earlier attempt included
+    total: int | None  # None where the source does not say
+    resumed: int = 0  # bytes that were there when this began
+
+
 class Reporter(Protocol):
     """Hears of progress. Whatever it does, it changes no result."""
 

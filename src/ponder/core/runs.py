@@ -51,6 +51,13 @@ class RunFolder:
             raise RunError(f"there is no run at {path}; {maybe}")
         return run
 
+    def forget_unbegun(self) -> None:
+        """Remove the folder again where nothing was begun in it."""
+        if not self.config.exists():
+            with suppress(OSError):  # it holds something after all
+                self._lock_file.unlink(missing_ok=True)
+                self.path.rmdir()
+
     @property
     def name(self) -> str:
         return self.path.resolve().name

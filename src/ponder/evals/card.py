@@ -25,7 +25,8 @@ class ModelFacts:
     context: int  # positions
     vocabulary: int
     stored: str  # the precision of the exported weights, in words
-    licence: str | None = None
+    licence: str | None = None  # several are separated by commas
+    licence_link: str | None = None  # where its text stands
     base: str | None = None  # the model that it was trained from or converted from
     origin: Mapping[str, str] | None = None  # further lines on where it comes from
 
@@ -48,15 +49,22 @@ def model_card(facts: ModelFacts, run: RunFolder | None) -> str:
 
 def _front_matter(facts: ModelFacts, record: RunRecord | None) -> str:
     lines = ["---", "pipeline_tag: text-generation"]
-    if facts.licence is not None:
-        known = facts.licence.lower() in HUB_LICENCES
-        lines.append(f"license: {facts.licence.lower() if known else 'other'}")
-        if not known:
-            lines.append(f"license_name: {_quoted(facts.licence)}")
+    lines += _licence_lines(facts)
     if facts.base is not None:
         lines.append(f"base_model: {_quoted(facts.base)}")
     lines += ["tags:", "- ponder", *(["- reasoning", "- grpo"] if record is not None else [])]
     return "\n".join([*lines, "---"])
+
+
+def _licence_lines(facts: ModelFacts) -> list[str]:
+    """The Hub's own names of licences, or "other" with the name and link of one that it does not know."""
+    if facts.licence is None:
+        return []
+    names = [name.strip().lower() for name in facts.licence.split(",")]
+    if all(name in HUB_LICENCES for name in names):
+        return [f"license: {names[0]}"] if len(names) == 1 else ["license:", *(f"- {name}" for name in names)]
+    link = [f"license_link: {_quoted(facts.licence_link)}"] if facts.licence_link else []
+    return ["license: other", f"license_name: {_quoted(facts.licence)}", *link]
 
 
 def _quoted(text: str) -> str:
@@ -66,7 +74,7 @@ def _quoted(text: str) -> str:
 def _model(facts: ModelFacts) -> str:
     rows = [
         ("architecture", facts.shape),
-        ("parameters", f"{facts.parameters_total:,} in all, {facts.parameters_active:,} active per token"),
+        ("parameters", f"{facts.parameters_total:,} in all, {facts.parameters_active:,} active"),
         ("context", f"{facts.context:,} tokens"),
         ("vocabulary", f"{facts.vocabulary:,} entries"),
         ("weights", facts.stored),
@@ -125,7 +133,9 @@ def _use(facts: ModelFacts, record: RunRecord | None) -> str:
 
 
 def _licence(facts: ModelFacts) -> str:
-    return f"## Licence\n\n{facts.licence or 'The files do not state a licence; ask whoever they come from.'}"
+    link = f" ({facts.licence_link})" if facts.licence_link else ""
+    stated = "The files do not state a licence; ask whoever they come from."
+    return f"## Licence\n\n{facts.licence + link if facts.licence else stated}"
 
 
 def _recipe(record: RunRecord | None) -> str:

@@ -1,15 +1,64 @@
 """The shape of a model. One transformer is built from parts by this config."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ponder.core.errors import ConfigError
+
+# The largest that a size may be: several times what any published model has, and small enough that the products of
+# sizes can be counted and a shape can be laid out at once, however wrong the file that it comes from.
+LARGEST: Mapping[str, int] = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 20,
+    "layers": 1 << 10,
+    "heads": 1 << 14,
+    "intermediate_size": 1 << 22,
+    "max_positions": 1 << 24,
+    "mtp_depth": 1 << 6,
+    "kv_heads": 1 << 14,
+    "head_dim": 1 << 14,
+    "kv_lora_rank": 1 << 20,
+    "qk_nope_head_dim": 1 << 14,
+    "qk_rope_head_dim": 1 << 14,
+    "v_head_dim": 1 << 14,
+    "q_lora_rank": 1 << 20,
+    "routed_experts": 1 << 14,
+    "shared_experts": 1 << 10,
+    "expert_intermediate_size": 1 << 22,
+    "first_dense_layers": 1 << 11,
+    "groups": 1 << 14,
+    "original_positions": 1 << 24,
+}
 
 
 def _require_positive(record: object, where: str, *names: str) -> None:
     for name in names:
         if getattr(record, name) < 1:
             raise ConfigError(f"{where}.{name} = {getattr(record, name)}; expected a positive number")
+        _require_at_most(record, where, name)
+
+
+def _require_not_negative(record: object, where: str, *names: str) -> None:
+    for name in names:
+        if getattr(record, name) < 0:
+            raise ConfigError(f"{where}.{name} = {getattr(record, name)}; expected 0 or more")
+        _require_at_most(record, where, name)
+
+
+def _require_at_most(record: object, where: str, name: str) -> None:
+    if getattr(record, name) > LARGEST[name]:
+        raise ConfigError(f"{where}.{name} = {getattr(record, name)!s:.40}; expected at most {LARGEST[name]:,}")
+
+
+def _require_between(record: object, where: str, low: float, high: float, *names: str) -> None:
+    for name in names:
+        if not low <= getattr(record, name) <= high:  # nor is nan
+            raise ConfigError(f"{where}.{name} = {getattr(record, name)}; expected a number from {low:g} to {high:g}")
+
+
+LARGEST_FACTOR = 1e6  # by which a context may be stretched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +73,20 @@ class YarnConfig:
     mscale_all_dim: float = 1.0  # weight of ln(s) in the factor on the softmax scale
 
     def __post_init__(self) -> None:
-        _require_positive(self, "model.rope_scaling", "factor", "original_positions")
+        where = "model.rope_scaling"
+        _require_between(self, where, 1.0, LARGEST_FACTOR, "factor")
+        _require_positive(self, where, "original_positions")
+        _require_between(self, where, 1e-3, 1e6, "beta_fast", "beta_slow")
+        if self.beta_slow > self.beta_fast:
+            raise ConfigError(
+                f"{where}: beta_slow = {self.beta_slow}, beta_fast = {self.beta_fast}; expected beta_slow <= beta_fast"
+            )
+        for name in ("mscale", "mscale_all_dim"):
+            weight = getattr(self, name)
+            if not 0.0 < 0.1 * weight * math.log(self.factor) + 1.0 < 1e6:
+                raise ConfigError(
+                    f"{where}.{name} = {weight}; expected one with which 0.1 {name} ln(factor) + 1 is positive"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +96,7 @@ class LinearRopeConfig:
     factor: float
 
     def __post_init__(self) -> None:
-        _require_positive(self, "model.rope_scaling", "factor")
+        _require_between(self, "model.rope_scaling", 1.0, LARGEST_FACTOR, "factor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +109,9 @@ class Llama3RopeConfig:
     high_freq_factor: float = 4.0  # waves shorter than original_positions / this are kept
 
     def __post_init__(self) -> None:
-        _require_positive(self, "model.rope_scaling", "factor", "original_positions")
-        if not 0 < self.low_freq_factor < self.high_freq_factor:
+        _require_between(self, "model.rope_scaling", 1.0, LARGEST_FACTOR, "factor")
+        _require_positive(self, "model.rope_scaling", "original_positions")
+        if not 0 < self.low_freq_factor < self.high_freq_factor < math.inf:
             raise ConfigError(
                 f"model.rope_scaling: low_freq_factor = {self.low_freq_factor}, high_freq_factor = "
                 f"{self.high_freq_factor}; expected 0 < low < high"
@@ -110,11 +173,9 @@ class MoeConfig:
 
     def __post_init__(self) -> None:
         _require_positive(self, "model.moe", "routed_experts", "expert_intermediate_size", "groups")
-        if self.shared_experts < 0 or self.first_dense_layers < 0:
-            raise ConfigError(
-                f"model.moe.shared_experts = {self.shared_experts}, first_dense_layers = {self.first_dense_layers}; "
-                "expected 0 or more"
-            )
+        _require_not_negative(self, "model.moe", "shared_experts", "first_dense_layers")
+        _require_between(self, "model.moe", 1e-6, 1e6, "route_scale")
+        _require_between(self, "model.moe", 0.0, 1e6, "bias_update_speed", "sequence_balance_weight")
         if self.routed_experts % self.groups:
             raise ConfigError(
                 f"model.moe.routed_experts = {self.routed_experts} does not split into groups = {self.groups}"
@@ -165,8 +226,12 @@ class ModelConfig:
         )
         if isinstance(self.attention, GqaConfig) and self.heads % self.attention.kv_heads:
             raise ConfigError(f"model.heads = {self.heads} is not a multiple of kv_heads = {self.attention.kv_heads}")
-        if self.mtp_depth < 0:
-            raise ConfigError(f"model.mtp_depth = {self.mtp_depth}; expected 0 or more")
+        _require_not_negative(self, "model", "mtp_depth")
+        # a base below 2 would not spread the frequencies; single precision, which GGUF has, ends at 1e38
+        _require_between(self, "model", 2.0, 1e30, "rope_theta")
+        _require_between(self, "model", 1e-30, 1.0, "norm_eps")
+        if self.init_std is not None:
+            _require_between(self, "model", 0.0, 1e6, "init_std")
         if self.rope_dim % 2:
             raise ConfigError(f"model: {self.rope_dim} rotated dimensions a head; expected an even number")
 

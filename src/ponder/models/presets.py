@@ -111,7 +111,8 @@ class ParameterCount:
     """Parameters of a shape. Routing biases, which no gradient moves, are not among them."""
 
     total: int  # without the multi-token prediction modules
-    active: int  # what one token's forward pass uses: one row of an untied embedding, and the chosen experts
+    active: int  # as publishers count them: all of a dense model; of one with experts, `per_token`
+    per_token: int  # what one token's forward pass uses: one row of an untied embedding, and the chosen experts
     embedding: int  # of the total: token embedding and, where it is not tied to it, output head
     mtp: int  # of the multi-token prediction modules, without the embedding and head that they share
 
@@ -132,7 +133,8 @@ def count_parameters(config: ModelConfig) -> ParameterCount:
         idle += sum(of_experts) // moe.routed_experts * (moe.routed_experts - moe.experts_per_token)
     return ParameterCount(
         total=total,
-        active=total - idle,
+        active=total if config.moe is None else total - idle,
+        per_token=total - idle,
         embedding=_count([model.embedding, model.head]),
         mtp=_count([model.mtp]),
     )

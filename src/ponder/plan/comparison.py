@@ -121,10 +121,18 @@ def _figure(figure: str, unit: str, planned: float, published: float, source: st
     return Comparison(figure=figure, unit=unit, planned=planned, published=published, source=source)
 
 
+def _sizes(model: str, count: ParameterCount) -> Sequence[Comparison]:
+    """The sizes beside those that the catalogue has as published."""
+    published = find_model(model).published
+    found = [_figure("parameters", "", count.total, published.total, published.source)]
+    if published.active is not None:
+        found.append(_figure("parameters, active", "", count.active, published.active, published.source))
+    return found
+
+
 def _v3(config: ModelConfig, count: ParameterCount, stages: Sequence[StageCost]) -> Sequence[Comparison]:
     return (
-        _figure("parameters", "", count.total, 671e9, "V3 abstract"),
-        _figure("parameters, active", "", count.active, 37e9, "V3 abstract"),
+        *_sizes("deepseek-v3", count),
         _figure("GPU hours, in all", "h", _hours(stages), 2788e3, "V3 table 1"),
         _figure("cost, in all", "$", 2.0 * _hours(stages), 5.576e6, "V3 table 1, at $2"),
         _figure("pre-training, per T tokens", "h", hours_per_trillion(stages[0]), 180e3, "V3 section 1"),
@@ -143,8 +151,7 @@ def _v2(config: ModelConfig, count: ParameterCount, stages: Sequence[StageCost])
     numbers = 1 - cache_numbers(config) / cache_numbers(dense)
     size = 1 - cache_bytes(config, 6) / cache_bytes(dense, 16)
     return (
-        _figure("parameters", "", count.total, 236e9, "V2 abstract"),
-        _figure("parameters, active", "", count.active, 21e9, "V2 abstract"),
+        *_sizes("deepseek-v2", count),
         _figure("pre-training, per T tokens", "h", hours_per_trillion(stages[0]), 172.8e3, "V2 section 3.2.3"),
         _figure("training saved, against 67B", "%", 100 * saved, 42.5, "V2 abstract"),
         _figure("cache: fewer numbers than 67B", "%", 100 * numbers, 82.2, "576 · 60 against 2 · 8 · 128 · 95"),
@@ -154,7 +161,7 @@ def _v2(config: ModelConfig, count: ParameterCount, stages: Sequence[StageCost])
 
 def _llm_67b(config: ModelConfig, count: ParameterCount, stages: Sequence[StageCost]) -> Sequence[Comparison]:
     return (
-        _figure("parameters", "", count.total, 67e9, "its name"),
+        *_sizes("deepseek-llm-67b", count),
         _figure("pre-training, per T tokens", "h", hours_per_trillion(stages[0]), 300.6e3, "V2 section 3.2.3"),
     )
 

@@ -1,7 +1,7 @@
 """One plan: everything that a model's shape, its tokens and the hardware say about its cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ponder.core.errors import ConfigError
 from ponder.models.config import ModelConfig
@@ -13,6 +13,7 @@ from ponder.plan.hardware import CPU, HARDWARE, Format, Hardware
 from ponder.plan.memory import ACTIVATION_BYTES, activation_numbers, cache_bytes, training_bytes, weight_bytes
 from ponder.plan.serving import Serving, ServingPlan, devices_for, serve
 from ponder.plan.training import Sequences, Setting, Stage, StageCost, estimate
+from ponder.weights.catalogue import find_model
 
 TOKENS_PER_PARAMETER = 20  # of a compute-optimal run (Hoffmann et al. 2022, arXiv 2203.15556)
 MOST_TOKENS = 1e18
@@ -25,6 +26,7 @@ class PlanRequest:
     name: str
     config: ModelConfig
     title: str | None = None
+    count: ParameterCount | None = None  # as the model's publishers count; None: from the shape
     tokens: float | None = None
     context: int | None = None
     batch: int | None = None  # conversations served at a time
@@ -96,7 +98,7 @@ def activation_bytes(config: ModelConfig, recompute: Recompute, precision: Forma
 
 def make_plan(request: PlanRequest) -> Plan:
     """Plan a model. Raises `ConfigError` for what cannot be: too little memory, a format that the device lacks."""
-    count = count_parameters(request.config)
+    count = request.count or count_parameters(request.config)
     known = CASES.get(request.name)
     as_published = known is not None and request.tokens is None and request.context is None
     context = min(request.context or 4096, request.config.max_positions)
@@ -180,13 +182,26 @@ def _published_assumptions(request: PlanRequest, known: PublishedCase, setting: 
 def _own_assumptions(request: PlanRequest, known: PublishedCase | None, setting: Setting) -> list[str]:
     found = _utilization_assumption(request)
     if request.utilization is None and request.config.moe is None:
-        found.append("a dense model may keep more of the peak: DeepSeek LLM 67B's published hours imply 39.4 %")
+        kept = _dense_utilization(setting)
+        if kept is not None:
+            found.append(
+                f"a dense model may keep more of the peak: DeepSeek LLM 67B's published hours imply {kept:.1%}"
+            )
     if request.tokens is None:
         found.append(f"{TOKENS_PER_PARAMETER} tokens per active parameter (Hoffmann et al., 2203.15556)")
     if request.gpus is None and known is None:
         device = setting.hardware.name
         found.append(f"{setting.gpus:,} × {device}: the fewest that hold the state and a sequence's activations each")
     return found
+
+
+def _dense_utilization(setting: Setting) -> float | None:
+    """What the published hours of the family's dense model imply; it was trained as published, whatever is planned."""
+    case = CASES["deepseek-llm-67b"]
+    as_trained = replace(
+        setting, hardware=HARDWARE["h800"], gpus=case.gpus, precision=case.precision, recompute=case.recompute
+    )
+    return kept_utilization(case, find_model(case.model).config, as_trained)
 
 
 def _formats_and_price(setting: Setting) -> str:

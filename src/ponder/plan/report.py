@@ -35,6 +35,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "title": plan.title,
         "parameters_total": plan.count.total,
         "parameters_active": plan.count.active,
+        "parameters_per_token": plan.count.per_token,
         "parameters_mtp": plan.count.mtp,
         "gpu_hours": plan.gpu_hours,
         "days": plan.days,

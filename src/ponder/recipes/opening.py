@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ponder.core.errors import CheckpointError, ConfigError, RunError
+from ponder.core.files import what_is
 from ponder.core.runs import RunFolder, list_runs
 from ponder.core.workers import Workers
 from ponder.engine.native import WeightFormat
@@ -17,7 +18,7 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.text.vocabulary import with_reasoning_tokens
 from ponder.train.grpo import Grpo
 from ponder.train.pretrain import Pretraining
-from ponder.weights.checkpoint import load_model, open_checkpoint
+from ponder.weights.checkpoint import check_tensors, load_model, open_checkpoint
 from ponder.weights.gguf.reader import GgufSource
 from ponder.weights.opened import LoadedModel
 from ponder.weights.pull.home import is_hub_id, known, pulled_models, resolve_model
@@ -77,9 +78,15 @@ def ready_to_reason(path: Path) -> LoadedModel:
     return LoadedModel(with_token_rows(loaded.model, pieces), tokenizer, template)
 
 
+def check_headers(path: Path) -> None:
+    """Raises `CheckpointError` where the headers tell already that there is no model that could be opened."""
+    with open_checkpoint(model_folder(path)) as opened:
+        check_tensors(opened)
+
+
 def model_folder(path: Path) -> Path:
     """Where the weights are: `path` itself, or the newest checkpoint of the run that `path` is."""
-    if (path / "config.toml").exists():
+    if what_is(path / "config.toml") is not None:
         run = RunFolder(path)
         for stage in (Grpo.name, Pretraining.name):
             newest = run.latest_checkpoint(stage)
@@ -94,8 +101,10 @@ def find_model(name: str, runs: Path = RUNS) -> Path:
 
     Raises `RunError` that says which names there are, or how to fetch the model.
     """
+    if not name.strip():
+        raise RunError("the name of the model is empty; expected a run, a folder, a .gguf file or a pulled model")
     for path in (Path(name), runs / name):
-        if path.exists():
+        if what_is(path) is not None:
             return path
     pulled = resolve_model(name)
     if pulled is not None:

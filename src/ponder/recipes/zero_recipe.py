@@ -9,6 +9,7 @@ from typing import Any
 
 from ponder.core.config import apply_settings, read_toml
 from ponder.core.errors import ConfigError
+from ponder.core.files import what_is
 from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
 from ponder.evals.evaluator import EvaluationConfig
@@ -67,10 +68,13 @@ def load_recipe(
         raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
     model = PRESETS[preset](Tokenizer.for_arithmetic().vocab_size)
     recipe = apply_settings(ZeroRecipe(preset=preset, model=model), merged)
-    if recipe.start_from:  # the weights as they are now: a run that is named may go on
+    # a saved run names both by now; to measure or export it, neither has to be there any more
+    start = Path(recipe.start_from)
+    if recipe.start_from and not (start.is_absolute() and what_is(start) is None):  # the weights as they are now
         recipe = replace(recipe, start_from=str(model_folder(find_model(recipe.start_from)).resolve()))
-    # by its name, so that a run goes on with the engine that it began with: their results differ by rounding
-    return replace(recipe, engine=choose_engine(recipe.engine))
+    if recipe.engine == "auto":  # by its name, so that a run goes on with the engine that it began with
+        recipe = replace(recipe, engine=choose_engine(recipe.engine))
+    return recipe
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:

