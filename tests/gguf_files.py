@@ -63,17 +63,24 @@ def rewrite(
     *,
     change: Callable[[str, Any], Any] = lambda key, value: value,
     tensors: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda tensors: tensors,
-    more: Mapping[str, int | str] | None = None,
+    more: Mapping[str, int | float | str] | None = None,
+    values: Mapping[str, tuple[Any, GGUFValueType]] | None = None,
 ) -> Path:
-    """A copy of an fp32 file, by the gguf package, with metadata and tensors changed; None drops a key."""
+    """A copy of an fp32 file, by the gguf package, with metadata and tensors changed; None drops a key. `values` stand
+    for what the file has under these keys, as the type that they come with.
+    """
+    values = values or {}
     reader = GGUFReader(source)
     writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
     for key, field in reader.fields.items():
         value = change(key, field.contents()) if not key.startswith("GGUF.") else None
-        if value is not None and key != "general.architecture":
-            writer.add_key_value(key, value, field.types[0])
+        if value is not None and key != "general.architecture" and key not in values:
+            same = type(value) is type(field.contents())
+            writer.add_key_value(key, value, field.types[0] if same else GGUFValueType.get_type(value))
     for key, value in (more or {}).items():
         writer.add_key_value(key, value, GGUFValueType.get_type(value))
+    for key, (value, kind) in values.items():
+        writer.add_key_value(key, value, kind)
     for name, data in tensors({tensor.name: np.array(tensor.data) for tensor in reader.tensors}).items():
         writer.add_tensor(name, data)
     writer.write_header_to_file()

@@ -5,6 +5,7 @@ In the expected texts ⟦ ⟧ stand around what the assistant has to produce.
 
 import json
 import random
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -407,3 +408,114 @@ def test_control_tokens_that_take_white_space() -> None:
         assert list(template.encode(messages).ids) == theirs.apply_chat_template(
             turns, add_generation_prompt=True, return_dict=False
         )
+
+
+# ---- jinja that changes contents, or does not end
+
+FORM = "{% for m in messages %}<|im_start|>{{ m.role }}: TEXT<|im_end|>{% endfor %}"
+CHANGES = (
+    "m.content|upper", "m.content|lower", "m.content|title", "m.content|reverse", "m.content[::-1]", "m.content[0]",
+    "m.content[1:]", "m.content|length", "m.content|tojson", "m.content|e", "m.content|replace('o', '0')",
+    "m.content.split(' ')[0]", "m.content|list|join('-')", "'yes' if 'hi' in m.content else m.content",
+    "'' if m.content|length > 20 else m.content", "m.content|wordcount",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_template_that_changes_contents_is_refused(change: str) -> None:
+    """And never by one with the template's marks in place of the words."""
+    tokenizer = tokenizer_for("chatml")
+    template = choose_template(tokenizer, FORM.replace("TEXT", f"{{{{ {change} }}}}"))
+    assert template.name == "jinja"
+    with pytest.raises(DataError, match="changes the text of messages or decides by it"):
+        template.encode([Message("user", 'One "hi" & a long question')])
+
+
+def test_what_a_template_says_by_a_content_is_said_where_it_is_the_same() -> None:
+    """R1's cut at </think> of a reply without one; a choice that falls the same way for the marks."""
+    tokenizer = tokenizer_for("chatml")
+    choice = "{{ 'yes' if 'hi' in m.content else m.content.split('</think>')[-1] }}"
+    template = JinjaTemplate(tokenizer, FORM.replace("TEXT", choice))
+    assert tokenizer.decode(template.encode([Message("user", "Ho ho")]).ids) == "<|im_start|>user: Ho ho<|im_end|>"
+    with pytest.raises(DataError, match="changes the text"):
+        template.encode([Message("user", "a</think>b")])
+
+
+def test_the_last_question_must_be_there() -> None:
+    assert "leaves out what the user says last" in refuses("{{ messages[0].content }}", Message("system", "a"), USER)
+    only_last = JinjaTemplate(tokenizer_for("chatml"), "{{ messages[-1].content }}")
+    assert only_last.encode([Message("user", "dropped"), Message("assistant", "so"), USER], generation=False).ids
+
+
+USER = Message("user", "Hi")
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_a_reply_of_nothing_is_an_end_to_learn(family: str) -> None:
+    tokenizer = tokenizer_for(family)
+    messages = [USER, Message("assistant", ""), Message("user", "?"), Message("assistant", "")]
+    encoded = JinjaTemplate(tokenizer, PUBLISHED[family]).encode(messages, generation=False)
+    assert encoded == template_of(tokenizer, family).encode(messages, generation=False)
+    end = tokenizer.control.eos if family != "smollm2" else tokenizer.encode_control("<|im_end|>")
+    assert [i for i, target in zip(encoded.ids, encoded.target, strict=True) if target].count(end) == 2
+
+
+def test_a_template_that_asks_for_contents() -> None:
+    source = FORM.replace("TEXT", "{% if m.content %}[{{ m.content }}]{% endif %}")
+    tokenizer = tokenizer_for("chatml")
+    encoded = JinjaTemplate(tokenizer, source).encode([USER, Message("assistant", "")], generation=False)
+    assert tokenizer.decode(encoded.ids) == "<|im_start|>user: [Hi]<|im_end|><|im_start|>assistant: <|im_end|>"
+
+
+ENDLESS = {
+    "loops in loops": (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "takes more than 300,000 steps",
+    ),
+    "macros that call themselves": (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "takes more than 300,000 steps",
+    ),
+    "a recursive loop": (
+        "{% for a in range(999) recursive %}{% if loop.depth < 9 %}{{ loop(range(999)) }}{% endif %}{% endfor %}",
+        "takes more than 300,000 steps",
+    ),
+    "a text that doubles": (
+        "{% set n = namespace(x='ab') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "too large",
+    ),
+    "a block that doubles": (
+        "{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}",
+        "too large",
+    ),
+    "a power": ("{{ 10**5000 }}", "too large"),
+    "a power of a power": ("{{ 9**9**9**9 }}", "too large"),
+    "a long text": ("{{ 'x' * 10**10 }}", "too large"),
+    "a wide text": ("{{ 'x'.ljust(10**10) }}", "too large"),
+    "brackets": ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply"),
+    "ifs": ("{% if 1 %}" * 3000 + "{% endif %}" * 3000, "nested too deeply"),
+    "fors": (
+        "{% for a in [1] %}" * 40 + "{% endfor %}" * 40,
+        "is no jinja template: too many statically nested blocks",
+    ),
+    "a long source": ("x" * 200_000, "has 200,025 characters; expected at most 200,000"),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_a_template_that_does_not_end_is_refused(case: str) -> None:
+    source, message = ENDLESS[case]
+    before = time.process_time()
+    with pytest.raises(DataError, match=message):
+        choose_template(tokenizer_for("chatml"), source + "{{ messages[0].content }}").encode([USER])
+    assert time.process_time() - before < 5.0
+
+
+def test_loops_know_where_they_are() -> None:
+    source = (
+        "{% for m in messages %}{{ loop.index }}/{{ loop.length }}{{ '.' if loop.last else ',' }}{{ m.content }}"
+        "{% endfor %}{% for a, b in {'k': 'v'}.items() %}{{ a ~ b }}{% else %}none{% endfor %}"
+        "{% for a in nothing %}x{% else %}none{% endfor %}{% set x, y = 1, 'b' * 2 %}{{ x + 1 }}{{ y }}"
+    )
+    template = JinjaTemplate(tokenizer_for("chatml"), source)
+    assert template.render([USER, USER], generation=False, thinking=None) == "1/2,Hi2/2.Hikvnone2bb"

@@ -83,12 +83,18 @@ def test_an_unknown_architecture(good: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("llama.block_count", None, r"its metadata lacks 'llama.block_count'"),
+        ("llama.block_count", None, r"'llama.block_count' is missing"),
         ("llama.block_count", 3, r"lacks the tensor 'blk.2.attn_norm.weight' that its metadata asks for"),
         ("llama.block_count", 1, r"holds 'blk.1.attn_norm.weight', which a model of its metadata has no place for"),
         ("llama.feed_forward_length", 65, r"blk.0.ffn_gate.weight has shape \(64, 48\); expected \(65, 48\)"),
         ("llama.attention.head_count", 0, r"model.heads = 0; expected a positive number"),
         ("llama.rope.dimension_count", 4, r"rope.dimension_count is 4 where a head has 8 dimensions"),
+        ("llama.block_count", 100_000, r"model.layers = 100000; expected at most 1,024"),
+        ("llama.rope.freq_base", 0.0, r"model.rope_theta = 0.0; expected a number from 2 to 1e\+30"),
+        ("llama.rope.freq_base", np.nan, r"'llama.rope.freq_base' is nan; expected a finite number"),
+        ("llama.rope.freq_base", "high", r"'llama.rope.freq_base' is 'high'; expected float"),
+        ("tokenizer.ggml.model", ["gpt2"], r"tokenizer \['gpt2'\] is not supported"),
+        ("tokenizer.ggml.token_type", ["a"], r"vocabulary has 299 tokens and \['a'\] for their token types"),
         ("llama.rope.scaling.type", "longrope", r"rope scaling 'longrope' is not supported; expected none, linear"),
         ("tokenizer.ggml.model", "bert", r"tokenizer 'bert' is not supported; expected one of gpt2, llama, rwkv"),
         ("tokenizer.ggml.model", "gpt2", r"its metadata lacks 'tokenizer.ggml.merges', a list of strings"),
@@ -182,3 +188,31 @@ def test_numbers_beyond_the_format(tmp_path: Path, good: Path) -> None:
             export(tmp_path / "big.gguf", tmp_path / "out.gguf", "f16")
         assert [path.name for path in tmp_path.iterdir()] == ["big.gguf"]
         (tmp_path / "big.gguf").unlink()
+
+
+def test_yarn_by_a_negative_factor(good: Path, tmp_path: Path) -> None:
+    path = rewrite(
+        good,
+        tmp_path / "bad.gguf",
+        change=lambda key, value: "yarn" if key == "llama.rope.scaling.type" else value,
+        more={"llama.rope.scaling.original_context_length": 64, "llama.rope.scaling.factor": -2.0},
+    )
+    refused(path, r"model\.rope_scaling\.factor = -2\.0; expected a number from 1 to 1e\+06")
+
+
+def test_a_file_without_a_tokenizer(good: Path, tmp_path: Path) -> None:
+    path = rewrite(good, tmp_path / "bare.gguf", change=lambda k, v: None if k.startswith("tokenizer.") else v)
+    refused(path, r"has no tokenizer in its metadata; .* Take a GGUF file that was converted with one")
+
+
+def test_capitals_in_a_file_s_name(good: Path, tmp_path: Path) -> None:
+    """Alone, in a folder, and as a part of a split model."""
+    (tmp_path / "MODEL.GGUF").write_bytes(good.read_bytes())
+    for path in (tmp_path / "MODEL.GGUF", tmp_path):
+        assert load_model(path).model.config == load_model(good).model.config
+
+
+def test_a_licence_by_its_name(good: Path, tmp_path: Path) -> None:
+    more = {"general.license": "other", "general.license.name": "deepseek"}
+    with open_checkpoint(rewrite(good, tmp_path / "named.gguf", more=more)) as opened:
+        assert opened.metadata["license"] == "deepseek"

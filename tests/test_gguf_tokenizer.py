@@ -208,3 +208,11 @@ def test_smollm2_cuts_text_as_transformers_does() -> None:
             expected = theirs(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
             assert ours.encode(text) == expected, text
         assert ours.decode(ours.encode(text)) == text
+
+
+def test_an_unknown_token_below_zero() -> None:
+    tokenizer = read_tokenizer(
+        pieces() | {"tokenizer.ggml.unknown_token_id": -1}, len(pieces()["tokenizer.ggml.tokens"]), "f"
+    )
+    assert tokenizer is not None
+    assert json.loads(tokenizer.backend_json())["model"]["unk_token"] is None

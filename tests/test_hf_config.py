@@ -386,7 +386,45 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "linear by nothing": (
         "deepseek-coder-6.7b",
         {"rope_scaling": {"type": "linear", "factor": 0}},
-        "factor = 0.0; expected a positive number",
+        "factor = 0.0; expected a number from 1 to 1e\\+06",
+    ),
+    **{
+        f"{name} = {value!s:.12}": ("Qwen3-8B", {name: value}, message)
+        for name, value, message in (
+            ("num_hidden_layers", 10**9, "layers = 1000000000; expected at most 1,024"),
+            ("vocab_size", 10**30, "vocab_size = 10+; expected at most 16,777,216"),
+            ("hidden_size", 10**30, "hidden_size = 10+; expected at most 1,048,576"),
+            ("intermediate_size", 10**30, "intermediate_size = 10+; expected at most"),
+            ("head_dim", 10**30, "head_dim = 10+; expected at most 16,384"),
+            ("rope_theta", 10**400, "'rope_theta' is inf; expected a finite number"),
+            ("rope_theta", -1, "rope_theta = -1.0; expected a number from 2 to 1e\\+30"),
+            ("rope_theta", 0, "rope_theta = 0.0; expected a number from 2"),
+            ("rope_theta", 1.0, "rope_theta = 1.0; expected a number from 2"),
+            ("rope_theta", float("nan"), "'rope_theta' is nan; expected a finite number"),
+            ("rms_norm_eps", 10**400, "'rms_norm_eps' is inf; expected a finite number"),
+            ("rms_norm_eps", -1, "norm_eps = -1.0; expected a number from 1e-30 to 1"),
+            ("rms_norm_eps", float("nan"), "'rms_norm_eps' is nan; expected a finite number"),
+            ("initializer_range", -0.02, "init_std = -0.02; expected a number from 0"),
+            ("rope_scaling", {"type": "linear", "factor": float("inf")}, "'factor' is inf; expected a finite"),
+            ("rope_scaling", {**LLAMA3, "factor": float("nan")}, "'factor' is nan; expected a finite number"),
+            ("model_type", None, "'model_type' is missing; expected one of deepseek, "),
+        )
+    },
+    "more experts than there can be": (
+        "DeepSeek-R1",
+        {"n_routed_experts": 10**8},
+        "routed_experts = .* at most 16,384",
+    ),
+    "an infinite scale": ("DeepSeek-R1", {"routed_scaling_factor": float("inf")}, "'routed_scaling_factor' is inf"),
+    "yarn that turns nothing": (
+        "DeepSeek-R1",
+        {"rope_scaling": {**DEEPSEEK_YARN, "beta_fast": 0, "beta_slow": 0}},
+        "beta_fast = 0.0; expected a number from 0.001 to 1e\\+06",
+    ),
+    "yarn that shrinks to nothing": (
+        "DeepSeek-R1",
+        {"rope_scaling": {**DEEPSEEK_YARN, "mscale": -1.0, "mscale_all_dim": -10.0}},
+        "mscale_all_dim = -10.0; expected one with which 0.1 mscale_all_dim ln",
     ),
     "another architecture": (
         "Qwen3-8B",

@@ -110,6 +110,9 @@ def test_chat_templates(tmp_path: Path) -> None:
     assert template([{"name": "rag", "template": "a"}]) == "a"
     with pytest.raises(CheckpointError, match="chat_template is 7; expected text"):
         template(7)
+    for strange in ([{"name": ["x"], "template": "a"}], [{"template": "a"}], ["a"]):
+        with pytest.raises(CheckpointError, match="expected text, or a list of objects with a name and a template"):
+            template(strange)
     (tmp_path / "chat_template.jinja").write_text("of its own")
     assert read_chat_template(tmp_path) == "of its own"
 

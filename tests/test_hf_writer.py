@@ -130,6 +130,16 @@ def test_a_number_too_large_for_f16(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["saved"]
 
 
+def test_no_number_in_what_fp8_leaves_as_it_is(tmp_path: Path) -> None:
+    model = random_model(small_v3())
+    with torch.no_grad():
+        model.norm.weight[3] = float("nan")
+    save_model(tmp_path / "saved", model, TOKENIZER)
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight holds numbers that are none \(inf, nan\)"):
+        convert(tmp_path / "saved", tmp_path / "out", dtype="fp8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved"]
+
+
 def test_a_source_that_is_cut_short_on_the_way(saved: Path, tmp_path: Path) -> None:
     with open_checkpoint(saved) as opened:
         os.truncate(saved / "model.safetensors", 100_000)

@@ -64,7 +64,7 @@ def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     shown = {line[0]: line[1].strip() for line in lines if len(line) == 2}
     assert shown["format"] == "safetensors, llama"
-    assert shown["parameters"] == "59,664 in all, 45,360 active for a token"
+    assert shown["parameters"] == "59,664 in all, 59,664 active"
     assert shown["stored"] == "F32: 21 tensors, 238.7 kB"
     assert shown["vocabulary"] == "299 rows; tokenizer: 299 tokens"
     assert shown["chat"] == "template  yes"
@@ -94,7 +94,7 @@ def test_what_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for path, message in (
         (tmp_path / "model.pt", "is a pickle; opening a pickle executes whatever code"),
         (tmp_path / "absent", "there is no run or model"),
-        (tmp_path, "has no config.json; it is not the folder of a model"),
+        (tmp_path, "has no model.safetensors, only model.pt; opening a pickle executes whatever code"),
     ):
         assert main(["inspect", str(path)]) == 1
         assert message in capsys.readouterr().err
@@ -120,3 +120,40 @@ def test_inspection_reads_nothing_of_the_tensors(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:header] + b"\xff" * (path.stat().st_size - header))
     with open_checkpoint(tmp_path) as opened:
         assert inspect_checkpoint(opened) == before
+
+
+def test_weights_that_cannot_be_read(tmp_path: Path) -> None:
+    """Four- and eight-bit weights packed into integers (GPTQ, AWQ) have the names of their model."""
+    save_model(tmp_path, random_model(small_v3()), Tokenizer.for_arithmetic())
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["lm_head.weight"] = torch.zeros(299, 48, dtype=torch.int32)
+    save_file(tensors, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as opened:
+        assert inspect_checkpoint(opened).problems == (
+            "holds lm_head.weight as I32, which cannot be read; expected one of F32, BF16, F16, F64, F8_E4M3",
+        )
+
+
+CARDS = {
+    "license: mit  # as the code\nbase_model: a/b": {"license": "mit", "base_model": "a/b"},
+    "license: [mit, apache-2.0]\nbase_model:\n- a/b\n- c/d": {"license": "mit, apache-2.0", "base_model": "a/b, c/d"},
+    "license: other\nlicense_name: deepseek\nlicense_link: LICENSE-MODEL": {
+        "license": "deepseek",
+        "license_name": "deepseek",
+        "license_link": "LICENSE-MODEL",
+    },
+    "license: 'a: b'\nlicense_link: 7": {"license": "a: b"},
+    "license: [": {},
+    "- license": {},
+    "license: 2024-13-45": {},
+    "[" * 5000: {},
+}
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_what_a_card_says(card: str, tmp_path: Path) -> None:
+    save_model(tmp_path, random_model(small_dense()), Tokenizer.for_arithmetic())
+    (tmp_path / "README.md").write_text(f"---\n{card}\n---\n# A model\nlicense: none\n")
+    with open_checkpoint(tmp_path) as opened:
+        found = {name: opened.metadata[name] for name in opened.metadata if name.startswith(("license", "base"))}
+    assert found == CARDS[card]

@@ -209,3 +209,22 @@ def test_folders_without_safetensors(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"only pytorch_model\.bin; opening a pickle executes .* GGUF files"):
         SafetensorsFolder(tmp_path)
+
+
+def test_the_name_of_a_shard_that_no_disk_takes(tmp_path: Path) -> None:
+    write_shards(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "m" * 5000 + ".safetensors"}})
+    )
+    with pytest.raises(CheckpointError, match=r"names the file 'mmm.*; expected the plain name") as raised:
+        SafetensorsFolder(tmp_path)
+    assert len(str(raised.value)) < 500
+
+
+def test_half_a_character(tmp_path: Path) -> None:
+    """JSON can escape it, and nothing can print it."""
+    write_raw(
+        tmp_path / "model.safetensors", b'{"\\ud800": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', bytes(8)
+    )
+    with pytest.raises(CheckpointError, match="surrogates not allowed"):
+        SafetensorsFolder(tmp_path)

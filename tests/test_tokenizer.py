@@ -11,7 +11,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from ponder.core.errors import CheckpointError, TokenizerError
-from ponder.text.tokenizer import SpecialTokens, Tokenizer
+from ponder.text.tokenizer import ARITHMETIC_SPECIAL, SpecialTokens, Tokenizer
 from ponder.text.vocabulary import with_reasoning_tokens
 from vocabularies import DEEPSEEK, deepseek_file, mutations
 
@@ -262,3 +262,28 @@ def test_a_tag_that_is_plain_text_of_the_vocabulary() -> None:
     backend.add_special_tokens(["</s>"])
     with pytest.raises(CheckpointError, match=r"got the ids \[1, "):
         with_reasoning_tokens(Tokenizer(backend, SpecialTokens(eos="</s>")))
+
+
+def test_texts_are_encoded_whole() -> None:
+    """A file may say to cut texts at a length and to fill them up to it, as it was trained in batches."""
+    backend = RustTokenizer.from_str(Tokenizer.for_arithmetic().backend_json())
+    backend.enable_truncation(3)
+    backend.enable_padding(length=8)
+    backend = RustTokenizer.from_str(backend.to_str())
+    tokenizer = Tokenizer(backend, ARITHMETIC_SPECIAL)
+    text = "1 + 2 + 3 = 6"
+    assert tokenizer.encode(text) == Tokenizer.for_arithmetic().encode(text)
+    assert tokenizer.encode_batch(["1", text])[0] == tokenizer.encode("1")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    content = json.loads(tokenizer.backend_json())
+    assert (content["truncation"], content["padding"]) == (None, None)
+
+
+def test_a_byte_level_vocabulary_without_a_decoder() -> None:
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = RustTokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    backend.add_special_tokens(["<eos>"])
+    tokenizer = Tokenizer(backend, SpecialTokens(eos="<eos>"))
+    assert tokenizer.decode(tokenizer.encode("Grüße, 你好 \n")) == "Grüße, 你好 \n"
+    assert json.loads(tokenizer.backend_json())["decoder"]["type"] == "ByteLevel"

@@ -211,7 +211,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: change_config(f, model_type="gpt2"),
         r"model_type 'gpt2' is unknown; expected one of deepseek, deepseek_v2, deepseek_v3, glm4_moe",
     ),
-    "no type": (lambda f: change_config(f, model_type=None), r"model_type '' is unknown"),
+    "no type": (lambda f: change_config(f, model_type=None), r"'model_type' is missing; expected one of deepseek, "),
+    "far more experts": (
+        lambda f: change_config(f, n_routed_experts=16_384),
+        r"lacks at least 98,\d\d\d of the 98,\d\d\d tensors that its config asks for; config\.json and the weights",
+    ),
     "no size": (lambda f: change_config(f, hidden_size=None), r"'hidden_size' is missing"),
     "size of another kind": (lambda f: change_config(f, hidden_size="48"), r"'hidden_size' is '48'; expected int"),
     "size that cannot be": (lambda f: change_config(f, num_hidden_layers=0), r"layers = 0; expected a positive"),
@@ -256,7 +260,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "integers": (
         lambda f: change_tensors(f, lambda t: t.update({EXPERT: torch.zeros(20, 48, dtype=torch.int64)})),
-        rf"{EXPERT} holds I64; expected one of F32",
+        rf"holds {EXPERT} as I64, which cannot be read; expected one of F32",
     ),
 }
 
@@ -306,3 +310,36 @@ def test_llama_rows_are_written_in_halves(layout: str) -> None:
     if layout == "interleaved":  # of each head of 8 rows, first the even ones
         ours = torch.cat([ours[head + part : head + 8 : 2] for head in (0, 8) for part in (0, 1)])
     assert torch.equal(written, ours)
+
+
+def test_one_file_of_a_model(saved: Path) -> None:
+    for name in ("model.safetensors", "config.json"):
+        with pytest.raises(CheckpointError, match=rf"{name} is one file of a model; name the folder .*: {saved}$"):
+            load_model(saved / name)
+
+
+def test_pickles_alone(tmp_path: Path) -> None:
+    (tmp_path / "PyTorch_Model.BIN").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "PyTorch_Model.BIN"):
+        with pytest.raises(CheckpointError, match=r"opening a pickle executes .* Take the model's safetensors or GGUF"):
+            load_model(path)
+
+
+def test_what_the_disk_refuses(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder or file that may not be read, as root can read everything and this test may be run by root."""
+
+    def refuse(path: Path, *args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (saved / "empty").mkdir()
+    for method, read, path in (
+        ("stat", load_model, saved),
+        ("stat", read_config, saved),
+        ("read_text", load_model, saved),
+        ("read_text", read_config, saved),
+        ("iterdir", load_model, saved / "empty"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, refuse)
+            with pytest.raises(CheckpointError, match=rf"cannot read {path}.*: .*Permission denied"):
+                read(path)

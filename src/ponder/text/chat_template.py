@@ -14,11 +14,13 @@ from ponder.text.tokenizer import Tokenizer
 __all__ = ["ChatTemplate", "EncodedChat", "choose_template", "template_of"]
 
 _MARKER = re.compile(r"<[|｜][^<>]*[|｜]>")
-# Conversations in which no two of the formats say the same. White space around contents tells who trims them.
+# Conversations in which no two of the formats say the same. White space around contents tells who trims them, capitals
+# and signs who changes them otherwise.
+_ONE, _TWO = " oNe <b>&'1\"", "\n tWo {2} "
 _PROBES = (
-    [Message("user", " one ")],
-    [Message("user", "one"), Message("assistant", "\n two ")],
-    [Message("system", " zero "), Message("user", "one"), Message("assistant", " two "), Message("user", "three")],
+    [Message("user", _ONE)],
+    [Message("user", _ONE), Message("assistant", _TWO)],
+    [Message("system", " zErO "), Message("user", _ONE), Message("assistant", _TWO), Message("user", "Three")],
 )
 
 

@@ -66,6 +66,7 @@ class Tokenizer:
 
     def __init__(self, backend: RustTokenizer, special: SpecialTokens) -> None:
         """Takes the backend over. Raises `CheckpointError` where `special` names tokens that it lacks."""
+        _complete(backend)
         self._backend, self.special = backend, special
         added = backend.get_added_tokens_decoder()
         self._control = {t.content: i for i, t in added.items() if t.special or _is_markup(t.content)}
@@ -99,18 +100,16 @@ class Tokenizer:
         """Read a `tokenizer.json`. It does not say which tokens begin and end a text: without `special`, Ponder's own
         (`<eos>`, `<pad>`) are expected.
         """
-        try:
-            backend = RustTokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
-        return cls(backend, special or ARITHMETIC_SPECIAL)
+        return cls(read_backend(path), special or ARITHMETIC_SPECIAL)
 
     def save(self, path: Path) -> None:
         """Write a `tokenizer.json`."""
         path.write_text(self.backend_json(), encoding="utf-8")
 
     def backend_json(self) -> str:
-        """The text of the tokenizer.json."""
+        """The text of the tokenizer.json. A length that texts are cut or filled to is left out of it: it belongs to
+        batches that somebody once made, and whoever encodes with the file would lose text without a word.
+        """
         if not self._not_special:
             return str(self._backend.to_str(pretty=True))
         content = json.loads(self._backend.to_str())
@@ -242,6 +241,25 @@ class Tokenizer:
 
 
 TAGS = CONTROL_TOKENS[2:]
+
+
+def read_backend(path: Path) -> RustTokenizer:
+    """The library's tokenizer from a tokenizer.json, for `Tokenizer`. Raises `CheckpointError`."""
+    try:
+        backend = RustTokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
+    _complete(backend)
+    return backend
+
+
+def _complete(backend: RustTokenizer) -> None:
+    """Texts are encoded whole, neither cut nor filled up; a byte-level vocabulary says how it is decoded."""
+    backend.no_truncation()
+    backend.no_padding()
+    steps = [part.__getstate__() for part in (backend.normalizer, backend.pre_tokenizer) if part is not None]
+    if backend.decoder is None and any(b'"ByteLevel"' in step for step in steps):
+        backend.decoder = decoders.ByteLevel()
 
 
 def _unknown_id(backend: RustTokenizer) -> int | None:

@@ -13,20 +13,21 @@ from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.allocate import allocate
+from ponder.weights.gguf.blocks import READABLE as GGUF_READABLE
 from ponder.weights.gguf.reader import open_gguf
 from ponder.weights.hf.config import config_to_json
 from ponder.weights.hf.folder import CONFIG, open_hf_folder, read_config, write_files
-from ponder.weights.hf.names import file_tensors, is_spare
-from ponder.weights.hf.safetensors import WEIGHTS, refuse_pickle
+from ponder.weights.hf.names import count_file_tensors, file_tensors, is_spare
+from ponder.weights.hf.safetensors import READABLE, WEIGHTS, refuse_pickle
 from ponder.weights.hf.tokenizer import TOKENIZER, tokenizer_files
 from ponder.weights.opened import LoadedModel, OpenCheckpoint
-from ponder.weights.source import TensorInfo
+from ponder.weights.source import TensorInfo, explained, some
 
 __all__ = ["LoadedModel", "OpenCheckpoint", "load_model", "misfits", "open_checkpoint", "read_config", "save_model"]
 
 GGUF_SUFFIX = ".gguf"
+MANY = 10_000  # tensors: up to here, those that a checkpoint lacks are found by name
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
-SHOWN = 3  # tensors named in an error; the others are counted
 
 
 @contextmanager
@@ -35,7 +36,8 @@ def open_checkpoint(path: Path) -> Iterator[OpenCheckpoint]:
 
     Raises `CheckpointError` for whatever is missing, damaged or unknown, and for pickles.
     """
-    opened = _open(path)
+    with explained(path):
+        opened = _open(path)
     with opened.source:
         yield opened
 
@@ -49,6 +51,11 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     if dtype not in PRECISIONS:
         raise CheckpointError(f"a model cannot be held in {dtype}; expected one of {', '.join(map(str, PRECISIONS))}")
     with open_checkpoint(path) as opened:
+        if opened.tokenizer is None and opened.format == "gguf":
+            raise CheckpointError(
+                f"{path} has no tokenizer in its metadata; a model is read together with its tokenizer. Take a GGUF "
+                "file that was converted with one"
+            )
         if opened.tokenizer is None:
             raise CheckpointError(
                 f"{path} has no {TOKENIZER}; a model is read together with its tokenizer. Copy the file from where "
@@ -92,7 +99,12 @@ def check_vocabulary(path: Path, config: ModelConfig, tokenizer: Tokenizer) -> N
 def misfits(config: ModelConfig, infos: Mapping[str, TensorInfo]) -> tuple[list[str], list[str], dict[str, str]]:
     """What a checkpoint's tensors are beside what its config asks for: names that are missing, names that are
     unexpected, and what is wrong with each of those whose shape differs.
+
+    Where a config asks for far more tensors than there are, only how many are missing is said, and none is listed.
     """
+    count = count_file_tensors(config)
+    if count > 2 * len(infos) + MANY:
+        return [f"at least {count - len(infos):,} of the {count:,} tensors that its config asks for"], [], {}
     with torch.device("meta"):
         model = Transformer(config)
     expected = {name: tensor.shape for name, tensor in file_tensors(model).items()}
@@ -118,23 +130,34 @@ def check_tensors(opened: OpenCheckpoint) -> None:
         raise CheckpointError(f"{opened.path} {' and '.join(parts)}; {advice}")
     if reshaped:
         raise CheckpointError(f"{opened.path}: {next(iter(reshaped.values()))} ({advice})")
+    if strange := unreadable(opened):
+        raise CheckpointError(f"{opened.path} {strange}")
 
 
-def some(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def unreadable(opened: OpenCheckpoint) -> str | None:
+    """Which tensors are stored in a way that cannot be read, in words; None where there are none."""
+    infos = opened.source.infos
+    names = [name for name, info in infos.items() if not info.readable and not is_spare(name, opened.config)]
+    if not names:
+        return None
+    kinds = dict.fromkeys(infos[name].stored for name in names)
+    expected = GGUF_READABLE if opened.format == "gguf" else ", ".join(READABLE)
+    return f"holds {some(names)} as {', '.join(kinds)}, which cannot be read; expected one of {expected}"
 
 
 def _open(path: Path) -> OpenCheckpoint:
     refuse_pickle(path)
-    if path.is_file() and path.suffix == GGUF_SUFFIX:
+    if path.is_file() and _is_gguf(path):
         return open_gguf(path)
     if path.is_dir() and not (path / CONFIG).exists():
-        files = sorted(path.glob(f"*{GGUF_SUFFIX}"))
+        files = sorted(file for file in path.iterdir() if _is_gguf(file))
         if len(files) > 1:
-            names = some([file.name for file in files])
+            names = some(file.name for file in files)
             raise CheckpointError(f"{path} holds several GGUF files ({names}); name the one that is meant")
         if files:
             return open_gguf(files[0])
     return open_hf_folder(path)
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == GGUF_SUFFIX

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ponder.models.config import LinearRopeConfig, Llama3RopeConfig, MlaConfig, ModelConfig, YarnConfig
 from ponder.models.presets import ParameterCount, count_parameters
-from ponder.weights.checkpoint import misfits, some
+from ponder.weights.checkpoint import misfits, unreadable
 from ponder.weights.hf.config import model_type
 from ponder.weights.opened import OpenCheckpoint
+from ponder.weights.source import explained, some
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Inspection:
             "shape": list(self.shape),
             "parameters_total": counts.total,
             "parameters_active": counts.active,
+            "parameters_per_token": counts.per_token,
             "parameters_embedding": counts.embedding,
             "parameters_mtp": counts.mtp,
             "tensors": sum(part.tensors for part in self.stored.values()),
@@ -69,7 +71,8 @@ def inspect_checkpoint(opened: OpenCheckpoint) -> Inspection:
     for info in infos.values():
         before = stored.get(info.stored, Stored(0, 0))
         stored[info.stored] = Stored(before.tensors + 1, before.bytes + info.bytes)
-    files = sorted({info.file for info in infos.values()})
+    with explained(opened.path):
+        files = {file.name: file.stat().st_size for file in sorted({info.file for info in infos.values()})}
     return Inspection(
         path=opened.path,
         format=opened.format,
@@ -77,7 +80,7 @@ def inspect_checkpoint(opened: OpenCheckpoint) -> Inspection:
         shape=describe(config),
         parameters=count_parameters(config),
         stored=dict(sorted(stored.items(), key=lambda item: -item[1].bytes)),
-        files={file.name: file.stat().st_size for file in files},
+        files=files,
         context=config.max_positions,
         vocabulary=config.vocab_size,
         tokenizer=None if opened.tokenizer is None else opened.tokenizer.vocab_size,
@@ -144,6 +147,8 @@ def _problems(opened: OpenCheckpoint) -> list[str]:
     problems = [f"lacks {some(missing)}"] if missing else []
     problems += [f"holds {some(unexpected)}, which the model has no place for"] if unexpected else []
     problems += [f"{some(list(reshaped.values()))}"] if reshaped else []
+    if strange := unreadable(opened):
+        problems.append(strange)
     if opened.tokenizer is None:
         problems.append("has no tokenizer: it can be converted, and not generate")
     elif opened.tokenizer.vocab_size > opened.config.vocab_size:

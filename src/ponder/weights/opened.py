@@ -33,3 +33,11 @@ class LoadedModel:
     model: Transformer
     tokenizer: Tokenizer
     chat_template: str | None = None
+
+
+def with_licence_name(metadata: Mapping[str, str]) -> dict[str, str]:
+    """`license` as the name to show: a licence without a tag of its own is `other`, and its name stands beside it."""
+    named = metadata.get("license_name") or metadata.get("license.name")
+    if named and metadata.get("license", "other") == "other":
+        return {**metadata, "license": named}
+    return dict(metadata)

@@ -5,13 +5,18 @@ that loading, converting and inspecting are written once for all formats.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 import torch
+
+from ponder.core.errors import CheckpointError
+
+SHOWN = 3  # names in an error; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +27,7 @@ class TensorInfo:
     stored: str  # how its numbers are stored, in the format's own words: F32, BF16, F8_E4M3, Q4_1, …
     bytes: int  # on disk, scales included
     file: Path
+    readable: bool = True  # whether Ponder knows how to read numbers that are stored so
 
     @property
     def count(self) -> int:
@@ -50,3 +56,20 @@ class TensorSource(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Where the disk refuses what belongs to a model at `path` (no permission, a name too long), one error says so."""
+    try:
+        yield
+    except OSError as error:
+        place = str(error.filename or path)
+        raise CheckpointError(f"cannot read {place[:200]}: {error.strerror or error}") from error

@@ -42,9 +42,14 @@ def dequantize_into(rows: torch.Tensor, kind: Kind, out: torch.Tensor) -> None:
             part.copy_(numbers.view(part.shape))
 
 
+def is_readable(kind: Kind) -> bool:
+    """Whether tensors in this format can be read."""
+    return kind in PLAIN or kind in UNPACK
+
+
 def require_readable(kind: Kind, where: str) -> None:
     """Raises `CheckpointError` for a format that cannot be read."""
-    if kind not in PLAIN and kind not in UNPACK:
+    if not is_readable(kind):
         raise CheckpointError(f"{where} is stored as {kind.name}, which is not supported; expected one of {READABLE}")
 
 

@@ -8,7 +8,7 @@ projections, `qwen3` with a norm on queries and keys, `deepseek` the same as `ll
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from ponder.models.config import (
     RopeScaling,
     YarnConfig,
 )
-
-T = TypeVar("T", int, float, bool, str)
+from ponder.weights.fields import Fields
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "deepseek", "deepseek2")
 GATES = {1: "softmax", 2: "sigmoid"}  # gguf.ExpertGatingFuncType
@@ -34,35 +33,27 @@ YARN_WEIGHT = 0.1
 ROPE_FREQUENCIES = "rope_freqs.weight"  # by how much each frequency is divided (Llama 3.1)
 
 
-class _Fields:
-    """Metadata that is read by name and kind, below the architecture's prefix."""
+class _Metadata(Fields):
+    """Metadata below the architecture's prefix. A number may be given once for each layer."""
 
     def __init__(self, metadata: Mapping[str, Any], architecture: str, where: str) -> None:
-        self.metadata, self.architecture, self.where = metadata, architecture, where
+        super().__init__(metadata, where, f"{architecture}.")
+        self.architecture = architecture
 
-    def has(self, name: str) -> bool:
-        return f"{self.architecture}.{name}" in self.metadata
-
-    def get(self, name: str, kind: type[T], default: T | None = None) -> T:
-        key = f"{self.architecture}.{name}"
-        value = self.metadata.get(key)
-        if value is None:
-            if default is None:
-                raise CheckpointError(f"{self.where}: its metadata lacks {key!r}")
-            return default
-        if isinstance(value, np.ndarray):  # one number for each layer
+    def value(self, name: str) -> Any:
+        value = super().value(name)
+        if isinstance(value, np.ndarray):
             if value.size == 0 or (value != value[0]).any():
-                raise CheckpointError(f"{self.where}: {key} differs between layers, which is not supported")
+                key = self.prefix + name
+                raise CheckpointError(f"{self.where}: {key!r} differs between layers, which is not supported")
             value = value[0].item()
-        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return kind(_shortest(value))
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise CheckpointError(f"{self.where}: {key} is {value!r}; expected {kind.__name__}")
-        return value
+        return _shortest(value) if isinstance(value, float) else value
 
 
 def _shortest(value: float) -> float:
     """The shortest decimal that is stored as this single-precision number: 1e-05 for 9.999999747378752e-06."""
+    if abs(value) > float(np.finfo(np.float32).max):
+        return value
     single = np.float32(value)
     return float(str(single)) if float(single) == value else value
 
@@ -70,11 +61,11 @@ def _shortest(value: float) -> float:
 def architecture_of(metadata: Mapping[str, Any], where: str) -> str:
     """llama.cpp's name of the architecture. Raises `CheckpointError` for one that Ponder does not have."""
     name = metadata.get("general.architecture")
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise CheckpointError(
-            f"{where}: architecture {name!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
+            f"{where}: architecture {name!r:.80} is not supported; expected one of {', '.join(ARCHITECTURES)}"
         )
-    return str(name)
+    return name
 
 
 def config_from_metadata(
@@ -89,7 +80,7 @@ def config_from_metadata(
     `CheckpointError` for an unknown architecture, metadata that is missing, and settings that Ponder does not have.
     """
     architecture = architecture_of(metadata, where)
-    fields = _Fields(metadata, architecture, where)
+    fields = _Metadata(metadata, architecture, where)
     if "token_embd.weight" not in tensors:
         raise CheckpointError(f"{where} has no tensor 'token_embd.weight'; it is not the whole of a model")
     mtp_depth = fields.get("nextn_predict_layers", int, 0)
@@ -106,16 +97,16 @@ def config_from_metadata(
             max_positions=fields.get("context_length", int),
             rope_theta=fields.get("rope.freq_base", float, 10000.0),
             rope_layout="interleaved" if architecture == "deepseek2" else "halves",
-            rope_scaling=_rope_scaling(fields, rope_frequencies),
             norm_eps=fields.get("attention.layer_norm_rms_epsilon", float),
             tie_embeddings="output.weight" not in tensors,
         )
+        config = replace(config, rope_scaling=_rope_scaling(fields, rope_frequencies))
         return _with_own_settings(config, metadata)
     except ConfigError as error:
         raise CheckpointError(f"{where}: {error}") from error
 
 
-def _grouped_query(fields: _Fields, tensors: Collection[str]) -> GqaConfig:
+def _grouped_query(fields: _Metadata, tensors: Collection[str]) -> GqaConfig:
     heads = fields.get("attention.head_count", int)
     width = fields.get("attention.key_length", int, fields.get("embedding_length", int) // max(heads, 1))
     for name in ("attention.value_length", "rope.dimension_count"):
@@ -131,7 +122,7 @@ def _grouped_query(fields: _Fields, tensors: Collection[str]) -> GqaConfig:
     )
 
 
-def _latent(fields: _Fields) -> MlaConfig:
+def _latent(fields: _Metadata) -> MlaConfig:
     rotated = fields.get("rope.dimension_count", int)
     # files with a split kv_b describe the absorbed form under the plain names, and the heads' own under `_mla`
     suffix = "_mla" if fields.has("attention.key_length_mla") else ""
@@ -144,7 +135,7 @@ def _latent(fields: _Fields) -> MlaConfig:
     )
 
 
-def _mixture(fields: _Fields, tensors: Collection[str]) -> MoeConfig | None:
+def _mixture(fields: _Metadata, tensors: Collection[str]) -> MoeConfig | None:
     dense, layers = fields.get("leading_dense_block_count", int, 0), fields.get("block_count", int)
     if not fields.get("expert_count", int, 0) or dense >= layers:
         return None
@@ -167,7 +158,7 @@ def _mixture(fields: _Fields, tensors: Collection[str]) -> MoeConfig | None:
     )
 
 
-def _rope_scaling(fields: _Fields, rope_frequencies: torch.Tensor | None) -> RopeScaling | None:
+def _rope_scaling(fields: _Metadata, rope_frequencies: torch.Tensor | None) -> RopeScaling | None:
     if rope_frequencies is not None:
         return _llama3(fields, rope_frequencies)
     kind = fields.get("rope.scaling.type", str, "linear")
@@ -180,18 +171,17 @@ def _rope_scaling(fields: _Fields, rope_frequencies: torch.Tensor | None) -> Rop
         raise CheckpointError(
             f"{fields.where}: rope scaling {kind!r} is not supported; expected none, linear, yarn or {ROPE_FREQUENCIES}"
         )
-    mscale, mscale_all_dim = _yarn_weights(fields, factor)
-    return YarnConfig(
+    yarn = YarnConfig(
         factor=factor,
         original_positions=fields.get("rope.scaling.original_context_length", int),
         beta_fast=fields.get("rope.scaling.yarn_beta_fast", float, 32.0),
         beta_slow=fields.get("rope.scaling.yarn_beta_slow", float, 1.0),
-        mscale=mscale,
-        mscale_all_dim=mscale_all_dim,
     )
+    mscale, mscale_all_dim = _yarn_weights(fields, yarn.factor)
+    return replace(yarn, mscale=mscale, mscale_all_dim=mscale_all_dim)
 
 
-def _yarn_weights(fields: _Fields, factor: float) -> tuple[float, float]:
+def _yarn_weights(fields: _Metadata, factor: float) -> tuple[float, float]:
     """YaRN's mscale and mscale_all_dim."""
     if fields.architecture == "deepseek2":
         weight = round(fields.get("rope.scaling.yarn_log_multiplier", float, 0.0) / YARN_WEIGHT, 9)
@@ -202,13 +192,16 @@ def _yarn_weights(fields: _Fields, factor: float) -> tuple[float, float]:
     return weight, weight  # every dimension is rotated: only the product on the scores matters
 
 
-def _llama3(fields: _Fields, divisors: torch.Tensor) -> Llama3RopeConfig:
+def _llama3(fields: _Metadata, divisors: torch.Tensor) -> Llama3RopeConfig:
     """The scaling that divides the frequencies as the file says.
 
     Between the long waves and the short, 1/divisor is linear in the frequency, by two numbers that stand for three:
     the original context, and the borders as parts of it. Without the first, a file is read as if the lower border
     were 1, as it is in every published model.
     """
+    strange = CheckpointError(f"{fields.where}: {ROPE_FREQUENCIES} does not scale frequencies as Llama 3.1 does")
+    if divisors.ndim != 1 or not ((divisors > 0.0) & divisors.isfinite()).all():
+        raise strange
     width = 2 * len(divisors)
     theta = fields.get("rope.freq_base", float, 10000.0)
     frequencies = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
@@ -223,6 +216,8 @@ def _llama3(fields: _Fields, divisors: torch.Tensor) -> Llama3RopeConfig:
         if ratio > 0.0 and fields.has("rope.scaling.original_context_length"):
             low = fields.get("rope.scaling.original_context_length", int) * ratio / slope
         high = low / ratio + low if ratio > 0.0 else 0.0
+        if not all(map(math.isfinite, (slope, low, high))):
+            raise strange
         original, low, high = round(slope * (high - low)), round(low, 3), round(high, 3)
     else:
         original, low, high = fields.get("rope.scaling.original_context_length", int, 8192), 1.0, 4.0
@@ -234,7 +229,7 @@ def _llama3(fields: _Fields, divisors: torch.Tensor) -> Llama3RopeConfig:
             return scaling
     except ConfigError:
         pass
-    raise CheckpointError(f"{fields.where}: {ROPE_FREQUENCIES} does not scale frequencies as Llama 3.1 does")
+    raise strange
 
 
 def llama3_divisors(scaling: Llama3RopeConfig, theta: float, width: int) -> torch.Tensor:

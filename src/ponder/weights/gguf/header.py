@@ -22,7 +22,7 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 MAX_DIMENSIONS = 4
 MAX_NESTING = 4  # of arrays in arrays
-SPLIT_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+SPLIT_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
 
 Value = int | float | bool | str | list[str] | list["Value"] | np.ndarray
 
@@ -84,13 +84,15 @@ def read_header(path: Path) -> GgufHeader:
         )
     metadata: dict[str, Value] = {}
     tensors: dict[str, StoredTensor] = {}
-    files = [path.with_name(f"{named['stem']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    files = [
+        path.with_name(f"{named['stem']}-{number:05}-of-{count:05}{named['suffix']}") for number in range(1, count + 1)
+    ]
     for file in files:
         part = header if file == path else _read_one(file)
         metadata = part.metadata | metadata  # the first file has the model's, the others only which part they are
         tensors |= part.tensors
     expected = metadata.get("split.tensors.count", len(tensors))
-    if expected != len(tensors):
+    if not isinstance(expected, int) or expected != len(tensors):
         raise CheckpointError(f"{path}: its {count} files hold {len(tensors)} tensors; the first names {expected}")
     return GgufHeader(metadata, tensors, tuple(files))
 
@@ -154,6 +156,8 @@ class _Parser:
                 f"{self.path}: tensor {name!r} is stored as type {number}, which is unknown; "
                 "the file is damaged or newer than the gguf package that is installed"
             ) from None
+        if not prod(shape):
+            raise self.damaged(f"tensor {name!r} has the shape {shape}, and no numbers")
         if shape and shape[-1] % block_numbers:
             raise self.damaged(f"tensor {name!r} is {kind.name} and has rows of {shape[-1]} numbers")
         count = prod(shape) // block_numbers * block_bytes

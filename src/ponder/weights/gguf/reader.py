@@ -11,12 +11,12 @@ import torch
 
 from ponder.core.errors import CheckpointError
 from ponder.models.config import ModelConfig
-from ponder.weights.gguf.blocks import PLAIN, dequantize_into, require_readable
+from ponder.weights.gguf.blocks import PLAIN, dequantize_into, is_readable, require_readable
 from ponder.weights.gguf.config import ROPE_FREQUENCIES, architecture_of, config_from_metadata
 from ponder.weights.gguf.header import GgufHeader, StoredTensor, read_header
 from ponder.weights.gguf.names import Layout, gguf_layout
 from ponder.weights.gguf.tokenizer import CHAT_TEMPLATE, read_tokenizer
-from ponder.weights.opened import OpenCheckpoint
+from ponder.weights.opened import OpenCheckpoint, with_licence_name
 from ponder.weights.source import TensorInfo
 
 PIECE = 1 << 20  # bytes that are read at a time
@@ -50,11 +50,13 @@ def open_gguf(path: Path) -> OpenCheckpoint:
         source=source,
         tokenizer=tokenizer,
         chat_template=template if isinstance(template, str) else None,
-        metadata={
-            name.removeprefix("general."): str(value)
-            for name, value in metadata.items()
-            if name.startswith("general.") and isinstance(value, str | int | float)
-        },
+        metadata=with_licence_name(
+            {
+                name.removeprefix("general."): str(value)
+                for name, value in metadata.items()
+                if name.startswith("general.") and isinstance(value, str | int | float)
+            }
+        ),
     )
 
 
@@ -124,7 +126,7 @@ class GgufSource:
             used.add(layout.name)
             for part, name in enumerate(layout.parts):
                 self._places.setdefault(name, []).append((layout, tensor, part))
-        spare_from = config.layers if header.metadata.get(f"{architecture}.nextn_predict_layers") else None
+        spare_from = config.layers if f"{architecture}.nextn_predict_layers" in header.metadata else None
         if unknown := [name for name in header.tensors if name not in used and not _is_spare(name, spare_from)]:
             raise CheckpointError(f"{path} holds {unknown[0]!r}, which a model of its metadata has no place for")
         self._infos = {name: self._info(places) for name, places in self._places.items()}
@@ -208,7 +210,13 @@ class GgufSource:
         else:
             shape = layout.part_shape
         size = sum(stored.bytes // len(place.parts) for place, stored, _ in places)
-        return TensorInfo(shape=shape, stored="+".join(kinds), bytes=size, file=tensor.file)
+        return TensorInfo(
+            shape=shape,
+            stored="+".join(kinds),
+            bytes=size,
+            file=tensor.file,
+            readable=all(is_readable(stored.kind) for _, stored, _ in places),
+        )
 
 
 def _extent(layout: Layout, tensor: StoredTensor, part: int) -> tuple[int, int, int]:

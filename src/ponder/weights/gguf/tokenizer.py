@@ -42,10 +42,10 @@ def read_tokenizer(metadata: Mapping[str, Any], vocab_size: int, where: str) -> 
     vocabulary of another size than the model's.
     """
     kind = metadata.get(PREFIX + "model")
-    if kind is None or kind in ("none", "no_vocab"):
+    if kind is None or (isinstance(kind, str) and kind in ("none", "no_vocab")):
         return None
-    if kind not in KINDS:
-        raise CheckpointError(f"{where}: tokenizer {kind!r} is not supported; expected one of {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise CheckpointError(f"{where}: tokenizer {kind!r:.80} is not supported; expected one of {', '.join(KINDS)}")
     tokens = _list(metadata, "tokens", where)
     if len(tokens) != vocab_size:
         raise CheckpointError(
@@ -54,9 +54,10 @@ def read_tokenizer(metadata: Mapping[str, Any], vocab_size: int, where: str) -> 
         )
     if len(set(tokens)) != len(tokens):
         raise CheckpointError(f"{where}: two tokens of its vocabulary are the same; expected each once")
-    types = np.asarray(metadata.get(PREFIX + "token_type", np.full(len(tokens), TokenType.NORMAL)))
-    if types.shape != (len(tokens),):
-        raise CheckpointError(f"{where}: its vocabulary has {len(tokens)} tokens and {types.size} token types")
+    types = metadata.get(PREFIX + "token_type", np.full(len(tokens), TokenType.NORMAL))
+    if not isinstance(types, np.ndarray) or types.shape != (len(tokens),):
+        found = types.size if isinstance(types, np.ndarray) else f"{types!r:.80} for their"
+        raise CheckpointError(f"{where}: its vocabulary has {len(tokens)} tokens and {found} token types")
     special = _special_tokens(metadata, tokens, types, where)
     try:
         if kind == "rwkv":
@@ -123,7 +124,7 @@ def _sentence_piece(metadata: Mapping[str, Any], tokens: Sequence[str], where: s
         models.BPE(
             vocabulary,
             [(left, right) for _, _, left, right in pairs],
-            unk_token=tokens[unknown] if isinstance(unknown, int) and unknown < len(tokens) else None,
+            unk_token=tokens[unknown] if isinstance(unknown, int) and 0 <= unknown < len(tokens) else None,
             fuse_unk=True,
             byte_fallback=True,
         )
@@ -154,17 +155,17 @@ def _special_tokens(metadata: Mapping[str, Any], tokens: Sequence[str], types: n
         if token is None:
             return None
         if not isinstance(token, int) or not 0 <= token < len(tokens):
-            raise CheckpointError(f"{where}: its {role} token is {token!r}; expected an id below {len(tokens)}")
+            raise CheckpointError(f"{where}: its {role} token is {token!r:.80}; expected an id below {len(tokens)}")
         return tokens[token]
 
     eos = named("eos")
     known = [tokens[i] for i in np.flatnonzero(types == TokenType.CONTROL).tolist() if tokens[i] in ENDS]
     stop = dict.fromkeys(t for t in (named("eot"), named("eom"), *known) if t is not None and t != eos)
     add_bos = metadata.get(PREFIX + "add_bos_token")
-    if add_bos is None:  # llama.cpp's defaults
+    if not isinstance(add_bos, bool):  # llama.cpp's defaults
         kind, pre = metadata.get(PREFIX + "model"), str(metadata.get(PREFIX + "pre", "default"))
         add_bos = kind == "llama" or (kind == "gpt2" and find_pre_tokenization(pre, where).add_bos)
-    return SpecialTokens(bos=named("bos"), eos=eos, pad=named("padding"), add_bos=bool(add_bos), stop=tuple(stop))
+    return SpecialTokens(bos=named("bos"), eos=eos, pad=named("padding"), add_bos=add_bos, stop=tuple(stop))
 
 
 def _read_whole_json(

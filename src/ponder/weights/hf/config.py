@@ -18,7 +18,7 @@ import torch
 from ponder.core.errors import CheckpointError, ConfigError
 from ponder.models.config import GqaConfig, MlaConfig, ModelConfig, MoeConfig, YarnConfig
 from ponder.text.tokenizer import ControlIds
-from ponder.weights.hf.fields import Fields
+from ponder.weights.fields import Fields
 from ponder.weights.hf.rope import require_whole_rotation, rope_from_json, rope_theta_from_json, rope_to_json
 
 # settings that may be absent or have these values; anything else asks for a part that Ponder does not have
@@ -209,9 +209,11 @@ def config_from_json(content: Mapping[str, Any], where: str) -> ModelConfig:
     does not have. How the weights are stored (`quantization_config`) is no part of the shape: their reader checks it.
     """
     fields = Fields(content, where)
-    kind = fields.get("model_type", str, "")
+    if not fields.has("model_type"):
+        raise CheckpointError(f"{where}: 'model_type' is missing; expected one of {', '.join(FAMILIES)}")
+    kind = fields.get("model_type", str)
     if kind not in FAMILIES:
-        raise CheckpointError(f"{where}: model_type {kind!r} is unknown; expected one of {', '.join(FAMILIES)}")
+        raise CheckpointError(f"{where}: model_type {kind!r:.80} is unknown; expected one of {', '.join(FAMILIES)}")
     family = FAMILIES[kind]
     _refuse_other_parts(fields, family)
     require_whole_rotation(fields, default=0.5 if kind == "glm4_moe" else 1.0)
@@ -245,12 +247,14 @@ def _refuse_other_parts(fields: Fields, family: Family) -> None:
         if fields.has(name) and fields.fields[name] not in allowed:
             expected = " or ".join(repr(value) for value in allowed)
             raise CheckpointError(
-                f"{fields.where}: {name} = {fields.fields[name]!r} is not supported for {family.architecture}; "
+                f"{fields.where}: {name} = {fields.fields[name]!r:.80} is not supported for {family.architecture}; "
                 f"expected {expected}"
             )
     kinds = fields.fields.get("layer_types") or ["full_attention"]
     if not isinstance(kinds, list) or any(kind != "full_attention" for kind in kinds):
-        raise CheckpointError(f"{fields.where}: layer_types = {kinds!r} is not supported; expected 'full_attention'")
+        raise CheckpointError(
+            f"{fields.where}: layer_types = {kinds!r:.80} is not supported; expected 'full_attention'"
+        )
 
 
 def _rope_layout(fields: Fields, ponder: Fields, *, latent: bool) -> Any:
@@ -258,7 +262,7 @@ def _rope_layout(fields: Fields, ponder: Fields, *, latent: bool) -> Any:
         return "interleaved" if fields.get("rope_interleave", bool, True) else "halves"
     layout = ponder.get("rope_layout", str, "halves")
     if layout not in ("interleaved", "halves"):
-        raise CheckpointError(f"{ponder.where}: rope_layout = {layout!r}; expected 'interleaved' or 'halves'")
+        raise CheckpointError(f"{ponder.where}: rope_layout = {layout!r:.80}; expected 'interleaved' or 'halves'")
     return layout
 
 

@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from ponder.core.errors import CheckpointError
 from ponder.models.config import ModelConfig
 from ponder.weights.hf.config import config_from_json
 from ponder.weights.hf.fp8 import check_quantization
 from ponder.weights.hf.names import is_mtp
-from ponder.weights.hf.safetensors import WEIGHTS, SafetensorsFolder, read_json
+from ponder.weights.hf.safetensors import WEIGHTS, SafetensorsFolder, read_json, refuse_only_pickles
 from ponder.weights.hf.tokenizer import TOKENIZER, read_chat_template, read_tokenizer
-from ponder.weights.opened import OpenCheckpoint
+from ponder.weights.opened import OpenCheckpoint, with_licence_name
+from ponder.weights.source import explained
 
 CONFIG, CARD = "config.json", "README.md"
 # fields of config.json and of the model card's head that tell what the model is, not how it is built
@@ -44,13 +47,14 @@ def open_hf_folder(folder: Path) -> OpenCheckpoint:
         source=source,
         tokenizer=tokenizer,
         chat_template=chat_template,
-        metadata=metadata | _read_card(folder / CARD),
+        metadata=with_licence_name(metadata | _read_card(folder / CARD)),
     )
 
 
 def read_config(folder: Path) -> ModelConfig:
     """The shape of the model in a folder, by its config.json alone."""
-    return _read_config(folder)[0]
+    with explained(folder):
+        return _read_config(folder)[0]
 
 
 def write_files(folder: Path, files: Mapping[str, str | Mapping[str, object]]) -> None:
@@ -62,8 +66,12 @@ def write_files(folder: Path, files: Mapping[str, str | Mapping[str, object]]) -
 
 def _read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
     if not folder.is_dir():
+        if folder.suffix == ".safetensors" or folder.name == CONFIG:
+            raise CheckpointError(f"{folder} is one file of a model; name the folder that it is in: {folder.parent}")
         found = "is a file, not a folder" if folder.exists() else "does not exist"
         raise CheckpointError(f"{folder} {found}; expected a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}")
+    if not (folder / CONFIG).exists():
+        refuse_only_pickles(folder)
     content = read_json(folder / CONFIG)
     # it says how the weights are stored, which is their reader's business
     check_quantization(content.pop("quantization_config", None), str(folder / CONFIG))
@@ -71,12 +79,26 @@ def _read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
 
 
 def _read_card(path: Path) -> dict[str, str]:
-    """The licence and base model that the head of a model card names; whatever cannot be read is passed over."""
+    """The licence and base model that the head of a model card names, a YAML text between two lines of `---`; whatever
+    cannot be read is passed over.
+    """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(20_000)
     except OSError:
         return {}
     head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    lines = re.findall(r"^(\w+):[ \t]*(\S.*)$", head[1], re.MULTILINE) if head else []
-    return {name: value.strip().strip("'\"") for name, value in lines if name in _FROM_CARD}
+    try:
+        fields = yaml.safe_load(head[1]) if head else None
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date that there is none of
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    said = {name: _in_words(fields.get(name)) for name in _FROM_CARD}
+    return {name: value for name, value in said.items() if value}
+
+
+def _in_words(value: Any) -> str:
+    """A text as it is, a list of texts with commas between; of anything else, nothing."""
+    items = value if isinstance(value, list) else [value]
+    return ", ".join(item.strip() for item in items if isinstance(item, str))

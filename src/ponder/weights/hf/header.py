@@ -66,8 +66,18 @@ def header_bytes(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For json.loads: raises `ValueError` where a name stands in an object twice, as JSON allows."""
+def parse_json(text: str | bytes) -> Any:
+    """Raises `ValueError` and `RecursionError` as `json.loads` does, and `ValueError` for what JSON allows and nobody
+    can use: a name that stands in an object twice, and half a character (an escaped surrogate without its pair).
+    """
+    text = text.decode("utf-8") if isinstance(text, bytes) else text
+    content = json.loads(text, object_pairs_hook=_object_without_repeats)
+    if "\\u" in text:
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    return content
+
+
+def _object_without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
@@ -94,7 +104,7 @@ def _header_length(path: Path, first: bytes, size: int) -> int:
 
 def _parse(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(text, object_pairs_hook=object_without_repeats)
+        content = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its header is not JSON: {error}") from None
     if not isinstance(content, dict):

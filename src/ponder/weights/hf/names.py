@@ -8,7 +8,7 @@ Shapes: D hidden size, F intermediate size, H heads, X dimensions of a head, R r
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,6 +17,8 @@ from ponder.models.config import ModelConfig
 from ponder.models.layers import SwiGLU
 from ponder.models.moe import MixtureOfExperts
 from ponder.models.transformer import Block, MtpModule, Transformer
+
+TENSORS_OF_EXPERT = 3  # gate, up and down
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,6 @@ class FileTensor:
     def read(self) -> torch.Tensor:
         """A copy, contiguous and in the file's shape."""
         return self.view.detach().clone(memory_format=torch.contiguous_format).view(self.shape)
-
-    @torch.no_grad()
-    def write(self, tensor: torch.Tensor) -> None:
-        """Copy the file's tensor into the model, in the model's precision."""
-        self.view.copy_(tensor.view(self.view.shape))
 
 
 def file_tensors(model: Transformer) -> dict[str, FileTensor]:
@@ -59,6 +56,17 @@ def file_tensors(model: Transformer) -> dict[str, FileTensor]:
         }
         tensors |= _block(prefix, module.block, config)
     return tensors
+
+
+def count_file_tensors(config: ModelConfig) -> int:
+    """How many tensors `file_tensors` has for a model of this shape, which need not be built."""
+    moe, few, stacked = config.moe, None, 0
+    if moe is not None:
+        few = replace(moe, routed_experts=2, experts_per_token=1, groups=1, groups_per_token=1)
+        layers = sum(config.is_moe_layer(layer) for layer in range(config.layers + config.mtp_depth))
+        stacked = layers * (moe.routed_experts - few.routed_experts) * TENSORS_OF_EXPERT
+    with torch.device("meta"):
+        return len(file_tensors(Transformer(replace(config, moe=few)))) + stacked
 
 
 def layer_prefix(layer: int) -> str:

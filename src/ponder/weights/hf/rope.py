@@ -1,6 +1,7 @@
 """The rotation in config.json: `rope_theta` and `rope_scaling`, or since transformers 5 `rope_parameters` with both."""
 
 import math
+from dataclasses import replace
 
 from ponder.core.errors import CheckpointError
 from ponder.models.config import (
@@ -11,7 +12,7 @@ from ponder.models.config import (
     RopeScaling,
     YarnConfig,
 )
-from ponder.weights.hf.fields import Fields
+from ponder.weights.fields import Fields
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
@@ -63,7 +64,7 @@ def rope_from_json(fields: Fields, ponder: Fields, *, latent: bool) -> RopeScali
         case "yarn":
             return _yarn_from_json(rope, ponder, latent=latent)
     raise CheckpointError(
-        f"{rope.where}: rope type {rope_type!r} is not supported; expected one of {', '.join(ROPE_TYPES)}"
+        f"{rope.where}: rope type {rope_type!r:.80} is not supported; expected one of {', '.join(ROPE_TYPES)}"
     )
 
 
@@ -101,9 +102,15 @@ def _yarn_from_json(rope: Fields, ponder: Fields, *, latent: bool) -> YarnConfig
     """What is left out is filled in as transformers does."""
     if not rope.get("truncate", bool, True):
         raise CheckpointError(f"{rope.where}: truncate = False is not supported; expected True")
-    factor = rope.get("factor", float)
-    log_factor = 0.1 * math.log(factor) if factor > 1.0 else 0.0
-    mscale, mscale_all_dim = rope.get("mscale", float, 0.0), rope.get("mscale_all_dim", float, 0.0)
+    yarn = YarnConfig(
+        factor=rope.get("factor", float),
+        original_positions=rope.get("original_max_position_embeddings", int),
+        beta_fast=rope.get("beta_fast", float, 32.0),
+        beta_slow=rope.get("beta_slow", float, 1.0),
+        mscale=rope.get("mscale", float, 0.0),
+        mscale_all_dim=rope.get("mscale_all_dim", float, 0.0),
+    )
+    log_factor, mscale, mscale_all_dim = 0.1 * math.log(yarn.factor), yarn.mscale, yarn.mscale_all_dim
     if rope.has("attention_factor") or not (mscale and mscale_all_dim):
         on_vectors = rope.get("attention_factor", float, log_factor + 1.0)
     else:
@@ -114,11 +121,8 @@ def _yarn_from_json(rope: Fields, ponder: Fields, *, latent: bool) -> YarnConfig
     else:
         # only the product on the scores matters, as every dimension is rotated
         mscale = mscale_all_dim = _weight_of(on_vectors, log_factor)
-    return YarnConfig(
-        factor=factor,
-        original_positions=rope.get("original_max_position_embeddings", int),
-        beta_fast=rope.get("beta_fast", float, 32.0),
-        beta_slow=rope.get("beta_slow", float, 1.0),
+    return replace(
+        yarn,
         mscale=ponder.get("mscale", float, mscale),
         mscale_all_dim=ponder.get("mscale_all_dim", float, mscale_all_dim),
     )

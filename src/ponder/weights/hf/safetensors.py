@@ -5,7 +5,6 @@ precision changes, through a small buffer that is used again. Nothing is mapped,
 as this process's memory twice.
 """
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +17,11 @@ import torch
 
 from ponder.core.errors import CheckpointError
 from ponder.weights.hf import fp8
-from ponder.weights.hf.header import ITEM_BYTES, Entry, damaged, object_without_repeats, read_header
-from ponder.weights.source import TensorInfo
+from ponder.weights.hf.header import ITEM_BYTES, Entry, damaged, parse_json, read_header
+from ponder.weights.source import TensorInfo, some
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 DTYPES: Mapping[str, torch.dtype] = {
     "F32": torch.float32,
     "BF16": torch.bfloat16,
@@ -30,6 +29,7 @@ DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
 }
 READABLE = (*DTYPES, fp8.STORED)
+LONGEST_NAME = 255  # of a file, in bytes, on the usual file systems
 PIECE = 1 << 21  # numbers that are read at a time
 WORTH_TWO_THREADS = 1 << 20  # bytes: from here on two threads read more per second than one
 
@@ -120,7 +120,13 @@ class SafetensorsFolder:
     def _info(self, name: str) -> TensorInfo:
         path, entry = self._entries[name]
         scales = self._scales[name][1].bytes if name in self._scales else 0
-        return TensorInfo(shape=entry.shape, stored=entry.dtype, bytes=entry.bytes + scales, file=path)
+        return TensorInfo(
+            shape=entry.shape,
+            stored=entry.dtype,
+            bytes=entry.bytes + scales,
+            file=path,
+            readable=entry.dtype in READABLE,
+        )
 
     def _read_fp8(self, name: str, out: torch.Tensor) -> None:
         path, entry = self._entries[name]
@@ -200,8 +206,8 @@ def _pieces(out: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
             for i, part in enumerate(out):
                 yield from ((i * inner + start, piece) for start, piece in _pieces(part))
         else:
-            some = PIECE // inner
-            yield from ((i * inner, out[i : i + some]) for i in range(0, len(out), some))
+            rows = PIECE // inner
+            yield from ((i * inner, out[i : i + rows]) for i in range(0, len(out), rows))
 
 
 def _read_headers(folder: Path) -> dict[Path, dict[str, Entry]]:
@@ -209,6 +215,7 @@ def _read_headers(folder: Path) -> dict[Path, dict[str, Entry]]:
     if (folder / WEIGHTS).is_file():
         return {folder / WEIGHTS: read_header(folder / WEIGHTS)}
     if not (folder / INDEX).is_file():
+        refuse_only_pickles(folder)
         raise _no_weights(folder)
     shards = _read_index(folder / INDEX)
     headers = {}
@@ -219,12 +226,12 @@ def _read_headers(folder: Path) -> dict[Path, dict[str, Entry]]:
         entries = headers[path] = read_header(path)
         lacking = promised - entries.keys()
         if lacking:
-            raise _disagree(folder, f"{shard} lacks {_some(lacking)}, which the index says it holds")
+            raise _disagree(folder, f"{shard} lacks {some(sorted(lacking))}, which the index says it holds")
         extra = entries.keys() - promised
         if extra:
             elsewhere = next((other for other, names in shards.items() if names & extra), None)
             where = f"which the index places in {elsewhere}" if elsewhere else "which the index does not name"
-            raise _disagree(folder, f"{shard} holds {_some(extra)}, {where}")
+            raise _disagree(folder, f"{shard} holds {some(sorted(extra))}, {where}")
     return headers
 
 
@@ -237,9 +244,10 @@ def _read_index(path: Path) -> dict[str, set[str]]:
     for name, shard in weight_map.items():
         shards.setdefault(shard, set()).add(name)
     for shard in shards:
-        if shard.endswith(PICKLES):
-            raise CheckpointError(f"{path} names {shard!r}; {_about_pickles()}")
-        if not shard.endswith(".safetensors") or any(character in shard for character in "/\\:\0"):
+        if is_pickle(shard):
+            raise CheckpointError(f"{path} names {shard!r:.120}; {_about_pickles()}")
+        strange = any(character in shard for character in "/\\:\0") or len(shard.encode()) > LONGEST_NAME
+        if strange or not shard.endswith(".safetensors"):
             raise CheckpointError(
                 f"{path} names the file {shard!r:.120}; expected the plain name of a .safetensors file in the same "
                 "folder. Nothing outside the folder is read"
@@ -250,7 +258,7 @@ def _read_index(path: Path) -> dict[str, set[str]]:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a model's folder."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=object_without_repeats)
+        content = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} has no {path.name}; it is not the folder of a model") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -260,10 +268,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_pickle(name: str) -> bool:
+    """Whether a file's name is that of a pickle, in small letters or capitals."""
+    return name.lower().endswith(PICKLE_SUFFIXES)
+
+
 def refuse_pickle(path: Path) -> None:
     """Raise `CheckpointError` if the file's name is that of a pickle."""
-    if path.suffix in PICKLES:
+    if is_pickle(path.name):
         raise CheckpointError(f"{path} is a pickle; {_about_pickles()}")
+
+
+def refuse_only_pickles(folder: Path) -> None:
+    """Raise `CheckpointError` if pickles are all that a folder has of weights."""
+    names = [path.name for path in folder.iterdir()]
+    pickles = sorted(name for name in names if is_pickle(name))
+    if pickles and not any(name.lower().endswith((".safetensors", ".gguf")) for name in names):
+        raise CheckpointError(f"{folder} has no {WEIGHTS}, only {some(pickles)}; {_about_pickles()}")
 
 
 def _about_pickles() -> str:
@@ -274,19 +295,10 @@ def _about_pickles() -> str:
 
 
 def _no_weights(folder: Path) -> CheckpointError:
-    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES)
-    if pickles:
-        return CheckpointError(f"{folder} has no {WEIGHTS}, only {_some(pickles)}; {_about_pickles()}")
     others = sorted(path.name for path in folder.glob("*.safetensors"))
-    found = f" and no {INDEX} that tells how {_some(others)} belong together" if others else ""
+    found = f" and no {INDEX} that tells how {some(others)} belong together" if others else ""
     return CheckpointError(f"{folder} has no {WEIGHTS}{found}; it is not the folder of a model")
 
 
 def _disagree(folder: Path, what: str) -> CheckpointError:
     return CheckpointError(f"{folder}: {what}; {INDEX} and its shards are of different models or versions")
-
-
-def _some(names: Any, shown: int = 3) -> str:
-    names = sorted(names)
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

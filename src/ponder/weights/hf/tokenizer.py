@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import Tokenizer as RustTokenizer
 
 from ponder.core.errors import CheckpointError
-from ponder.text.tokenizer import SpecialTokens, Tokenizer
+from ponder.text.tokenizer import SpecialTokens, Tokenizer, read_backend
 from ponder.weights.hf.safetensors import read_json
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -23,10 +23,7 @@ def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     path = folder / TOKENIZER
     if not path.is_file():
         return None
-    try:
-        backend = RustTokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
+    backend = read_backend(path)
     special = _special_tokens(folder, config, backend)
     try:
         return Tokenizer(backend, special)
@@ -44,7 +41,12 @@ def read_chat_template(folder: Path) -> str | None:
             raise CheckpointError(f"cannot read {path}: {error}") from error
     template = _optional_json(folder / TOKENIZER_CONFIG).get("chat_template")
     if isinstance(template, list):
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        if not all(isinstance(t, dict) and isinstance(t.get("name"), str) for t in template):
+            raise CheckpointError(
+                f"{folder / TOKENIZER_CONFIG}: chat_template is {template!r:.80}; expected text, or a list of objects "
+                "with a name and a template"
+            )
+        named = {t["name"]: t.get("template") for t in template}
         template = named.get("default", next(iter(named.values()), None))
     if template is not None and not isinstance(template, str):
         raise CheckpointError(f"{folder / TOKENIZER_CONFIG}: chat_template is {template!r:.80}; expected text")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal
 import torch
 
 from ponder.core.errors import CheckpointError, RunError
-from ponder.core.files import atomic_directory
+from ponder.core.files import atomic_directory, require_room
 from ponder.models.config import ModelConfig
 from ponder.weights.checkpoint import check_tensors, check_vocabulary
 from ponder.weights.hf import fp8
@@ -71,7 +70,7 @@ def write_hf_folder(
         check_vocabulary(opened.path, opened.config, opened.tokenizer)
     outputs = _plan(opened, dtype)
     total = sum(output.bytes for output in outputs)
-    _refuse_without_room(folder, total)
+    require_room(folder, total, "make room, choose a folder on another disk or a smaller --dtype")
     shards = _cut(outputs, shard_bytes)
     done = 0
     with atomic_directory(folder) as unfinished:
@@ -79,7 +78,7 @@ def write_hf_folder(
             with open(unfinished / name, "xb") as file:
                 file.write(header_bytes(part for output in shard for part in output.parts))
                 for output in shard:
-                    for tensor in _read(opened, output):
+                    for tensor in _read(opened, output, dtype):
                         file.write(_memory(tensor))
                     done += output.bytes
                     if on_progress is not None:
@@ -128,18 +127,16 @@ def _cut(outputs: list[_Output], shard_bytes: float) -> dict[str, list[_Output]]
     return {f"model-{i:05}-of-{len(shards):05}.safetensors": shard for i, shard in enumerate(shards, start=1)}
 
 
-def _read(opened: OpenCheckpoint, output: _Output) -> Iterator[torch.Tensor]:
+def _read(opened: OpenCheckpoint, output: _Output, dtype: WriteDtype) -> Iterator[torch.Tensor]:
     """The tensors to write, one to a part."""
-    _, dtype, _ = output.parts[0]
-    if dtype == fp8.STORED:
+    _, stored, _ = output.parts[0]
+    if stored == fp8.STORED:
         yield from _quantise(opened, output.source)
         return
-    tensor = opened.source.read(output.source, DTYPES[dtype])
-    if dtype == "F16" and not tensor.isfinite().all():
-        raise CheckpointError(
-            f"{opened.path}: {output.source} holds numbers beyond 65,504, the largest of f16, or none at all "
-            "(inf, nan); choose bf16"
-        )
+    tensor = opened.source.read(output.source, DTYPES[stored])
+    if dtype in ("f16", "fp8") and not tensor.isfinite().all():
+        beyond = " beyond 65,504, the largest of f16, or none at all" if dtype == "f16" else " that are none"
+        raise CheckpointError(f"{opened.path}: {output.source} holds numbers{beyond} (inf, nan); choose bf16")
     yield tensor
 
 
@@ -175,13 +172,3 @@ def _files(opened: OpenCheckpoint, dtype: WriteDtype) -> dict[str, str | dict[st
 def _refuse_occupied(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} holds something already; choose another name or move it away")
-
-
-def _refuse_without_room(folder: Path, needed: int) -> None:
-    place = next(parent for parent in folder.absolute().parents if parent.exists())
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise RunError(
-            f"cannot write {folder}: it takes {needed / 1e9:,.1f} GB and the disk has {free / 1e9:,.1f} GB left; "
-            "make room, choose a folder on another disk or a smaller --dtype"
-        )
