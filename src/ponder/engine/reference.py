@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from ponder.algo.sampling import counter_uniform, sample
-from ponder.core.errors import GenerationError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.core.workers import Workers
+from ponder.engine.batches import check_requests, whole_groups
 from ponder.models.cache import Cache
 from ponder.models.config import ModelConfig
 from ponder.models.moe import RouteMap
@@ -47,46 +47,20 @@ class ReferenceGenerator:
         on_progress: GenerationProgress | None = None,
     ) -> list[list[Completion]]:
         """See `ponder.core.generator.Generator`."""
-        self._check(prompts, sampling)
+        check_requests(prompts, sampling, self._control, self._model.config.max_positions)
 
         def run(chunk: tuple[int, int]) -> list[list[Completion]]:
             part = slice(*chunk)
             return self._generate_chunk(prompts[part], sampling, seeds[part], on_progress)
 
-        chunks = self._chunks(seeds)
+        chunks = whole_groups(seeds, self._max_batch)
         results = map(run, chunks) if self._workers is None else self._workers.map(run, chunks)
         return [group for result in results for group in result]
 
     def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
         """The ids of one completion, each as soon as it is sampled."""
-        self._check([prompt], sampling)
+        check_requests([prompt], sampling, self._control, self._model.config.max_positions)
         yield from self._stream(prompt, sampling, seed)
-
-    def _check(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        limit = self._model.config.max_positions
-        if sampling.min_thought_tokens and self._control.end_think is None:
-            raise GenerationError(
-                f"min_thought_tokens = {sampling.min_thought_tokens} asks for a thought, and this model's vocabulary "
-                "has no </think>; leave it out"
-            )
-        for prompt in prompts:
-            if not prompt.ids:
-                raise GenerationError(f"the prompt of problem {prompt.problem_id!r} is empty")
-            if len(prompt.ids) + sampling.max_tokens > limit:
-                raise GenerationError(
-                    f"prompt of {len(prompt.ids)} tokens + max_tokens {sampling.max_tokens} exceed the model's "
-                    f"{limit} positions; shorten the prompt or lower max_tokens"
-                )
-
-    def _chunks(self, seeds: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        """Cut the prompts into runs of at most `max_batch` sequences; no group is cut."""
-        chunks, first, size = [], 0, 0
-        for i, group in enumerate(seeds):
-            if size and size + len(group) > self._max_batch:
-                chunks.append((first, i))
-                first, size = i, 0
-            size += len(group)
-        return [*chunks, (first, len(seeds))] if seeds else []
 
     @torch.inference_mode()
     def _generate_chunk(

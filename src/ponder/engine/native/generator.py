@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ponder.core.errors import GenerationError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
+from ponder.engine.batches import check_requests, whole_groups
 from ponder.engine.native.model import PAGE, Cache, Int32s, NativeModel, Sampled
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
@@ -48,16 +49,16 @@ class NativeGenerator:
         on_progress: GenerationProgress | None = None,
     ) -> list[list[Completion]]:
         """See `ponder.core.generator.Generator`."""
-        self._check(prompts, sampling)
+        check_requests(prompts, sampling, self._control, self._model.config.max_positions)
         with self._busy:
             results: list[list[Completion]] = []
-            for first, last in self._chunks(seeds):
+            for first, last in whole_groups(seeds, self._max_batch):
                 results += self._generate_chunk(prompts[first:last], sampling, seeds[first:last], on_progress)
             return results
 
     def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
         """The ids of one completion, each as soon as it is sampled."""
-        self._check([prompt], sampling)
+        check_requests([prompt], sampling, self._control, self._model.config.max_positions)
         with self._busy:
             batch = _Batch([prompt], [[seed]], sampling.max_tokens)
             cache = self._room(batch.pages)
@@ -68,32 +69,6 @@ class NativeGenerator:
                 if token in self._control.stop or t + 1 == sampling.max_tokens:
                     return
                 logits, _ = self._decode(cache, batch, np.array([token], np.int32))
-
-    def _check(self, prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        limit = self._model.config.max_positions
-        if sampling.min_thought_tokens and self._control.end_think is None:
-            raise GenerationError(
-                f"min_thought_tokens = {sampling.min_thought_tokens} asks for a thought, and this model's vocabulary "
-                "has no </think>; leave it out"
-            )
-        for prompt in prompts:
-            if not prompt.ids:
-                raise GenerationError(f"the prompt of problem {prompt.problem_id!r} is empty")
-            if len(prompt.ids) + sampling.max_tokens > limit:
-                raise GenerationError(
-                    f"prompt of {len(prompt.ids)} tokens + max_tokens {sampling.max_tokens} exceed the model's "
-                    f"{limit} positions; shorten the prompt or lower max_tokens"
-                )
-
-    def _chunks(self, seeds: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        """Cut the prompts into runs of at most `max_batch` sequences; no group is cut."""
-        chunks, first, size = [], 0, 0
-        for i, group in enumerate(seeds):
-            if size and size + len(group) > self._max_batch:
-                chunks.append((first, i))
-                first, size = i, 0
-            size += len(group)
-        return [*chunks, (first, len(seeds))] if seeds else []
 
     def _room(self, pages: int) -> Cache:
         if self._cache is None or self._cache.pages < pages:

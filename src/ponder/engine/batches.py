@@ -1,0 +1,37 @@
+"""What every generator of whole batches does with a request before it runs."""
+
+from collections.abc import Sequence
+
+from ponder.core.errors import GenerationError
+from ponder.core.types import Prompt, Sampling
+from ponder.text.tokenizer import ControlIds
+
+
+def check_requests(prompts: Sequence[Prompt], sampling: Sampling, control: ControlIds, positions: int) -> None:
+    """Raises `GenerationError` for an empty prompt, one that leaves no room in the model's `positions`, or a thought
+    that the vocabulary cannot mark.
+    """
+    if sampling.min_thought_tokens and control.end_think is None:
+        raise GenerationError(
+            f"min_thought_tokens = {sampling.min_thought_tokens} asks for a thought, and this model's vocabulary "
+            "has no </think>; leave it out"
+        )
+    for prompt in prompts:
+        if not prompt.ids:
+            raise GenerationError(f"the prompt of problem {prompt.problem_id!r} is empty")
+        if len(prompt.ids) + sampling.max_tokens > positions:
+            raise GenerationError(
+                f"prompt of {len(prompt.ids)} tokens + max_tokens {sampling.max_tokens} exceed the model's "
+                f"{positions} positions; shorten the prompt or lower max_tokens"
+            )
+
+
+def whole_groups(seeds: Sequence[Sequence[int]], most: int) -> list[tuple[int, int]]:
+    """Cut the prompts into runs of at most `most` sequences, first and last of each; no group is cut."""
+    chunks, first, size = [], 0, 0
+    for i, group in enumerate(seeds):
+        if size and size + len(group) > most:
+            chunks.append((first, i))
+            first, size = i, 0
+        size += len(group)
+    return [*chunks, (first, len(seeds))] if seeds else []
