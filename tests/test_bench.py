@@ -55,6 +55,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "BUFFER", 1 << 20)
     monkeypatch.setattr(run, "SIZE", 64)
+    monkeypatch.setattr(run, "ATTEMPTS", 1)
+    monkeypatch.setattr(run, "PATIENCE", 0.0)
 
 
 @pytest.fixture
