@@ -65,9 +65,6 @@ template <int NB, int R> static inline void tile_f32(const Panel& panel, int fir
     for (int k = start; k < end; ++k, w += step) {
       Lanes weights[NB];
       PONDER_UNROLL for (int b = 0; b < NB; ++b) weights[b] = load(w + b * kBlock);
-      if (R <= 2) {
-        PONDER_UNROLL for (int b = 0; b < NB; ++b) __builtin_prefetch(w + 24 * step + b * kBlock);
-      }
       PONDER_UNROLL for (int r = 0; r < R; ++r) {
         const Lanes value = splat(x[r][k]);
         PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = fma(value, weights[b], sums[r][b]);
@@ -95,9 +92,6 @@ template <int NB, int R> static inline void tile_bf16(const Panel& panel, int fi
   for (int k = 0; k < pairs; ++k, w += step) {
     Bytes weights[NB];
     PONDER_UNROLL for (int b = 0; b < NB; ++b) weights[b] = load_bytes(w + b * 64);
-    if (R <= 4) {
-      PONDER_UNROLL for (int b = 0; b < NB; ++b) __builtin_prefetch(w + 24 * step + b * 64);
-    }
     PONDER_UNROLL for (int r = 0; r < R; ++r) {
       PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = dot_bf16(sums[r][b], weights[b], x[r][k]);
     }
@@ -110,15 +104,14 @@ template <int NB, int R> static inline void tile_bf16(const Panel& panel, int fi
 template <Format F, int NB, int R>
 static inline void add_group(const uint8_t* w, int step, const uint8_t* const* rows, size_t at, Integers (&sums)[R][NB]) {
   constexpr int kSteps = F == Q8 ? 8 : 4;
-  PONDER_UNROLL for (int s = 0; s < kSteps; ++s, w += step) {
+  PONDER_UNROLL for (int s = 0; s < kSteps; ++s) {
     Bytes low[NB], high[NB];
     PONDER_UNROLL for (int b = 0; b < NB; ++b) {
-      low[b] = load_bytes(w + b * 64);
+      low[b] = load_bytes(w + s * step + b * 64);
       if (F != Q8) {
         high[b] = high_nibbles(low[b]);
         low[b] = low_nibbles(low[b]);
       }
-      if (R <= 2) __builtin_prefetch(w + 3 * kSteps * step + b * 64);
     }
     PONDER_UNROLL for (int r = 0; r < R; ++r) {
       int32_t x, y = 0;
@@ -137,8 +130,49 @@ static inline void add_group(const uint8_t* w, int step, const uint8_t* const* r
   }
 }
 
+// Likewise with activations of 16 bits: every weight is loaded once for both of their bytes.
+template <Format F, int NB, int R>
+static inline void add_fine_group(const uint8_t* w, int step, const uint8_t* const* rows, size_t at, size_t second,
+                                  Integers (&sums)[R][NB]) {
+  constexpr int kSteps = F == Q8 ? 8 : 4;
+  Integers low_sums[R][NB];
+  PONDER_UNROLL for (int r = 0; r < R; ++r)
+    PONDER_UNROLL for (int b = 0; b < NB; ++b) low_sums[r][b] = splat(0);
+  PONDER_UNROLL for (int s = 0; s < kSteps; ++s) {
+    Bytes low[NB], high[NB];
+    PONDER_UNROLL for (int b = 0; b < NB; ++b) {
+      low[b] = load_bytes(w + s * step + b * 64);
+      if (F != Q8) {
+        high[b] = high_nibbles(low[b]);
+        low[b] = low_nibbles(low[b]);
+      }
+    }
+    PONDER_UNROLL for (int r = 0; r < R; ++r) {
+      int32_t x, y = 0, u, v = 0;
+      const uint8_t* row = rows[r] + at + s * 4;
+      std::memcpy(&x, row, 4);
+      std::memcpy(&u, row + second, 4);
+      if (F != Q8) std::memcpy(&y, row + 16, 4);
+      if (F != Q8) std::memcpy(&v, row + second + 16, 4);
+      PONDER_UNROLL for (int b = 0; b < NB; ++b) {
+        if (F == Q8) {
+          sums[r][b] = dot_bytes(sums[r][b], low[b], x);
+          low_sums[r][b] = dot_bytes(low_sums[r][b], low[b], u);
+        } else {
+          sums[r][b] = dot_nibbles(sums[r][b], low[b], x);
+          low_sums[r][b] = dot_nibbles(low_sums[r][b], low[b], u);
+          sums[r][b] = dot_nibbles(sums[r][b], high[b], y);
+          low_sums[r][b] = dot_nibbles(low_sums[r][b], high[b], v);
+        }
+      }
+    }
+  }
+  PONDER_UNROLL for (int r = 0; r < R; ++r)
+    PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = times_256(sums[r][b]) + low_sums[r][b];
+}
+
 // Whole numbers within a group of 32, floats from group to group.
-template <Format As, int NB, int R>
+template <Format As, int NB, int R, bool Whole>
 static inline void tile_quantised(const Panel& panel, int first, const uint8_t* const* rows, float* out) {
   constexpr Format F = stored_as(As);
   constexpr int kSteps = F == Q8 ? 8 : 4;
@@ -148,7 +182,9 @@ static inline void tile_quantised(const Panel& panel, int first, const uint8_t* 
     scales[r] = scales_of(const_cast<uint8_t*>(rows[r]), panel.inputs);
     PONDER_UNROLL for (int b = 0; b < NB; ++b) totals[r][b] = splat(0.0f);
   }
-  const int step = panel.blocks * 64, scale_step = panel.blocks * kBlock * (F == Q4M ? 2 : 1);
+  // a constant where the tile is the whole panel: all of a group is then addressed from one register
+  const int blocks = Whole ? NB : panel.blocks;
+  const int step = blocks * 64, scale_step = blocks * kBlock * (F == Q4M ? 2 : 1);
   const uint8_t* w = panel.numbers + first * 64;
   const uint16_t* d = panel.scales + first * kBlock;
   const int groups = panel.depth / kGroup;
@@ -161,11 +197,16 @@ static inline void tile_quantised(const Panel& panel, int first, const uint8_t* 
       const Integers start = splat(fine(As) ? 0 : offset);
       PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = start;
     }
-    add_group<F, NB, R>(w, step, rows, g * kGroup, sums);
+    if constexpr (!fine(As)) add_group<F, NB, R>(w, step, rows, g * kGroup, sums);
     if constexpr (fine(As)) {
-      PONDER_UNROLL for (int r = 0; r < R; ++r)
-        PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = times_256(sums[r][b]);
-      add_group<F, NB, R>(w, step, rows, second + g * kGroup, sums);
+      if constexpr (R * NB * 2 <= 16) {
+        add_fine_group<F, NB, R>(w, step, rows, g * kGroup, second, sums);
+      } else {
+        add_group<F, NB, R>(w, step, rows, g * kGroup, sums);
+        PONDER_UNROLL for (int r = 0; r < R; ++r)
+          PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = times_256(sums[r][b]);
+        add_group<F, NB, R>(w, step, rows, second + g * kGroup, sums);
+      }
       PONDER_UNROLL for (int r = 0; r < R; ++r) {
         const Integers offset = splat(F == Q8 ? scales[r][g].minus_128_sums : F == Q4 ? scales[r][g].minus_8_sums : 0);
         PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = sums[r][b] + offset;
@@ -174,7 +215,7 @@ static inline void tile_quantised(const Panel& panel, int first, const uint8_t* 
     w += size_t(kSteps) * step;
     PONDER_UNROLL for (int b = 0; b < NB; ++b) {
       const Lanes scale = load_half(d + b * kBlock);
-      const Lanes minimum = F == Q4M ? load_half(d + (panel.blocks + b) * kBlock) : scale;
+      const Lanes minimum = F == Q4M ? load_half(d + (blocks + b) * kBlock) : scale;
       PONDER_UNROLL for (int r = 0; r < R; ++r) {
         if (F == Q4M) totals[r][b] = fma(minimum, splat(scales[r][g].scaled_sum), totals[r][b]);
         totals[r][b] = fma(to_floats(sums[r][b]), scale * splat(scales[r][g].scale), totals[r][b]);
@@ -185,10 +226,10 @@ static inline void tile_quantised(const Panel& panel, int first, const uint8_t* 
     PONDER_UNROLL for (int b = 0; b < NB; ++b) store(out + r * kTileWidth + (first + b) * kBlock, totals[r][b]);
 }
 
-template <Format F, int NB, int R> static inline void tile(const Panel& panel, int first, const uint8_t* const* rows, float* out) {
+template <Format F, int NB, int R, bool Whole = false> static inline void tile(const Panel& panel, int first, const uint8_t* const* rows, float* out) {
   if constexpr (F == F32) tile_f32<NB, R>(panel, first, rows, out);
   else if constexpr (F == BF16) tile_bf16<NB, R>(panel, first, rows, out);
-  else tile_quantised<F, NB, R>(panel, first, rows, out);
+  else tile_quantised<F, NB, R, Whole>(panel, first, rows, out);
 }
 
 // R rows times the whole panel, as many blocks at a time as the registers hold sums for.
@@ -198,6 +239,7 @@ template <Format F, int R> static void panel_tile(const Panel& panel, const uint
   constexpr int kAtOnce = kFit < 1 ? 1 : kFit > kWidest ? kWidest : kFit;
   int first = 0;
   if constexpr (kAtOnce >= 4) {
+    if (panel.blocks == 4) return tile<F, 4, R, true>(panel, 0, rows, out);
     for (; first + 4 <= panel.blocks; first += 4) tile<F, 4, R>(panel, first, rows, out);
   }
   if constexpr (kAtOnce >= 3) {
