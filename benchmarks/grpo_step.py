@@ -28,18 +28,12 @@ from ponder.data.chain import ChainSource
 from ponder.models.config import GqaConfig, ModelConfig
 from ponder.models.presets import tiny_dense, tiny_v3
 from ponder.models.transformer import Transformer
+from ponder.recipes.bench.sides import QUIET, busy_core_seconds
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.checkpoint import load_model, save_model
 
 PEERS = Path(__file__).resolve().parent / "peers"
 PYTHON = {"ponder": Path(sys.executable), "trl": PEERS / "trl/.venv/bin/python"}
-QUIET = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "PYTHONWARNINGS": "ignore",
-}
 LEARNING_RATE = 1e-5
 PATIENCE = 10  # seconds that a process has to end by itself
 BUSY = 0.15  # cores; with more at work elsewhere a run counts for nothing
@@ -123,15 +117,6 @@ class Side:
         except subprocess.TimeoutExpired:
             self.process.terminate()  # torchrun ends its processes on this signal
             self.process.wait()
-
-
-def busy_core_seconds() -> float:
-    """Core-seconds that this machine has been busy since it started, as Linux counts them; 0 elsewhere."""
-    try:
-        user, nice, system = (int(n) for n in Path("/proc/stat").read_text(encoding="ascii").split()[1:4])
-    except OSError:
-        return 0.0
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
 
 
 def filled_up(tokenizer: Tokenizer, vocabulary: int | None, folder: Path) -> Tokenizer:

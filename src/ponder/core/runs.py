@@ -1,10 +1,7 @@
 """A run is a folder."""
 
 import difflib
-import fcntl
-import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,10 +10,10 @@ from typing import Self
 
 from ponder.core.errors import RunError, RunLockedError
 from ponder.core.files import clean_leftovers, explain_os_errors, is_leftover
+from ponder.core.locks import hold_lock
 
 CHECKPOINT_FILES = ("model.safetensors", "config.json", "tokenizer.json", "state.safetensors", "state.json")
 _STEP_FOLDER = re.compile(r"step-(\d+)")
-_held_locks: set[int] = set()  # file descriptors of the locks that this process holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,29 +121,15 @@ class RunFolder:
         Raises `RunLockedError` where another process has it. The system frees the lock of a process that ends,
         however it ends; the file `lock` stays and says nothing by itself.
         """
-        with explain_os_errors(self._lock_file):
-            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o666)
-        _held_locks.add(descriptor)
-        try:
-            self._acquire(descriptor)
+
+        def in_use(holder: str) -> RunLockedError:
+            return RunLockedError(
+                f"the run {self.path} is in use by process {holder}; wait until it ends or stop it, then try again"
+            )
+
+        with hold_lock(self._lock_file, in_use):
             clean_leftovers(self.path)
             yield
-        finally:
-            if descriptor in _held_locks:  # not so in a child made by fork
-                _held_locks.remove(descriptor)
-                os.close(descriptor)
-
-    def _acquire(self, descriptor: int) -> None:
-        with explain_os_errors(self._lock_file):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "unknown"
-                raise RunLockedError(
-                    f"the run {self.path} is in use by process {holder}; wait until it ends or stop it, then try again"
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
 def list_runs(root: Path) -> list[RunFolder]:
@@ -169,14 +152,3 @@ def _is_complete(checkpoint: Path) -> bool:
         return all((checkpoint / name).stat().st_size > 0 for name in CHECKPOINT_FILES)
     except OSError:
         return False
-
-
-def _forget_locks() -> None:
-    """A child made by fork shares its parent's locks; it must not keep them when the parent is killed."""
-    for descriptor in _held_locks:
-        with suppress(OSError):
-            os.close(descriptor)
-    _held_locks.clear()
-
-
-os.register_at_fork(after_in_child=_forget_locks)

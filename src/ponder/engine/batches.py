@@ -1,9 +1,9 @@
-"""What every generator of whole batches does with a request before it runs."""
+"""What every generator of whole batches does before it runs, and with what it has made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ponder.core.errors import GenerationError
-from ponder.core.types import Prompt, Sampling
+from ponder.core.types import Completion, Prompt, Sampling
 from ponder.text.tokenizer import ControlIds
 
 
@@ -35,3 +35,35 @@ def whole_groups(seeds: Sequence[Sequence[int]], most: int) -> list[tuple[int, i
             first, size = i, 0
         size += len(group)
     return [*chunks, (first, len(seeds))] if seeds else []
+
+
+def as_completions(
+    prompts: Sequence[Prompt],
+    seeds: Sequence[Sequence[int]],
+    weight_version: int,
+    *,
+    ids: Sequence[Sequence[int]],
+    logprobs: Sequence[Sequence[float]],
+    lengths: Sequence[int],
+    stopped: Sequence[bool],
+    routes: Callable[[int, int], bytes | None],
+) -> list[list[Completion]]:
+    """The records of what was sampled. Rows stand group after group, and are longer than what counts of them;
+    `routes(row, tokens)` are the experts of a row's first so many tokens.
+    """
+    rows = iter(range(len(ids)))
+    return [
+        [
+            Completion(
+                prompt_ids=prompt.ids,
+                ids=tuple(ids[row][: lengths[row]]),
+                logprobs=tuple(logprobs[row][: lengths[row]]),
+                finish_reason="stop" if stopped[row] else "length",
+                weight_version=weight_version,
+                seed=seed,
+                routes=routes(row, len(prompt.ids) + lengths[row] - 1),
+            )
+            for seed, row in zip(group, rows, strict=False)
+        ]
+        for prompt, group in zip(prompts, seeds, strict=True)
+    ]

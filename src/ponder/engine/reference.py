@@ -13,7 +13,7 @@ from ponder.algo.sampling import counter_uniform, sample
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.core.workers import Workers
-from ponder.engine.batches import check_requests, whole_groups
+from ponder.engine.batches import as_completions, check_requests, whole_groups
 from ponder.models.cache import Cache
 from ponder.models.config import ModelConfig
 from ponder.models.moe import RouteMap
@@ -112,37 +112,16 @@ class ReferenceGenerator:
             logits_BV = self._model.head(hidden_B1D.squeeze(1))
             routes.write(row_B, position_B, route_map)
             position_B = position_B + 1
-        return self._completions(
-            prompts, seeds, ids.tolist(), logp.tolist(), lengths.tolist(), stopped.tolist(), routes
+        return as_completions(
+            prompts,
+            seeds,
+            self.weight_version,
+            ids=ids.tolist(),
+            logprobs=logp.tolist(),
+            lengths=lengths.tolist(),
+            stopped=stopped.tolist(),
+            routes=routes.of,
         )
-
-    def _completions(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[Sequence[int]],
-        ids: list[list[int]],
-        logp: list[list[float]],
-        lengths: list[int],
-        stopped: list[bool],
-        routes: "_RouteLog",
-    ) -> list[list[Completion]]:
-        """The records of what was sampled, row after row."""
-        rows = iter(range(len(ids)))
-        return [
-            [
-                Completion(
-                    prompt_ids=prompt.ids,
-                    ids=tuple(ids[row][: lengths[row]]),
-                    logprobs=tuple(logp[row][: lengths[row]]),
-                    finish_reason="stop" if stopped[row] else "length",
-                    weight_version=self.weight_version,
-                    seed=seed,
-                    routes=routes.of(row, len(prompt.ids) + lengths[row] - 1),
-                )
-                for seed, row in zip(group, rows, strict=False)
-            ]
-            for prompt, group in zip(prompts, seeds, strict=True)
-        ]
 
     @torch.inference_mode()
     def _stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:

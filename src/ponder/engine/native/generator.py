@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ponder.core.errors import GenerationError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
-from ponder.engine.batches import check_requests, whole_groups
+from ponder.engine.batches import as_completions, check_requests, whole_groups
 from ponder.engine.native.model import PAGE, Cache, Int32s, NativeModel, Sampled
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
@@ -104,7 +104,16 @@ class NativeGenerator:
                 break
             logits, chosen = self._decode(cache, batch, sampled.ids[~ended])
             routes.write(batch, chosen)
-        return self._completions(prompts, seeds, ids, logprobs, lengths, stopped, routes)
+        return as_completions(
+            prompts,
+            seeds,
+            self.weight_version,
+            ids=ids.tolist(),
+            logprobs=logprobs.tolist(),
+            lengths=lengths.tolist(),
+            stopped=stopped.tolist(),
+            routes=routes.of,
+        )
 
     def _prefill(self, cache: Cache, batch: "_Batch") -> tuple[torch.Tensor, list[NDArray[np.int16]]]:
         """Run every prompt once. Returns the first logits of every sequence, and the prompts' routes."""
@@ -155,34 +164,6 @@ class NativeGenerator:
                 "damaged or training has diverged"
             )
         return sampled
-
-    def _completions(
-        self,
-        prompts: Sequence[Prompt],
-        seeds: Sequence[Sequence[int]],
-        ids: Int32s,
-        logprobs: NDArray[np.float32],
-        lengths: NDArray[np.int64],
-        stopped: NDArray[np.bool_],
-        routes: "_RouteLog",
-    ) -> list[list[Completion]]:
-        """The records of what was sampled, row after row."""
-        rows = iter(range(len(ids)))
-        return [
-            [
-                Completion(
-                    prompt_ids=prompt.ids,
-                    ids=tuple(ids[row, : lengths[row]].tolist()),
-                    logprobs=tuple(logprobs[row, : lengths[row]].tolist()),
-                    finish_reason="stop" if stopped[row] else "length",
-                    weight_version=self.weight_version,
-                    seed=seed,
-                    routes=routes.of(row, len(prompt.ids) + int(lengths[row]) - 1),
-                )
-                for seed, row in zip(group, rows, strict=False)
-            ]
-            for prompt, group in zip(prompts, seeds, strict=True)
-        ]
 
 
 class _Batch:

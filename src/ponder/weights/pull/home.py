@@ -1,6 +1,5 @@
 """Where pulled models are kept, and what is known of each."""
 
-import fcntl
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ponder.core.errors import ConfigError, PullError
 from ponder.core.files import atomic_write_text, explain_os_errors, require_room, user_path, what_is
+from ponder.core.locks import hold_lock
 from ponder.weights.catalogue import KnownModel, find_model
 from ponder.weights.pull.choice import is_weights
 
@@ -129,22 +129,16 @@ def pull_lock(folder: Path) -> Iterator[None]:
     The system frees the lock of a process that ends, however it ends.
     """
     path = folder.with_name(f".{folder.name}.lock")
+
+    def in_use(holder: str) -> PullError:
+        return PullError(
+            f"{folder.name} is being pulled by process {holder}; wait until it ends, or stop it and try again"
+        )
+
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 50, 0).decode("utf-8", "replace").strip() or "unknown"
-            raise PullError(
-                f"{folder.name} is being pulled by process {holder}; wait until it ends, or stop it and try again"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with hold_lock(path, in_use):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def require_space(folder: Path, needed: int) -> None:
