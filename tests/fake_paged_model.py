@@ -7,10 +7,10 @@ and the weights. So a wrong table, a stale page, a missing copy or a row in the 
 from collections.abc import Sequence
 from typing import Any
 
-from ponder.engine.request import Request
+from ponder.core.streaming import Request, Thinking
 from ponder.engine.scheduler import Scheduler, SchedulerConfig
 from ponder.engine.step import StepPlan
-from ponder.engine.thinking import Thinking, Thought
+from ponder.engine.thinking import Thought
 
 VOCABULARY = 50
 MASK = 2**61 - 1

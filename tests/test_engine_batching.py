@@ -10,6 +10,7 @@ import torch
 
 from fake_paged_model import VOCABULARY, prefix_state, request, thinking
 from ponder.core.errors import GenerationError, PonderError, QueueFullError
+from ponder.core.streaming import Piece, SamplingOptions, Thinking
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.engine.batch_generator import EngineGenerator
 from ponder.engine.engine import Engine, EngineConfig
@@ -17,11 +18,10 @@ from ponder.engine.native import NativeModel, available
 from ponder.engine.native_runner import NativeRunner
 from ponder.engine.opening import open_engine
 from ponder.engine.reference import ReferenceGenerator
-from ponder.engine.request import Sample, SamplingOptions
+from ponder.engine.request import Sample
 from ponder.engine.runner import Runner
 from ponder.engine.stop_strings import StopSearch, StopStrings
-from ponder.engine.stream import Piece, Stream
-from ponder.engine.thinking import Thinking
+from ponder.engine.stream import Stream
 from ponder.engine.torch_runner import TorchRunner
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer

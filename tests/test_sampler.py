@@ -16,10 +16,10 @@ from transformers import (
 
 from ponder.algo.sampling import counter_uniform, sample
 from ponder.core.errors import GenerationError
-from ponder.engine.request import Request, Sample, SamplingOptions
+from ponder.core.streaming import Request, SamplingOptions, Thinking
+from ponder.engine.request import Sample
 from ponder.engine.sampler import Drawn, Sampler
 from ponder.engine.step import StepPlan
-from ponder.engine.thinking import Thinking
 
 VOCABULARY = 200
 

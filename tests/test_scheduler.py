@@ -8,10 +8,10 @@ import pytest
 
 from fake_paged_model import END_THINK, THINK, FakePagedModel, alone, request, rows, scheduler, table, thinking
 from ponder.core.errors import GenerationError, QueueFullError
-from ponder.engine.request import NEXT_STATES, Request, Sample, SamplingOptions, State
+from ponder.core.streaming import Request, SamplingOptions, Thinking
+from ponder.engine.request import NEXT_STATES, Sample, State
 from ponder.engine.scheduler import Scheduler
 from ponder.engine.step import Event, StepPlan
-from ponder.engine.thinking import Thinking
 
 
 def step(engine: Scheduler, token: int = 9) -> tuple[StepPlan, list[Event]]:

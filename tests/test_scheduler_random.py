@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fake_paged_model import VOCABULARY, FakePagedModel, alone, request, rows, scheduler, thinking
-from ponder.engine.request import Request, Sample
+from ponder.core.streaming import Request
+from ponder.engine.request import Sample
 from ponder.engine.step import Event
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ponder.core.types import Prompt, Sampling
-from ponder.text.reasoning import Part, ThinkSplitter
+from ponder.core.types import Part, Prompt, Sampling
+from ponder.text.reasoning import ThinkSplitter
 from ponder.text.tokenizer import Tokenizer
 
 Clock = Callable[[], float]

@@ -16,10 +16,10 @@ from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, printable
 from ponder.core.errors import GenerationError, PonderError
 from ponder.core.seeds import derive_seed, python_rng
-from ponder.core.types import Completion, Message, Problem, Prompt, Sampling
+from ponder.core.types import Completion, Message, Part, Problem, Prompt, Sampling
 from ponder.recipes.opening import OpenModel, find_model
 from ponder.recipes.tasks import Task, build_task
-from ponder.text.reasoning import Part, inside_thought
+from ponder.text.reasoning import inside_thought
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 

@@ -7,6 +7,26 @@ from typing import Literal
 Split = Literal["train", "held_out"]
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length"]
+Part = Literal["thought", "answer", "outside"]  # of a completion; "outside" is neither
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A function that a model may call."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)  # a JSON schema of its arguments
+    strict: bool = False  # the arguments must fit the schema
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """A model's wish to call a tool. What it wrote as arguments may be no JSON."""
+
+    id: str
+    name: str
+    arguments: str  # JSON text
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +39,8 @@ class Message:
     role: Role
     content: str
     reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()  # an assistant's
+    tool_call_id: str | None = None  # in a tool's message: the call that it answers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

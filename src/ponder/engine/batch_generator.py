@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from ponder.core.errors import GenerationError, QueueFullError
 from ponder.core.generator import GenerationProgress
+from ponder.core.streaming import MAX_SAMPLES, Request, SamplingOptions, Thinking
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.engine.engine import Engine
-from ponder.engine.request import MAX_SAMPLES, Request, SamplingOptions
 from ponder.engine.stream import Output, Stream
-from ponder.engine.thinking import Thinking
 from ponder.text.reasoning import inside_thought
 from ponder.text.tokenizer import ControlIds
 

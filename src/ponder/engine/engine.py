@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ponder.core.errors import GenerationError
-from ponder.engine.request import EndReason, Request, Sample, State
+from ponder.core.streaming import EndReason, Request
+from ponder.engine.request import Sample, State
 from ponder.engine.runner import Runner
 from ponder.engine.sampler import Drawn, Sampler
 from ponder.engine.scheduler import Scheduler, SchedulerConfig

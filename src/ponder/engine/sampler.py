@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from ponder.algo.sampling import Sampled, counter_uniform, sample
-from ponder.engine.request import Sample, SamplingOptions
+from ponder.core.streaming import Likeliest, SamplingOptions
+from ponder.engine.request import Sample
 from ponder.engine.step import StepPlan
 
 # (logits (D, V), seeds (D,), indices (D,), temperature) → ids and log-probabilities
 PlainSampler = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], Sampled]
-Likeliest = tuple[tuple[int, float], ...]  # ids and log-probabilities, falling
 
 CANDIDATES = 1024  # the likeliest tokens that are sorted first: a nucleus is seldom larger
 NOT_FINITE = "its logits are not finite (NaN or infinite): the weights are damaged, or training has diverged"

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ponder.core.errors import GenerationError, QueueFullError
+from ponder.core.streaming import EndReason, Request
 from ponder.engine.pages import PagePool
-from ponder.engine.request import EndReason, Request, Sample, State
+from ponder.engine.request import Sample, State
 from ponder.engine.slots import CacheSlots
 from ponder.engine.step import Event, SchedulerStatistics, StepPlan, lay_out
 

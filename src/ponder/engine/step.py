@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ponder.engine.request import EndReason, Sample
+from ponder.core.streaming import EndReason
+from ponder.engine.request import Sample
 from ponder.engine.slots import CacheSlots
 
 

@@ -4,28 +4,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ponder.core.errors import GenerationError
-from ponder.engine.request import EndReason, Request
-from ponder.engine.sampler import Likeliest
-from ponder.text.reasoning import Part
+from ponder.core.streaming import EndReason, Likeliest, Piece, Request, Usage
 
 if TYPE_CHECKING:
     from ponder.engine.engine import Engine
-
-
-class Piece(NamedTuple):
-    """One token of one sample, or its end, or both at once."""
-
-    sample: int  # which of the request's
-    token: int | None  # None where it ends without one (cancelled, failed)
-    logprob: float | None  # None for a token that was forced, not sampled
-    text: str  # what can be shown now: it may be that of earlier tokens, held back until no stop string could begin
-    part: Part  # that the text belongs to
-    likeliest: Likeliest  # the best tokens at this place, where the request asks for them
-    reason: EndReason | None  # why the sample ended with this piece; None while it goes on
-    error: str  # what was wrong, where the reason is "error"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,16 +29,6 @@ class Output:
     first_version: int  # of the weights that drew its first token
     last_version: int  # and its last
     routes: bytes | None  # as in `Completion`, where asked for
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Usage:
-    """Tokens of a request, as they are charged."""
-
-    prompt_tokens: int  # once, however many samples there are
-    hit_tokens: int  # of these, found in the cache
-    completion_tokens: int  # of all samples
-    reasoning_tokens: int  # of these, inside thoughts
 
 
 class Stream:

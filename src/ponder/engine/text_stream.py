@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+from ponder.core.types import Part
 from ponder.engine.stop_strings import StopSearch, StopStrings
-from ponder.text.reasoning import Part, ThinkSplitter
+from ponder.text.reasoning import ThinkSplitter
 from ponder.text.tokenizer import Tokenizer
 
 

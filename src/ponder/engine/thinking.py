@@ -5,40 +5,9 @@ After it, both are ordinary tokens. When the budget is used up, or on "answer no
 the model goes on to its answer.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
-from ponder.core.errors import GenerationError
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thinking:
-    """How a request's thought is bounded. Lengths are in tokens, without the start and end ids."""
-
-    end_id: int  # what closes a thought
-    start_id: int | None = None  # what opens one; None where only the prompt does
-    opened: bool = False  # the prompt ends inside a thought
-    closing_ids: tuple[int, ...] = ()  # forced where the thought must end; () means the end id alone
-    budget: int | None = None  # tokens of thought after which it is closed; None: no bound
-    min_tokens: int = 0  # the end id may not be sampled before the thought holds so many
-
-    def __post_init__(self) -> None:
-        if self.closing_ids and self.end_id not in self.closing_ids:
-            raise GenerationError(f"the closing ids {self.closing_ids} do not hold the end id {self.end_id}; add it")
-        if self.budget is not None and self.budget < 0:
-            raise GenerationError(
-                f"a thinking budget of {self.budget} tokens: expected 0 or more, or none for no bound"
-            )
-        if self.min_tokens < 0 or (self.budget is not None and self.min_tokens > self.budget):
-            raise GenerationError(
-                f"the least length of a thought is {self.min_tokens} tokens, the budget {self.budget}; "
-                "expected 0 <= least length <= budget"
-            )
-
-    @property
-    def forced_ids(self) -> tuple[int, ...]:
-        """What closes the thought."""
-        return self.closing_ids or (self.end_id,)
+from ponder.core.streaming import Thinking
 
 
 class _Phase(Enum):

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from ponder.engine.request import EndReason, Sample
-from ponder.engine.sampler import Drawn, Likeliest
+from ponder.core.streaming import EndReason, Likeliest, Piece
+from ponder.core.types import Part
+from ponder.engine.request import Sample
+from ponder.engine.sampler import Drawn
 from ponder.engine.step import Event
-from ponder.engine.stream import Output, Piece, Stream
+from ponder.engine.stream import Output, Stream
 from ponder.engine.text_stream import Text, TextStream
-from ponder.text.reasoning import Part
 
 _NO_TEXT = Text("answer", "", False)
 

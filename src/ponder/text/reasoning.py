@@ -8,13 +8,10 @@ thought. A vocabulary without `<think>` gives answers only.
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ponder.core.errors import TokenizerError
-from ponder.core.types import Completion
+from ponder.core.types import Completion, Part
 from ponder.text.tokenizer import ControlIds, Tokenizer
-
-Part = Literal["thought", "answer", "outside"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
