@@ -1,5 +1,6 @@
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -276,3 +277,21 @@ def test_every_way_a_file_can_fail_has_a_message(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "read_bytes", deny)
     assert message(tmp_path / "zero.toml").endswith("Permission denied; check the path and its permissions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    prices: Mapping[str, float] = field(default_factory=dict)
+    shapes: Mapping[str, Wide] | None = None
+
+
+def test_a_table_of_names_keeps_the_present_ones_and_comes_back_from_toml() -> None:
+    shop = apply_settings(Shop(prices={"tea": 1.0, "milk": 2.0}), {"prices": {"milk": 3, "V4 pro": 4.5}})
+    assert shop.prices == {"tea": 1.0, "milk": 3.0, "V4 pro": 4.5}
+    shop = apply_settings(shop, {"shapes": {"a": {"rank": 2, "heads": 8}}})
+    shop = apply_settings(shop, parse_overrides(["--shapes.a.rank=3", "--shapes.b.rank=5"]))
+    assert shop.shapes == {"a": Wide(rank=3, heads=8), "b": Wide(rank=5)}
+    assert apply_settings(Shop(), tomllib.loads(to_toml(shop))) == shop
+    assert refusal({"prices": {"tea": "dear"}}, Shop()) == ("setting 'prices.tea': got \"dear\"; expected a number")
+    assert "section 'shapes.c' lacks rank" in refusal({"shapes": {"c": {"heads": 2}}}, Shop())
+    assert "expected a table of names" in refusal({"prices": 3}, Shop())

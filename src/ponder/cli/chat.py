@@ -1,33 +1,28 @@
 """`ponder chat`: talk to a model at the terminal and see it think."""
 
 import argparse
-import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from ponder.cli.answer import Answer, stream_answer
-from ponder.cli.arguments import add_model, add_weights, count, temperature, whole_number
+from ponder.cli.arguments import MODEL_HELP, add_runs, add_weights, count, temperature, whole_number
+from ponder.cli.converse import NEW, Shown, converse
 from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, printable
-from ponder.core.errors import GenerationError, PonderError
+from ponder.core.errors import ConfigError, GenerationError, PonderError
+from ponder.core.files import explain_read_errors
 from ponder.core.seeds import derive_seed, python_rng
-from ponder.core.types import Completion, Message, Part, Problem, Prompt, Sampling
+from ponder.core.types import Completion, Message, Problem, Prompt, Sampling
+from ponder.recipes.default_model import default_model
 from ponder.recipes.opening import OpenModel, find_model
 from ponder.recipes.tasks import Task, build_task
 from ponder.text.reasoning import inside_thought
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 
-with contextlib.suppress(ImportError):  # not on every system; without it, input() has no history
-    import readline  # noqa: F401
-
-PROMPT = "\n> "
-NEW = "/new"  # begins another conversation
 FULL = f"(the context is full: from here on the oldest turns are left out; {NEW} begins another conversation)"
 ANSWER_SHARE = 4  # of the context, one part in so many is kept free for the answer
 
@@ -43,19 +38,47 @@ class ChatSettings:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
+    parser.add_argument("model", metavar="MODEL", nargs="?", help=f"{MODEL_HELP} (default: as for ponder serve)")
+    add_runs(parser)
     add_weights(parser)
-    parser.add_argument("--temperature", type=temperature, default=0.0, metavar="T", help="0: greedy (default)")
+    parser.add_argument("--url", metavar="URL", help="talk to a server instead; MODEL is then one of its models")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="the server's API key, alone in a file")
+    parser.add_argument("--temperature", type=temperature, metavar="T", help="0: greedy (default)")
     parser.add_argument("--max-tokens", type=count, metavar="N", help="longest answer (default: what fits)")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the samples (default: 0)")
+    parser.add_argument("--seed", type=whole_number, metavar="S", help="of the samples (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    folder = find_model(arguments.model, arguments.runs)
+    if arguments.url is not None:
+        return _chat_with_server(arguments)
+    if arguments.key_file is not None:
+        raise ConfigError("--key-file is for a server; give its address too: --url http://127.0.0.1:8000")
+    folder = find_model(arguments.model, arguments.runs) if arguments.model else default_model(arguments.runs)
     settings = ChatSettings(
-        task=task_of(folder), temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=arguments.seed
+        task=task_of(folder),
+        temperature=arguments.temperature or 0.0,
+        max_tokens=arguments.max_tokens,
+        seed=arguments.seed or 0,
     )
     return chat(open_shown(folder, weights=arguments.weights), settings, out())
+
+
+def _chat_with_server(arguments: argparse.Namespace) -> int:
+    from ponder.cli.remote import RemotePartner, RemoteSettings  # the HTTP client: a local chat starts without it
+
+    settings = RemoteSettings(temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=arguments.seed)
+    key = read_key(arguments.key_file) if arguments.key_file is not None else None
+    console = out()
+    return converse(RemotePartner(arguments.url, console, model=arguments.model, key=key, settings=settings), console)
+
+
+def read_key(path: Path) -> str:
+    """The key that is alone in a file. Raises `ConfigError` where there is none."""
+    with explain_read_errors(path):
+        key = path.read_text(encoding="utf-8").strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"{path} holds no API key; expected one line with the key and nothing else")
+    return key
 
 
 def task_of(folder: Path) -> Task | None:
@@ -74,51 +97,39 @@ def chat(model: OpenModel, settings: ChatSettings, console: Console) -> int:
     A model with a chat template reads what was said before; the oldest turns are left out where its context is full.
     With no terminal, each line of the input is one turn of one conversation, and `/new` begins another.
     """
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    if interactive:
-        _introduce(model, settings, console)
-    turn = 0
-    conversation: list[Message] = []
-    told_full = False
-    while True:
-        try:
-            line = input(PROMPT if interactive else "").strip()
-        except EOFError:
-            if interactive:
-                console.print()
-            return 0
-        except KeyboardInterrupt:
-            if not interactive:
-                raise
-            console.print("\n(Ctrl-D leaves)", style="dim")
-            continue
-        except UnicodeDecodeError:
-            console.print("this line is not UTF-8 text", style="red")
-            continue
-        problem = None
-        if line == NEW:
-            conversation.clear()
-            told_full = False
-            continue
-        if not line:
-            problem = example(settings, turn) if interactive else None
-            if problem is None:
-                continue
-            console.print(printable(problem.prompt), style="cyan")
-        turn += 1
-        try:
-            asked = Message("user", line if problem is None else problem.prompt)
-            if drop_oldest(model, settings, conversation, asked) and not told_full:
-                told_full = True
-                console.print(FULL, style="dim", soft_wrap=True)
-            answer = answer_once(model, settings, console, turn, [*conversation, asked], problem)
-            if model.prompter.template is not None:  # its thought is not kept: no family reads earlier thoughts
-                conversation += [asked, Message("assistant", answer.answer)]
-        except PonderError as error:  # one question failed, the chat goes on
-            console.print(str(error), style="red", soft_wrap=True)
-        except KeyboardInterrupt:  # at a terminal, it stops the answer and not the chat
-            if not interactive:
-                raise
+    return converse(_LocalPartner(model, settings, console), console)
+
+
+class _LocalPartner:
+    """A model of this machine, as `converse` knows one."""
+
+    def __init__(self, model: OpenModel, settings: ChatSettings, console: Console) -> None:
+        self._model, self._settings, self._console = model, settings, console
+        self._conversation: list[Message] = []
+        self._told_full = False
+        self._offered: Problem | None = None
+
+    def introduce(self) -> None:
+        _introduce(self._model, self._settings, self._console)
+
+    def offer(self, turn: int) -> str | None:
+        self._offered = example(self._settings, turn)
+        return None if self._offered is None else self._offered.prompt
+
+    def forget(self) -> None:
+        self._conversation.clear()
+        self._told_full = False
+
+    def answer(self, question: str, turn: int) -> None:
+        problem, self._offered = self._offered, None
+        asked = Message("user", question)
+        if drop_oldest(self._model, self._settings, self._conversation, asked) and not self._told_full:
+            self._told_full = True
+            self._console.print(FULL, style="dim", soft_wrap=True)
+        messages = [*self._conversation, asked]
+        answer = answer_once(self._model, self._settings, self._console, turn, messages, problem)
+        if self._model.prompter.template is not None:  # its thought is not kept: no family reads earlier thoughts
+            self._conversation += [asked, Message("assistant", answer.answer)]
 
 
 def drop_oldest(model: OpenModel, settings: ChatSettings, conversation: list[Message], asked: Message) -> bool:
@@ -142,7 +153,7 @@ def answer_once(
     """Show the thought and the answer to the last message as they come."""
     ids = model.prompter.encode_conversation(messages)
     sampling = Sampling(max_tokens=room(model, len(ids), settings.max_tokens), temperature=settings.temperature)
-    shown = _Shown(console)
+    shown = Shown(console)
     answer = Answer()
     try:
         stream_answer(
@@ -152,7 +163,7 @@ def answer_once(
             sampling,
             derive_seed(settings.seed, "chat", turn),
             shown.text,
-            shown.thought_end,
+            lambda so_far: shown.thought_end(so_far.thought_seconds or 0.0, so_far.thought_tokens),
             answer,
             inside_thought=inside_thought(ids, model.tokenizer.control),
         )
@@ -195,35 +206,6 @@ def example(settings: ChatSettings, turn: int) -> Problem | None:
     if settings.task is None:
         return None
     return settings.task.problems.sample("held_out", python_rng(settings.seed, "chat example", turn))
-
-
-class _Shown:
-    """Writes an answer: the thought dim, a line with its cost, then the answer bold."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._in_line = False
-
-    def text(self, part: Part, text: str) -> None:
-        style = {"thought": "dim", "answer": "bold", "outside": "yellow"}[part]
-        self._console.print(Text(printable(text), style), end="", soft_wrap=True)
-        self._console.file.flush()
-        self._in_line = True
-
-    def thought_end(self, answer: Answer) -> None:
-        if answer.thought_tokens:
-            seconds = answer.thought_seconds or 0.0
-            self.line(f"thought for {seconds:.1f} s, {answer.thought_tokens} tokens", "dim italic")
-        else:
-            self.line("answered without a thought", "dim italic")
-
-    def line(self, text: str, style: str) -> None:
-        """A line of its own; of an empty text, only the end of the line before."""
-        if self._in_line:
-            self._console.print()
-        if text:
-            self._console.print(Text(text, style), soft_wrap=True)
-        self._in_line = False
 
 
 def _ending(answer: Answer) -> str:

@@ -135,6 +135,8 @@ def _convert(value: object, hint: Any, present: object, path: str, known: Sequen
         return value
     if origin is tuple:
         return _convert_tuple(value, get_args(hint), path, known)
+    if origin is Mapping:
+        return _convert_mapping(value, get_args(hint)[1], present, path, known)
     if hint is Any or hint is object:
         return value
     return _convert_scalar(value, hint, path)
@@ -173,6 +175,16 @@ def _convert_tuple(value: object, items: tuple[Any, ...], path: str, known: Sequ
         raise _wrong(path, value, f"a list of {len(items)}")
     pairs = zip(value, items, strict=True)
     return tuple(_convert(item, hint, None, f"{path}[{i}]", known) for i, (item, hint) in enumerate(pairs))
+
+
+def _convert_mapping(value: object, hint: Any, present: object, path: str, known: Sequence[str]) -> dict[str, Any]:
+    """A table whose keys are names that the user chose. The present entries stay."""
+    if not isinstance(value, Mapping):
+        raise _wrong(path, value, "a table of names, each with its value")
+    entries = dict(present) if isinstance(present, Mapping) else {}
+    for name, item in value.items():
+        entries[name] = _convert(item, hint, entries.get(name), _join(path, name), known)
+    return entries
 
 
 def _convert_scalar(value: object, hint: Any, path: str) -> Any:
@@ -298,6 +310,8 @@ def _plain(value: Any) -> Any:
     """A config as TOML knows it: tables, lists and scalars."""
     if dataclasses.is_dataclass(value):
         return {name: _plain(getattr(value, name)) for name in _settable(type(value))}
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, Path):
