@@ -50,6 +50,11 @@ class SamplingOptions:
         if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
             raise GenerationError(f"logprobs = {self.logprobs}; expected 0 to {MAX_LOGPROBS}, or none")
 
+    @property
+    def penalises(self) -> bool:
+        """Whether a token's score depends on the tokens before it."""
+        return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thinking:
@@ -155,6 +160,7 @@ class Piece(NamedTuple):
     likeliest: Likeliest  # the best tokens at this place, where the request asks for them
     reason: EndReason | None  # why the sample ended with this piece; None while it goes on
     error: str  # what was wrong, where the reason is "error"
+    stop: str = ""  # the stop string that ended it, where one did
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,6 +205,11 @@ class StreamingEngine(Protocol):
     @property
     def context(self) -> int:
         """Most positions of a sample: prompt and output."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended for good, closed or failed: nothing can be submitted any more."""
         ...
 
     def submit(self, request: Request, *, notify: Callable[[], None] | None = None) -> TokenStream:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ponder.core.errors import DataError
-from ponder.core.types import Message
+from ponder.core.types import Message, Tool
 from ponder.text.chat_formats import FORMATS, R1_ZERO, ChatFormat, FormatTemplate
 from ponder.text.chat_pieces import EncodedChat
 from ponder.text.jinja_template import JinjaTemplate
+from ponder.text.thought_format import ThoughtFormat
 from ponder.text.tokenizer import Tokenizer
+from ponder.text.tool_formats import ToolFormat
 
 __all__ = ["ChatTemplate", "EncodedChat", "choose_template", "template_of"]
 
@@ -28,16 +30,26 @@ class ChatTemplate(Protocol):
     """Puts a conversation into the form that a model was trained on."""
 
     name: str
+    thought: ThoughtFormat | None  # how thoughts stand in its replies; None where it has none
+    tools: ToolFormat  # how its replies call tools
 
     def encode(
-        self, messages: Sequence[Message], *, generation: bool = True, thinking: bool | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        generation: bool = True,
+        thinking: bool | None = None,
+        tools: Sequence[Tool] = (),
+        prefix: bool = False,
     ) -> EncodedChat:
         """The ids of a conversation, and which of them the assistant has to produce.
 
         `generation`: ends with what asks the assistant for a reply. `thinking`: whether that reply is to begin with a
-        thought; None is the family's own habit; without effect where it has no thoughts. No id of a control token
-        comes from a message's text. Thoughts of turns before the last user message are dropped where the family does
-        so: there, a conversation is a prefix of a longer one only up to its last reply with a thought.
+        thought; None is the family's own habit; without effect where it has no thoughts. `tools`: what the model may
+        call. `prefix`: the last message is the beginning of the reply, which goes on from where it ends. No id of a
+        control token comes from the text of a message or of a tool. Thoughts of turns before the last user message are
+        dropped where the family does so: there, a conversation is a prefix of a longer one only up to its last reply
+        with a thought.
 
         Raises `DataError` for a conversation that the template has no place for, `TokenizerError` for a character that
         the vocabulary cannot express.

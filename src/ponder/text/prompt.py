@@ -7,6 +7,7 @@ from typing import Self
 from ponder.core.types import Message
 from ponder.text.chat_formats import R1_ZERO
 from ponder.text.chat_template import ChatTemplate, choose_template
+from ponder.text.thought_format import ThoughtFormat
 from ponder.text.tokenizer import Tokenizer
 
 # The form of the models that Ponder pretrains, as jinja text: the question itself is the prompt.
@@ -58,6 +59,16 @@ class Prompter:
         if self.template is None:
             return self.encode(messages[-1].content)
         return self.template.encode(messages).ids
+
+    @property
+    def thought(self) -> ThoughtFormat | None:
+        """How thoughts stand in the model's replies; None where it has none."""
+        control = self.tokenizer.control
+        if control.think is None or control.end_think is None:
+            return None
+        if self.template is None:
+            return R1_ZERO.thought
+        return self.template.thought
 
     @property
     def overhead(self) -> int:

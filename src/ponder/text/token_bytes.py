@@ -90,6 +90,10 @@ class StreamDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._at_start = token_bytes.drops_first_space
 
+    def skips(self, token: int) -> bool:
+        """Whether this token has no text."""
+        return token in self._skipped
+
     def push(self, token: int) -> str:
         """The text that this token completes; empty in the middle of a character. A skipped token ends a character,
         as `finish` does.

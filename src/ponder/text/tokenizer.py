@@ -192,6 +192,10 @@ class Tokenizer:
         decoder = self.stream_decoder(skip_control=skip_control)
         return "".join([decoder.push(token) for token in ids]) + decoder.finish()
 
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes that a token stands for: a control token for its name, an id beyond the vocabulary for nothing."""
+        return self._bytes[token]
+
     def stream_decoder(self, *, skip_control: bool = False) -> StreamDecoder:
         """For one text that comes token by token: its pieces join to what `decode` says of all ids."""
         return StreamDecoder(self._bytes, self._skipped(skip_control))

@@ -1,0 +1,65 @@
+"""What an answer has to look like, as a grammar: a response format, or tool calls that are sure to fit."""
+
+from typing import NamedTuple
+
+from ponder.core.streaming import Grammar
+from ponder.serve.errors import ApiError
+from ponder.serve.records import Ask, Conversation, ResponseFormat
+from ponder.text.prompt import Prompter
+from ponder.text.tool_grammar import call_or_answer_grammar, calls_grammar, calls_or_text_grammar
+
+ANY_OBJECT = '{"type":"object"}'
+
+
+class Constrained(NamedTuple):
+    """A grammar, and how calls are written under it."""
+
+    grammar: Grammar | None  # None where any answer will do
+    bare_calls: bool  # without the family's marks
+
+
+def constrain(ask: Ask, prompter: Prompter) -> Constrained:
+    """A tool that must be called decides; else the response format, with a call as the other choice where there are
+    tools and it is one of JSON; else, where a tool is strict, any text or calls that fit.
+
+    Raises `ApiError` 400 for a choice of a tool that is none.
+    """
+    asked, wanted = ask.prompt, ask.response_format
+    if not isinstance(asked, Conversation) or not asked.tools or asked.tool_choice == "none":
+        if isinstance(asked, Conversation) and asked.tool_choice not in ("none", "auto"):
+            raise ApiError(400, "tool_choice asks for a tool, and there are none to choose from", param="tool_choice")
+        return Constrained(_format_grammar(wanted), False)
+    tools = tuple(tool for tool in asked.tools if tool.name in _choice(asked))
+    many = asked.parallel_tool_calls
+    key = "arguments" if prompter.template is None else prompter.template.tools.arguments
+    if asked.tool_choice != "auto":
+        return Constrained(calls_grammar(tools, key, many=many and asked.tool_choice == "required"), True)
+    if wanted.kind in ("json_object", "json_schema"):
+        schema = ANY_OBJECT if wanted.kind == "json_object" else wanted.text
+        return Constrained(call_or_answer_grammar(tools, key, schema), True)
+    if wanted.kind == "text" and any(tool.strict for tool in tools):
+        return Constrained(calls_or_text_grammar(tools, key, many=many), True)
+    return Constrained(_format_grammar(wanted), False)
+
+
+def _format_grammar(asked: ResponseFormat) -> Grammar | None:
+    if asked.kind == "text":
+        return None
+    if asked.kind == "json_object":
+        return Grammar(kind="json_schema", text=ANY_OBJECT)
+    return Grammar(kind=asked.kind, text=asked.text)
+
+
+def _choice(asked: Conversation) -> frozenset[str]:
+    """The names of the tools that may be called."""
+    names = frozenset(tool.name for tool in asked.tools)
+    if asked.tool_choice in ("auto", "required"):
+        return names
+    name = asked.tool_choice.removeprefix("function:")
+    if name not in names:
+        raise ApiError(
+            400,
+            f"tool_choice {asked.tool_choice!r}; expected none, auto, required or a tool's name",
+            param="tool_choice",
+        )
+    return frozenset({name})

@@ -1,0 +1,169 @@
+"""What passes between the dialects, the service and the backends. No dialect's words, no HTTP."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ponder.core.streaming import SamplingOptions
+from ponder.core.types import Message, Tool
+
+Effort = Literal["low", "high", "max"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "insufficient_system_resource", "cancelled"]
+DeltaKind = Literal["reasoning", "content", "tool_call"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who asks. Nothing is cached, metered or limited across two accounts."""
+
+    account: str  # "local" in open mode
+    key: str | None = None  # the id of the API key, never the key; None for a browser's session
+    admin: bool = False
+    address: str = ""  # the network address, for limits before anybody is known
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """A model that can be asked for."""
+
+    id: str
+    created: int  # seconds since 1970
+    owned_by: str
+    context: int  # most tokens of prompt and output together
+    thinks: bool  # it has thoughts that can be told from answers
+    tools: bool = True
+    completions: bool = True  # plain text completion
+    infill: bool = False  # completion with a suffix (FIM)
+    tokenizes: bool = True  # tokenize and detokenize; an upstream may not tell
+    # the recommended settings: what a request says goes over them, one by one
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """A chat whose next turn is the model's."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"  # "none", "auto", "required", or "function:NAME"
+    parallel_tool_calls: bool = True
+    # prefix completion: the last message is an assistant's, and the reply goes on from where it ends
+    prefix: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlainText:
+    """A text, or ids, to go on from; with a suffix, what stands between the two."""
+
+    text: str | tuple[int, ...]
+    suffix: str | None = None
+    echo: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResponseFormat:
+    """What an answer (never the thought) has to look like."""
+
+    kind: Literal["text", "json_object", "json_schema", "regex", "lark"] = "text"
+    text: str = ""  # the schema as JSON text, the expression, or the grammar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """One generation, whichever dialect or page asked for it."""
+
+    id: str  # unique; on the wire as "chatcmpl-…"
+    model: str
+    prompt: Conversation | PlainText
+    max_tokens: int | None = None  # thought and answer of one sample; None: what the model and the server allow
+    n: int = 1
+    seed: int | None = None  # None: a random one
+    sampling: SamplingOptions | None = None  # None: the model's recommended settings
+    stop: tuple[str, ...] = ()
+    thinking: bool | None = None  # None: the model's habit
+    effort: Effort | None = None
+    thinking_budget: int | None = None  # tokens; the thought is closed after them and the answer follows
+    response_format: ResponseFormat = field(default_factory=ResponseFormat)
+    priority: int = 0
+    language: Literal["en", "zh"] | None = None  # of notices to a person; None: that of what was asked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprob:
+    """A sampled token and the likeliest at its place."""
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delta:
+    """Some text of one sample. A tool call comes as its name and id with empty text first, then as pieces of its
+    arguments.
+    """
+
+    index: int  # which sample
+    kind: DeltaKind
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens that made this text
+    call: int = 0  # which tool call of the sample
+    call_id: str | None = None  # in the first delta of a call only
+    call_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finish:
+    """One sample has ended."""
+
+    index: int
+    reason: FinishReason
+    error: str = ""  # what went wrong, for the caller; "" where nothing did
+    matched_stop: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queued:
+    """Still waiting; told whenever the position changes and at least every few seconds."""
+
+    position: int  # 0: next
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retract:
+    """Moderation withdraws what one sample has shown so far; `Finish` with `content_filter` follows."""
+
+    index: int
+    notice: str  # truthful: which rule of this site
+    withdraws: bool = True  # False: what was shown may stay, and the answer ends here
+
+
+BackendEvent = Delta | Finish
+Event = Delta | Finish | Queued | Retract
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """Tokens as they are charged."""
+
+    prompt_tokens: int = 0
+    cache_hit_tokens: int = 0  # of the prompt, in whole units of 64
+    completion_tokens: int = 0  # thought, answer and tool calls of all samples
+    reasoning_tokens: int = 0  # of these, thought
+    estimated: bool = False  # an upstream has not told its counts: these are ours
+
+    @property
+    def cache_miss_tokens(self) -> int:
+        return self.prompt_tokens - self.cache_hit_tokens
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What a request cost, in millionths of the currency's unit."""
+
+    micro_units: int
+    currency: str

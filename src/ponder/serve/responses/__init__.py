@@ -1,0 +1,1 @@
+"""OpenAI's Responses API, without anything stored: each request carries its whole conversation."""

@@ -1,0 +1,1 @@
+"""Models that another server runs, behind any OpenAI-compatible address."""

@@ -1,0 +1,117 @@
+"""Whether, how hard and how long a model thinks, in the words of both dialects, and what thoughts come back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ponder.serve.errors import ApiError
+from ponder.serve.records import Effort, ModelInfo
+from ponder.serve.wire.chat_request import ChatMessage, ChatRequest
+from ponder.serve.wire.settings import Alias, WireSettings
+
+_EFFORTS: dict[str, Effort] = {
+    "minimal": "low",
+    "low": "low",
+    "medium": "high",
+    "high": "high",
+    "xhigh": "high",
+    "max": "max",
+    "ultra": "max",
+}
+# DeepSeek accepts these while a model thinks, so that clients need no change, and lets them have no effect.
+_WITHOUT_EFFECT = {
+    "v4": frozenset({"temperature", "presence_penalty", "frequency_penalty"}),
+    "r1": frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThinkingChoice:
+    """What a request wants of the thought."""
+
+    thinks: bool
+    effort: Effort | None = None
+    budget: int | None = None  # tokens
+
+
+def choose_thinking(request: ChatRequest, model: ModelInfo, alias: Alias | None, dialect: str) -> ThinkingChoice:
+    """In v4 the toggle decides, then an effort of "none", then the chat template's argument; it is on by default."""
+    budget = request.thinking_budget
+    if budget is None and request.thinking is not None:
+        budget = request.thinking.budget_tokens
+    return settle_thinking(
+        model, alias, dialect, wanted=_toggle(request), effort=request.reasoning_effort, budget=budget
+    )
+
+
+def settle_thinking(
+    model: ModelInfo, alias: Alias | None, dialect: str, *, wanted: bool, effort: str | None, budget: int | None
+) -> ThinkingChoice:
+    """What comes of a request's wish. In r1 the model's name decides, not the wish; a model without thoughts has none,
+    whatever is asked for.
+    """
+    named = alias.thinking if alias is not None else None
+    thinks = named if named is not None else wanted or dialect == "r1"
+    if not model.thinks or not thinks:
+        return ThinkingChoice(thinks=False)
+    known_effort = _EFFORTS.get(effort or "") if dialect == "v4" else None
+    return ThinkingChoice(thinks=True, effort=known_effort, budget=budget)
+
+
+def _toggle(request: ChatRequest) -> bool:
+    if request.thinking is not None:
+        return request.thinking.type == "enabled"
+    if request.reasoning_effort is not None:
+        return request.reasoning_effort != "none"
+    template = request.chat_template_kwargs
+    if template is not None:
+        return template.enable_thinking is not False and template.thinking is not False
+    return True
+
+
+def parameters_without_effect(choice: ThinkingChoice, dialect: str) -> frozenset[str]:
+    return _WITHOUT_EFFECT[dialect] if choice.thinks else frozenset()
+
+
+def kept_thoughts(
+    messages: Sequence[ChatMessage], *, choice: ThinkingChoice, prefix: bool, settings: WireSettings
+) -> frozenset[int]:
+    """The messages whose thought goes into the prompt.
+
+    v4: those of turns in which the model called tools (a turn reaches from one user's message to the next), and the one
+    that a prefix completion goes on from. Other thoughts are ignored. r1: any thought that comes back is an error.
+    """
+    last = len(messages) - 1
+    prefix = prefix and choice.thinks
+    if settings.dialect == "r1":
+        for number, message in enumerate(messages):
+            if message.reasoning_content is not None and not (prefix and number == last):
+                path = f"messages.{number}.reasoning_content"
+                raise ApiError(
+                    400,
+                    f"{path}: a thought must not be sent back; remove reasoning_content from the message",
+                    param=path,
+                    code="invalid_message",
+                )
+        return frozenset({last} if prefix else ())
+    if not choice.thinks:
+        return frozenset()
+    kept = {last} if prefix else set()
+    turn: list[int] = []
+    for number, message in enumerate(messages):
+        if message.role == "user":
+            turn = []
+        elif message.role == "assistant":
+            turn.append(number)
+        if message.tool_calls or (turn and turn[0] in kept):
+            kept.update(turn)
+    if settings.strict_reasoning_history:
+        for number in sorted(kept):
+            if messages[number].tool_calls and messages[number].reasoning_content is None:
+                path = f"messages.{number}.reasoning_content"
+                raise ApiError(
+                    400,
+                    f"{path}: is missing; the thought of a turn with tool calls must be sent back",
+                    param=path,
+                    code="invalid_message",
+                )
+    return frozenset(kept)
