@@ -40,6 +40,7 @@ def plan(samples: list[Sample], rows: list[int] | None = None, seeds: list[int] 
         table_width=1, copies=[], logit_rows=array("i", range(max(rows) + 1)), draws=samples,
         draw_logits=array("i", rows), draw_seeds=array("q", seeds or [s.seed for s in samples]),
         draw_indices=array("i", [len(s.output) for s in samples]), work=[],
+        draft_places=array("i", [0] * len(samples)), drafts={},
     )  # fmt: skip
 
 

@@ -1,20 +1,17 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share. What needs no model is in `ponder.cli.values`, which loads at once."""
 
 import argparse
 import math
 from pathlib import Path
 
 from ponder.cli.folders import DEFAULT_ROOT
+from ponder.cli.values import add_json as add_json
+from ponder.cli.values import count as count
+from ponder.cli.values import whole_number as whole_number
 from ponder.core.errors import ConfigError
 from ponder.engine.native.packing import FORMATS
 
 MODEL_HELP = "a run (its newest weights), a model's folder or .gguf file, or the name of a pulled model"
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help="one JSON object on standard output and nothing else (progress: stderr)"
-    )
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -24,21 +21,6 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     add_runs(parser)
-
-
-def count(text: str) -> int:
-    """A whole number from 1."""
-    number = whole_number(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"got {number}; expected 1 or more")
-    return number
-
-
-def whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number") from None
 
 
 def single_name(option: str, name: str) -> str:

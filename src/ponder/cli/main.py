@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from ponder import __version__
 from ponder.cli.output import print_error
+from ponder.core.collection import uncollected
 from ponder.core.errors import PonderError
 
 # a command's module is loaded when that command is used: torch takes seconds, and --help needs none of it
@@ -22,6 +23,13 @@ COMMANDS = {
     "eval": ("evaluate", "measure a model on held-out problems"),
     "generate": ("generate", "complete one prompt"),
     "chat": ("chat", "talk to a model and see it think"),
+    "serve": ("serve", "serve models: an API for OpenAI, DeepSeek and Anthropic clients, and an app in the browser"),
+    "users": ("users", "administer a server's accounts"),
+    "keys": ("keys", "administer their API keys"),
+    "credit": ("credit", "show what an account can spend, and book money for it"),
+    "usage": ("usage", "tell what was used of a server, and what it cost"),
+    "moderation": ("moderation", "try a site's rules, read what they decided, and answer appeals"),
+    "database": ("database", "check, upgrade or back up a server's database"),
     "report": ("report", "write a run's report again and show its figures"),
     "runs": ("runs", "list the runs"),
     "inspect": ("inspect", "tell what a model on disk is, from its headers alone"),
@@ -83,7 +91,8 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", parents=[common], allow_abbrev=False
         )
         if name == chosen:
-            module = importlib.import_module(f"ponder.cli.{module_name}")
+            with uncollected():
+                module = importlib.import_module(f"ponder.cli.{module_name}")
             module.add_arguments(subparser)
             subparser.set_defaults(handler=module.run, takes_settings=getattr(module, "TAKES_SETTINGS", False))
     return parser

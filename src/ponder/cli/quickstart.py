@@ -1,4 +1,4 @@
-"""`ponder quickstart`: from nothing to a model that thinks, its report, and a chat with it."""
+"""`ponder quickstart`: from nothing to a model that thinks, its report, and a chat with it or a server of it."""
 
 import argparse
 import sys
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number, metavar="S", help="another seed makes another model")
     parser.add_argument("--again", action="store_true", help="train anew, beside the run that is there")
     parser.add_argument("--no-chat", action="store_true", help="end after the report")
+    parser.add_argument("--serve", action="store_true", help="then serve the model: an API, and an app in the browser")
     add_runs(parser)
     add_json(parser)
 
@@ -53,6 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     console = out()
     print_report(console, report)
     print_outlook(console, arguments, folder, was_finished=was_finished)
+    if arguments.serve:
+        from ponder.cli.serve import serve_quickly  # the server's libraries: a quickstart without it needs none
+
+        return serve_quickly(folder.path)
     if not arguments.no_chat and sys.stdin.isatty() and sys.stdout.isatty():
         return chat(open_shown(folder.path), ChatSettings(task=task_of(folder.path)), console)
     return 0

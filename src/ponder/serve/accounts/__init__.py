@@ -1,0 +1,1 @@
+"""Who may use the server: people, their passwords, sessions and API keys."""

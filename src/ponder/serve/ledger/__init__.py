@@ -1,0 +1,1 @@
+"""Money: prices, balances, and what every request used."""

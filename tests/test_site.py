@@ -1,0 +1,189 @@
+"""A whole server from its settings: what is open, what is refused to start, and how its parts work together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ponder.core.config import apply_settings
+from ponder.core.errors import ConfigError
+from ponder.serve.config import ServeConfig, check_safe
+from ponder.serve.scripted import Script, ScriptedBackend
+from ponder.serve.site import Site, open_site
+
+ORIGIN = "http://127.0.0.1:8000"
+PRICES = {"models": [{"model": "*", "cache_hit": 1, "cache_miss": 4, "output": 16}], "welcome_grant": 10}
+ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def config(folder: Path, **settings: object) -> ServeConfig:
+    storage = {"url": f"sqlite:///{folder}/ponder.db"}
+    accounts = {"secret_file": str(folder / "secret"), **settings.pop("accounts", {})}  # type: ignore[dict-item]
+    return apply_settings(ServeConfig(), {"storage": storage, "accounts": accounts, **settings})
+
+
+def visit(settings: ServeConfig, work: Callable[[Site, httpx.AsyncClient], Awaitable[None]]) -> None:
+    """Open the site, do something as its visitor, close it."""
+
+    async def main() -> None:
+        backend = ScriptedBackend(lambda ask: Script(thought="two words", answer="Hello you"))
+        async with asyncio.timeout(60), open_site(settings, [backend]) as site:
+            transport = httpx.ASGITransport(site.app, client=("127.0.0.1", 1))
+            async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+                await work(site, client)
+        assert (site.service.running, backend.running, backend.is_ready) == (0, 0, False)
+
+    asyncio.run(main())
+
+
+def test_an_open_server_speaks_every_dialect_and_shows_its_state(tmp_path: Path) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        for path, body in (
+            ("/v1/chat/completions", ASK),
+            ("/chat/completions", ASK),
+            ("/v1/completions", {"model": "scripted", "prompt": "Hi"}),
+            ("/v1/responses", {"model": "scripted", "input": "Hi"}),
+            ("/v1/messages", {**ASK, "max_tokens": 100}),
+            ("/anthropic/v1/messages", {**ASK, "max_tokens": 100}),
+        ):
+            answer = await client.post(path, json=body)
+            assert answer.status_code == 200, path
+            assert "Hello you" in answer.text, path
+        for path in ("/health", "/ready", "/metrics", "/status", "/v1/models", "/openapi.json", "/app/api/session"):
+            assert (await client.get(path)).status_code == 200, path
+        metrics = (await client.get("/metrics")).text
+        assert 'ponder_http_responses_total{code="200"} 13.0' in metrics
+        assert 'ponder_request_success_total{finished_reason="stop",model_name="scripted"} 6.0' in metrics
+        paths = set((await client.get("/openapi.json")).json()["paths"])
+        assert {"/v1/chat/completions", "/v1/responses", "/v1/messages"} <= paths
+
+    visit(config(tmp_path), work)
+
+
+def test_a_name_that_is_not_the_servers_is_refused(tmp_path: Path) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/v1/models", headers={"host": "evil.example"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (421, "unknown_host")
+        for host in ("localhost:8000", "[::1]:8000", "Ponder.example"):
+            assert (await client.get("/v1/models", headers={"host": host})).status_code == 200
+
+    visit(config(tmp_path, hosts=["ponder.example"]), work)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nothing", 404), ("/v1/chat/completions/", 404), ("/v1/models?x=%ff", 200)]
+)
+def test_what_is_not_there_is_told_in_json(tmp_path: Path, path: str, status: int) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+
+    visit(config(tmp_path), work)
+
+
+def test_from_signing_up_to_what_an_answer_cost(tmp_path: Path) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 401
+        csrf = (await client.get("/app/api/session")).json()["csrf"]
+        credentials = {"name": "ada", "password": "correct horse battery"}
+        signed_up = await client.post("/app/api/register", json=credentials, headers={"x-ponder-csrf": csrf})
+        assert signed_up.status_code == 201, signed_up.text
+        csrf = signed_up.json()["csrf"]
+        made = await client.post("/app/api/keys", json={"name": "laptop"}, headers={"x-ponder-csrf": csrf})
+        bearer = {"authorization": f"Bearer {made.json()['key']}"}
+        assert await balance(client, bearer) == "10.00"
+        answer = await client.post("/v1/chat/completions", json=ASK, headers=bearer)
+        usage = answer.json()["usage"]
+        assert (usage["prompt_tokens"], usage["completion_tokens"]) == (2, 4)
+        days = (await client.get("/app/api/usage")).json()
+        assert days["days"][0]["micro_units"] == 2 * 4 + 4 * 16
+        assert days["balance"]["total"] == 10_000_000 - 72
+        key_id = made.json()["id"]
+        gone = await client.delete(f"/app/api/keys/{key_id}", headers={"x-ponder-csrf": csrf})
+        assert gone.status_code == 204
+        assert (await client.post("/v1/chat/completions", json=ASK, headers=bearer)).status_code == 401
+
+    visit(config(tmp_path, accounts={"mode": "accounts", "registration": "open"}, prices=PRICES), work)
+
+
+async def balance(client: httpx.AsyncClient, headers: dict[str, str]) -> str:
+    found: Any = (await client.get("/user/balance", headers=headers)).json()
+    return str(found["balance_infos"][0]["total_balance"])
+
+
+def test_an_empty_purse_is_402_and_nothing_is_made(tmp_path: Path) -> None:
+    poor = {**PRICES, "welcome_grant": 0}
+
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        csrf = (await client.get("/app/api/session")).json()["csrf"]
+        credentials = {"name": "ada", "password": "correct horse battery"}
+        csrf = (await client.post("/app/api/register", json=credentials, headers={"x-ponder-csrf": csrf})).json()[
+            "csrf"
+        ]
+        made = await client.post("/app/api/keys", json={"name": "k"}, headers={"x-ponder-csrf": csrf})
+        answer = await client.post(
+            "/v1/chat/completions", json=ASK, headers={"authorization": f"Bearer {made.json()['key']}"}
+        )
+        assert (answer.status_code, answer.json()["error"]["message"]) == (402, "Insufficient Balance")
+        assert answer.headers["x-should-retry"] == "false"
+        (backend,) = site.service.backends
+        assert isinstance(backend, ScriptedBackend)
+        assert backend.started == 0
+
+    visit(config(tmp_path, accounts={"mode": "accounts", "registration": "open"}, prices=poor), work)
+
+
+def test_draining_is_told_at_once(tmp_path: Path) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        site.drain.begin()
+        assert (await client.get("/ready")).status_code == 503
+        answer = await client.post("/v1/chat/completions", json=ASK)
+        assert answer.status_code == 503
+        assert 5 <= int(answer.headers["retry-after"]) <= 8
+
+    visit(config(tmp_path), work)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"server": {"host": "0.0.0.0"}}, "would answer everybody who reaches 0.0.0.0"),
+        ({"public_url": "https://chat.example.org"}, "would answer everybody who reaches https://chat.example.org"),
+        ({"prices": PRICES}, "prices need somebody who pays"),
+        ({"accounts": {"mode": "accounts"}, "server": {"host": "::"}}, "would cross the network unencrypted"),
+        (
+            {"accounts": {"mode": "accounts"}, "public_url": "http://chat.example.org"},
+            "would cross the network unencrypted",
+        ),
+        (
+            {
+                "accounts": {"mode": "accounts", "registration": "open"},
+                "public_url": "https://chat.example.org",
+                "lanes": {"registration": {"address_per_minute": "none"}},
+            },
+            "registration is open to everybody who reaches the server, without a limit",
+        ),
+        ({"public_url": "chat.example.org"}, "expected an address such as https://"),
+    ],
+)
+def test_unsafe_settings_do_not_start(tmp_path: Path, settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_safe(config(tmp_path, **settings))
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"server": {"host": "::1"}},
+        {"server": {"host": "0.0.0.0"}, "open_to_network": True},
+        {"server": {"host": "0.0.0.0"}, "public_url": "http://127.0.0.1:8000", "accounts": {"mode": "accounts"}},
+        {"public_url": "https://chat.example.org", "accounts": {"mode": "accounts", "registration": "open"}},
+    ],
+)
+def test_safe_settings_start(tmp_path: Path, settings: dict[str, object]) -> None:
+    check_safe(config(tmp_path, **settings))
