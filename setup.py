@@ -1,16 +1,20 @@
-"""Builds the native kernels, where there is a C++ compiler. Everything else is in pyproject.toml.
+"""Builds the native kernels, where there is a C++ compiler, and the app's page, where npm's registry is in reach.
+Everything else is in pyproject.toml.
 
 Without a compiler the package installs all the same and models run in PyTorch; `ponder.engine.native.available()`
-says so.
+says so. Without the page the server's API runs, and its pages say how to build them.
 """
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 CPP = Path("src/ponder/engine/native/cpp")
 
@@ -32,6 +36,15 @@ class BuildKernels(build_ext):
             self.compiler.compile = compile_one
 
 
+class BuildPage(build_py):
+    """Makes the page before the package's files are collected. web/build.py says so itself where it cannot."""
+
+    def run(self) -> None:
+        if Path("web/build.py").is_file():
+            subprocess.run([sys.executable, "web/build.py"], check=False)
+        super().run()
+
+
 setup(
     ext_modules=[
         Extension(
@@ -44,5 +57,5 @@ setup(
             optional=True,
         )
     ],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "build_py": BuildPage},
 )

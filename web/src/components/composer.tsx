@@ -1,0 +1,139 @@
+import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { session } from "../api/client";
+import type { Effort } from "../api/types";
+import { ask, branch, comparing, control, model, running } from "../chat/store";
+import { t } from "../i18n";
+import { sends } from "../keyboard";
+import { choose, settings } from "../settings";
+import { Icon } from "./icon";
+import { scrollToEnd } from "./scroller";
+import { attempt } from "./toast";
+
+/** What is written and not yet sent; it survives going to another page of the app. */
+export const draft = signal("");
+
+export function focusComposer(): void {
+  document.querySelector<HTMLTextAreaElement>("#composer")?.focus();
+}
+
+async function send(): Promise<void> {
+  const text = draft.value;
+  if (!text.trim() || running.value.length > 0 || !model.value) return;
+  draft.value = "";
+  scrollToEnd();
+  const sent = await attempt(() => ask(branch.value.at(-1)?.id ?? null, text));
+  if (!sent && !draft.value) draft.value = text;
+}
+
+export function stopAll(): boolean {
+  const messages = running.value;
+  for (const message of messages) void attempt(() => control(message, "stop"));
+  return messages.length > 0;
+}
+
+function Switch({ icon, label, hint, on, onToggle }: {
+  icon: "spark" | "columns";
+  label: string;
+  hint: string;
+  on: boolean;
+  onToggle: () => void;
+}) {
+  return (
+    <button
+      type="button"
+      class={`switch switch-${icon}${on ? " on" : ""}`}
+      aria-label={label}
+      aria-pressed={on}
+      title={hint}
+      onClick={onToggle}
+    >
+      <Icon name={icon} />
+      <span>{label}</span>
+    </button>
+  );
+}
+
+function EffortChoice() {
+  const efforts = session.value?.efforts ?? [];
+  if (!settings.value.thinking && !comparing.value) return null;
+  return (
+    <select
+      class="effort"
+      aria-label={t("effort")}
+      title={t("effort")}
+      value={settings.value.effort}
+      onChange={(event) => choose({ effort: event.currentTarget.value as Effort })}
+    >
+      {efforts.map((effort) => (
+        <option key={effort} value={effort}>
+          {t(`effort.${effort}`)}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+export function Composer() {
+  const field = useRef<HTMLTextAreaElement>(null);
+  const busy = running.value.length > 0;
+  const text = draft.value;
+  const thinks = model.value?.thinks ?? false;
+  useEffect(() => {
+    if (matchMedia("(pointer: fine)").matches) field.current?.focus();
+  }, []);
+  const key = (event: KeyboardEvent) => {
+    if (!sends(event)) return;
+    event.preventDefault();
+    void send();
+  };
+  return (
+    <form class="composer" onSubmit={(event) => (event.preventDefault(), void send())}>
+      <textarea
+        id="composer"
+        ref={field}
+        rows={1}
+        value={text}
+        aria-label={t("composer.label")}
+        placeholder={t("composer.placeholder")}
+        enterkeyhint={settings.value.enter === "send" ? "send" : "enter"}
+        onInput={(event) => (draft.value = event.currentTarget.value)}
+        onKeyDown={key}
+      />
+      <div class="composer-row">
+        {thinks && (
+          <>
+            <Switch
+              icon="spark"
+              label={t("deepthink")}
+              hint={t("deepthink.hint")}
+              on={settings.value.thinking || comparing.value}
+              onToggle={() => {
+                comparing.value = false;
+                choose({ thinking: !settings.value.thinking });
+              }}
+            />
+            <EffortChoice />
+            <Switch
+              icon="columns"
+              label={t("compare")}
+              hint={t("compare.hint")}
+              on={comparing.value}
+              onToggle={() => (comparing.value = !comparing.value)}
+            />
+          </>
+        )}
+        <span class="spring" />
+        {busy ? (
+          <button type="button" class="round stop" aria-label={t("stop.label")} title={t("stop.label")} onClick={stopAll}>
+            <Icon name="stop" />
+          </button>
+        ) : (
+          <button type="submit" class="round" aria-label={t("send")} title={t("send")} disabled={!text.trim() || !model.value}>
+            <Icon name="send" />
+          </button>
+        )}
+      </div>
+    </form>
+  );
+}

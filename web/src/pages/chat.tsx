@@ -1,0 +1,127 @@
+import { useEffect, useState } from "preact/hooks";
+import { ApiError, session } from "../api/client";
+import type { Message } from "../api/types";
+import { branch, closeConversation, compared, model, open, openConversation, tree } from "../chat/store";
+import { comparable } from "../chat/tree";
+import { Comparison } from "../components/comparison";
+import { Composer, draft, focusComposer } from "../components/composer";
+import { Header } from "../components/header";
+import { AssistantMessage, UserMessage } from "../components/message";
+import { Scroller } from "../components/scroller";
+import { attempt } from "../components/toast";
+import { t, type Key } from "../i18n";
+import { choose, settings } from "../settings";
+import { Missing } from "./missing";
+
+const EXAMPLES: readonly Key[] = ["example.math", "example.code", "example.riddle", "example.words"];
+
+function Empty() {
+  const write = (text: string) => {
+    draft.value = text;
+    focusComposer();
+  };
+  return (
+    <div class="empty">
+      <img src="/icon.svg" alt="" width="52" height="52" />
+      <h1>{t("empty.title")}</h1>
+      <p>{t("empty.hint")}</p>
+      <ul class="examples">
+        {EXAMPLES.map((key) => (
+          <li key={key}>
+            <button type="button" onClick={() => write(t(key))}>
+              {t(key)}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+function ModelChoice() {
+  const models = session.value?.models ?? [];
+  if (models.length === 0) return <p class="no-models">{t("no.models")}</p>;
+  if (models.length === 1) return <span class="model-name">{models[0]!.id}</span>;
+  return (
+    <select
+      class="model-choice"
+      aria-label={t("model")}
+      value={model.value?.id}
+      onChange={(event) => choose({ model: event.currentTarget.value })}
+    >
+      {models.map(({ id }) => (
+        <option key={id} value={id}>
+          {id}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function Turn({ message }: { message: Message }) {
+  if (message.role === "user") return <UserMessage message={message} />;
+  const question = message.parent_id;
+  const pair = question !== null && compared.value.has(question) ? comparable(tree.value.get(question) ?? []) : null;
+  return pair && question !== null ? <Comparison pair={pair} question={question} /> : <AssistantMessage message={message} />;
+}
+
+type State = "loading" | "there" | "missing";
+
+/** Loads the conversation that the address names. */
+function useConversation(id: string | null): State {
+  const [state, setState] = useState<State>(id === null ? "there" : "loading");
+  useEffect(() => {
+    if (id === null) {
+      closeConversation();
+      setState("there");
+      return;
+    }
+    if (open.peek()?.id === id) return setState("there"); // it was just made
+    let left = false;
+    setState("loading");
+    closeConversation();
+    openConversation(id).then(
+      () => !left && setState("there"),
+      (error: unknown) => {
+        if (left) return;
+        if (error instanceof ApiError && error.status === 404) setState("missing");
+        else void attempt(() => Promise.reject(error));
+      },
+    );
+    return () => void (left = true);
+  }, [id]);
+  return state;
+}
+
+export function Chat({ id }: { id: string | null }) {
+  const state = useConversation(id);
+  useEffect(() => {
+    document.title = open.value?.title ? `${open.value.title} – Ponder` : "Ponder";
+  }, [open.value?.title]);
+  if (state === "missing") return <Missing />;
+  const turns = branch.value;
+  const empty = state === "there" && turns.length === 0;
+  const wide = turns.some(({ parent_id }) => parent_id !== null && compared.value.has(parent_id));
+  void settings.value.model;
+  return (
+    <div class={`chat${empty ? " is-empty" : ""}${wide ? " wide" : ""}`}>
+      <Header title={open.value?.title ?? ""}>
+        <ModelChoice />
+      </Header>
+      {empty ? (
+        <Empty />
+      ) : (
+        <Scroller key={id}>
+          {state === "loading" && <p class="waiting">{t("loading")}</p>}
+          {turns.map((message) => (
+            <Turn key={message.role === "user" ? message.id : `${message.parent_id}/${message.id}`} message={message} />
+          ))}
+        </Scroller>
+      )}
+      <footer class="dock">
+        <Composer />
+        <p class="small-print">{t("composer.hint")}</p>
+      </footer>
+    </div>
+  );
+}
