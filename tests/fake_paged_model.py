@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ponder.core.streaming import Request, Thinking
+from ponder.engine.drafter import Drafter
 from ponder.engine.scheduler import Scheduler, SchedulerConfig
 from ponder.engine.step import StepPlan
 from ponder.engine.thinking import Thought
@@ -17,9 +18,9 @@ MASK = 2**61 - 1
 THINK, END_THINK = 48, 49
 
 
-def scheduler(**changes: Any) -> Scheduler:
+def scheduler(drafter: Drafter | None = None, **changes: Any) -> Scheduler:
     sizes = {"pages": 16, "page_size": 4, "context": 64, "vocab_size": VOCABULARY, "max_running": 4, "max_rows": 8}
-    return Scheduler(SchedulerConfig(**{**sizes, "max_chunk": 4, **changes}))
+    return Scheduler(SchedulerConfig(**{**sizes, "max_chunk": 4, **changes}), drafter)
 
 
 def request(name: str, prompt: list[int] | range, max_tokens: int = 8, **settings: Any) -> Request:
@@ -36,6 +37,12 @@ def rows(plan: StepPlan) -> list[tuple[int, int, int]]:
 
 def table(plan: StepPlan, slot: int, pages: int) -> list[int]:
     return plan.tables[slot * plan.table_width :][:pages].tolist()
+
+
+def tokens_before(plan: StepPlan, draw: int) -> list[int]:
+    """What a draw rests on: its sample's tokens, and the drafts that it takes for right."""
+    sample, place = plan.draws[draw], plan.draft_places[draw]
+    return [*sample.tokens, *list(plan.drafts.get(sample, ()))[:place]]
 
 
 def cell(before: int, token: int, version: int) -> int:
@@ -89,12 +96,13 @@ class FakePagedModel:
             self.cache[page][position % self.page_size] = cell(before, token, self.version)
             states.append((slot, position))
         drawn = []
-        for sample, logits, seed, index in zip(
-            plan.draws, plan.draw_logits, plan.draw_seeds, plan.draw_indices, strict=True
+        for draw, (sample, logits, seed, index) in enumerate(
+            zip(plan.draws, plan.draw_logits, plan.draw_seeds, plan.draw_indices, strict=True)
         ):
             state = self._at(plan, *states[plan.logit_rows[logits]])
-            assert state == prefix_state(sample.tokens, self.version), sample
-            assert (seed, index) == (sample.seed, len(sample.output))
+            before = tokens_before(plan, draw)
+            assert state == prefix_state(before, self.version), sample
+            assert (seed, index) == (sample.seed, len(before) - sample.prompt_length)
             drawn.append(next_token(state, seed, index))
         return drawn
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
+from gguf.quants import quantize
 
 from ponder.models.config import GqaConfig, LinearRopeConfig, Llama3RopeConfig, MlaConfig, ModelConfig, YarnConfig
 from ponder.text.tokenizer import Tokenizer
@@ -65,9 +66,10 @@ def rewrite(
     tensors: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = lambda tensors: tensors,
     more: Mapping[str, int | float | str] | None = None,
     values: Mapping[str, tuple[Any, GGUFValueType]] | None = None,
+    kinds: Callable[[str, np.ndarray], GGMLQuantizationType | None] = lambda name, numbers: None,
 ) -> Path:
     """A copy of an fp32 file, by the gguf package, with metadata and tensors changed; None drops a key. `values` stand
-    for what the file has under these keys, as the type that they come with.
+    for what the file has under these keys, as the type that they come with. `kinds`: what a tensor is quantised to.
     """
     values = values or {}
     reader = GGUFReader(source)
@@ -82,7 +84,8 @@ def rewrite(
     for key, (value, kind) in values.items():
         writer.add_key_value(key, value, kind)
     for name, data in tensors({tensor.name: np.array(tensor.data) for tensor in reader.tensors}).items():
-        writer.add_tensor(name, data)
+        kind = kinds(name, data)
+        writer.add_tensor(name, data if kind is None else quantize(data, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

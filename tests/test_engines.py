@@ -12,16 +12,19 @@ from ponder.core.errors import ConfigError, RunError
 from ponder.core.metrics import read_metrics
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
+from ponder.core.streaming import Request, SamplingOptions
 from ponder.core.types import Prompt, Sampling
 from ponder.engine import native
+from ponder.engine.engine import EngineConfig
 from ponder.engine.native import NativeGenerator, library
 from ponder.engine.reference import ReferenceGenerator
-from ponder.recipes.engines import choose_engine, engine_notice, make_generator
+from ponder.recipes.engines import choose_engine, engine_notice, open_generator
 from ponder.recipes.opening import open_model
+from ponder.recipes.serving import open_serving
 from ponder.recipes.zero import run_zero
 from ponder.recipes.zero_recipe import load_recipe
 from ponder.text.tokenizer import Tokenizer
-from ponder.weights.checkpoint import load_model, save_model
+from ponder.weights.checkpoint import load_model, open_whole, save_model
 from small_models import random_model, small_v3
 from tiny_recipe import RECIPE
 
@@ -142,12 +145,24 @@ def test_a_run_goes_on_with_its_own_engine(tmp_path: Path) -> None:
         run_zero(replace(short, engine="torch"), run, SilentReporter(), resume=True)
 
 
+@pytest.mark.parametrize("kernels", [pytest.param(True, marks=built), False])
+def test_a_model_is_opened_to_be_served(kernels: bool, model: Path, request: pytest.FixtureRequest) -> None:
+    reason = "" if kernels else request.getfixturevalue("unbuilt")
+    with open_serving(model, weights="fp32", config=EngineConfig(max_running=2), threads=1) as opened:
+        ids = opened.prompter.encode("7+8-3=?")
+        asked = Request(id="a", prompt_ids=ids, max_tokens=12, sampling=SamplingOptions(temperature=0.0))
+        [output] = opened.engine.submit(asked).result()
+    prompt, sampling = Prompt(problem_id="p", ids=ids), Sampling(max_tokens=12, temperature=0.0)
+    assert output.ids == tuple(open_model(model, engine="torch").generator.stream(prompt, sampling, 0))
+    assert (opened.name, opened.config.vocab_size, opened.engine.closed) == ("model", opened.tokenizer.vocab_size, True)
+    assert (reason in opened.notice, bool(opened.notice)) == (True, not kernels)
+
+
 @built
 def test_both_engines_give_the_same_greedy_text(model: Path) -> None:
-    loaded = load_model(model)
-    control = loaded.tokenizer.control
-    from_kernels = make_generator("native", loaded.model, control)
-    from_torch = make_generator("torch", loaded.model, control)
-    prompt = Prompt(problem_id="p", ids=tuple(loaded.tokenizer.encode("7+8-3=?")))
+    with open_whole(model) as (opened, tokenizer):
+        from_kernels = open_generator("native", opened, tokenizer.control)
+        from_torch = open_generator("torch", opened, tokenizer.control)
+    prompt = Prompt(problem_id="p", ids=tuple(tokenizer.encode("7+8-3=?")))
     sampling = Sampling(max_tokens=24, temperature=0.0)
     assert list(from_kernels.stream(prompt, sampling, 0)) == list(from_torch.stream(prompt, sampling, 0))

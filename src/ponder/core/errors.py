@@ -10,6 +10,7 @@
     │   └── RunLockedError      another process is using it
     ├── TrainingError           training cannot go on
     │   └── NonFiniteLossError  the loss is NaN or infinite; the step was not taken
+    ├── SandboxError            programs cannot be run safely here
     └── GenerationError         a request that the generator cannot serve
         └── QueueFullError      too many wait already; it may be tried again later
 
@@ -55,6 +56,10 @@ class TrainingError(PonderError):
 
 class NonFiniteLossError(TrainingError):
     """The loss of a batch is not finite; no step was taken on it."""
+
+
+class SandboxError(PonderError):
+    """The sandbox lacks a protection, or does not start."""
 
 
 class GenerationError(PonderError):

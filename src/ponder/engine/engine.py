@@ -8,12 +8,16 @@ called from any thread at any time, a step being under way or not.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from ponder.core.errors import GenerationError
 from ponder.core.streaming import EndReason, Request
+from ponder.engine.constraint import Constraints
+from ponder.engine.drafter import NgramDrafter
+from ponder.engine.grammar import CompiledGrammar
 from ponder.engine.request import Sample, State
 from ponder.engine.runner import Runner
 from ponder.engine.sampler import Drawn, Sampler
@@ -29,7 +33,7 @@ from ponder.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
-    """Sizes of a batch. None of them changes a result."""
+    """Sizes of a batch, and whether to guess ahead. None of them changes a result."""
 
     max_running: int = 64  # samples side by side
     max_rows: int = 512  # of one step: more prefill faster, fewer keep the step short for those that decode
@@ -37,6 +41,12 @@ class EngineConfig:
     max_waiting: int = 65536  # samples in the queue; beyond it a request is refused
     max_unread: int = 16384  # pieces of a stream that nobody has read; beyond it the request ends with an error
     context: int | None = None  # most positions of a sample; None: the model's
+    # "ngram": few samples at a time are faster where texts repeat themselves, or a grammar leaves no choice
+    speculation: Literal["off", "ngram"] = "off"
+
+    def __post_init__(self) -> None:
+        if self.speculation not in ("off", "ngram"):
+            raise GenerationError(f"speculation = {self.speculation!r}; expected off or ngram")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +57,8 @@ class EngineStatistics:
     steps: int
     failed_steps: int
     prefill_rows: int  # rows of prompts that were computed; hits are not among them
-    decode_rows: int
+    decode_rows: int  # one for each running sample
+    draft_rows: int  # and those for guesses
     drawn_tokens: int
     run_seconds: float  # in the model
     sample_seconds: float
@@ -63,13 +74,18 @@ class Engine:
     """Serves requests from one model. Close it, or use it in a `with` block."""
 
     def __init__(self, runner: Runner, config: EngineConfig | None = None, tokenizer: Tokenizer | None = None) -> None:
-        """Takes the runner over. Without a tokenizer there are tokens and no text, and no stop strings."""
+        """Takes the runner over. Without a tokenizer there are tokens and no text, no stop strings, no grammars."""
         self.config = config or EngineConfig()
         self.context = min(self.config.context or runner.config.max_positions, runner.config.max_positions)
         self.lock = threading.RLock()  # of the scheduler and all streams; never held while the model runs
         self._stepping = threading.RLock()  # held for a whole step; taken before `lock`
         self._work = threading.Condition(self.lock)
-        self._runner, self._tokenizer, self._sampler = runner, tokenizer, Sampler(runner.sample)
+        self._runner, self._tokenizer = runner, tokenizer
+        self._constraints = None if tokenizer is None else Constraints(tokenizer, runner.config.vocab_size)
+        self._sampler = Sampler(runner.sample, self._constraints)
+        self._drafter = None
+        if self.config.speculation == "ngram":
+            self._drafter = NgramDrafter(lambda s: None if self._constraints is None else self._constraints.of(s))
         self._scheduler = Scheduler(
             SchedulerConfig(
                 pages=runner.pages,
@@ -80,13 +96,15 @@ class Engine:
                 max_rows=max(self.config.max_rows, self.config.max_running),
                 max_chunk=self.config.max_chunk,
                 max_waiting=self.config.max_waiting,
-            )
+            ),
+            self._drafter,
         )
         self._asked: dict[str, _Asked] = {}
         self._tracks: dict[Sample, Track] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._steps = self._failed_steps = self._prefill_rows = self._decode_rows = self._drawn_tokens = 0
+        self._steps = self._failed_steps = self._drawn_tokens = 0
+        self._prefill_rows = self._decode_rows = self._draft_rows = 0
         self._run_seconds = self._sample_seconds = self._step_seconds = 0.0
 
     # requests
@@ -102,11 +120,15 @@ class Engine:
     ) -> Stream:
         """Queue a request. `stream=False` keeps no pieces: only `Stream.result` tells. `text=False`: tokens are enough.
         `routes`: tell the experts of every token. `notify` is called, by the thread that runs the steps, whenever
-        something came: it must be quick.
+        something came: it must be quick. A grammar is compiled here, in the caller's thread, which may take a second;
+        its request also ends with the stop ids of the tokenizer.
 
         Raises `GenerationError`, and changes nothing, for a request that can never be served, and `QueueFullError` for
         one that may be tried again.
         """
+        grammar = self._compile_grammar(request)
+        if grammar is not None and self._tokenizer is not None:
+            request = replace(request, stop_ids=request.stop_ids.union(self._tokenizer.control.stop))
         asked = _Asked(
             stream=Stream(self, request, self.config.max_unread if stream else 0, notify),
             stops=StopStrings(request.stop_strings) if request.stop_strings else None,
@@ -122,9 +144,21 @@ class Engine:
         with self.lock:
             events = self._scheduler.add(request)
             self._asked[request.id] = asked
+            if grammar is not None and self._constraints is not None:
+                self._constraints.admit(request, grammar)
             self._deliver(events)
             self._work.notify_all()
         return asked.stream
+
+    def _compile_grammar(self, request: Request) -> CompiledGrammar | None:
+        if request.grammar is None:
+            return None
+        if self._constraints is None:
+            raise GenerationError(
+                f"request {request.id!r} has a grammar, and the engine makes no text of its tokens; give the engine a "
+                "tokenizer, or leave the grammar out"
+            )
+        return self._constraints.compile(request.grammar)
 
     def cancel(self, request_id: str, index: int | None = None) -> None:
         """End a request, or one sample of it, before the next step. Unknown or ended already: nothing happens."""
@@ -163,15 +197,20 @@ class Engine:
                 pages = self._pages_for_routes(plan)
                 self._deliver(self._scheduler.commit(drawn.tokens, drawn.faults), drawn, pages)
                 if self._sampler.remembers:
-                    self._sampler.forget(s for s in plan.draws if s.state is State.FINISHED)
+                    self._forget([s for s in plan.draws if s.state is State.FINISHED])
             self._steps += 1
-            self._decode_rows += plan.decode_rows
-            self._prefill_rows += len(plan.tokens) - plan.decode_rows
-            self._drawn_tokens += len(drawn.tokens)
+            self._count(plan)
             self._run_seconds += ran - began
             self._sample_seconds += sampled - ran
             self._step_seconds += time.perf_counter() - began
             return True
+
+    def _count(self, plan: StepPlan) -> None:
+        decodes, drafts = plan.decode_rows + len(plan.drafts), sum(map(len, plan.drafts.values()))
+        self._decode_rows += decodes
+        self._draft_rows += drafts
+        self._prefill_rows += len(plan.tokens) - decodes - drafts
+        self._drawn_tokens += len(plan.draws) - drafts  # and those after drafts that were right, which are told apart
 
     def start(self) -> "Engine":
         """Run steps on a thread of the engine's own from now on."""
@@ -186,6 +225,11 @@ class Engine:
     def threaded(self) -> bool:
         """Whether the engine runs its steps itself."""
         return self._thread is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended for good, closed or failed: nothing can be submitted any more."""
+        return self._closed
 
     @property
     def busy(self) -> bool:
@@ -227,13 +271,15 @@ class Engine:
     def statistics(self) -> EngineStatistics:
         """Cheap enough for every step."""
         with self.lock:
+            scheduler = self._scheduler.statistics()
             return EngineStatistics(
-                scheduler=self._scheduler.statistics(),
+                scheduler=scheduler,
                 steps=self._steps,
                 failed_steps=self._failed_steps,
                 prefill_rows=self._prefill_rows,
                 decode_rows=self._decode_rows,
-                drawn_tokens=self._drawn_tokens,
+                draft_rows=self._draft_rows,
+                drawn_tokens=self._drawn_tokens + scheduler.accepted_tokens,
                 run_seconds=self._run_seconds,
                 sample_seconds=self._sample_seconds,
                 step_seconds=self._step_seconds,
@@ -249,6 +295,8 @@ class Engine:
                 raise GenerationError("the engine keeps a sample that has ended")
             if self._sampler.remembers > len(self._tracks):
                 raise GenerationError("the sampler keeps a sample that has ended")
+            if self._drafter is not None and self._drafter.remembers > len(self._tracks):
+                raise GenerationError("the drafter keeps a sample that has ended")
 
     def _serve(self) -> None:
         try:
@@ -275,7 +323,12 @@ class Engine:
         with self.lock:
             self._failed_steps += 1
             self._deliver(self._scheduler.fail_step(reason))
-            self._sampler.forget(plan.draws)
+            self._forget(plan.draws)
+
+    def _forget(self, samples: Sequence[Sample]) -> None:
+        self._sampler.forget(samples)
+        if self._drafter is not None:
+            self._drafter.forget(samples)
 
     # delivery; the lock is held
 
@@ -336,11 +389,13 @@ class Engine:
     def _end(self, track: Track, reason: EndReason, error: str, pages: Mapping[Sample, list[int]] | None) -> None:
         stream = track.stream
         del self._tracks[track.sample]
-        self._sampler.forget([track.sample])
+        self._forget([track.sample])
         held = None if pages is None else pages.get(track.sample)
         stream.end(track.output(reason, error, None if held is None else self._routes(track, held)))
         if stream.ended:
             del self._asked[stream.request.id]
+            if self._constraints is not None:
+                self._constraints.dismiss(stream.request.id)
 
     def _routes(self, track: Track, pages: Sequence[int]) -> bytes | None:
         """The experts of all tokens but the last; -1 for those that were never fed."""

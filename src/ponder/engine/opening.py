@@ -7,12 +7,13 @@ import torch
 from ponder.core.errors import GenerationError
 from ponder.engine.engine import Engine, EngineConfig
 from ponder.engine.native import NativeModel, WeightFormat, available
-from ponder.engine.native.packing import StoredBlocks
 from ponder.engine.native_runner import NativeRunner
 from ponder.engine.runner import Runner, pages_for
 from ponder.engine.torch_runner import TorchRunner
+from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
+from ponder.weights.checkpoint import OpenCheckpoint, read_model
 
 PAGE = 16  # positions
 CACHE_BYTES = 2**30
@@ -32,31 +33,63 @@ def open_engine(
     config: EngineConfig | None = None,
     *,
     weights: WeightFormat = "fp32",
-    source: StoredBlocks | None = None,
     threads: int = 0,
     cache_bytes: int = CACHE_BYTES,
 ) -> OpenedEngine:
     """An engine on this module, whose weights it follows when told to.
 
-    `weights`, `source`, `threads`: as in `NativeModel`. Without native kernels, weights are fp32 where they are asked
-    for, else bf16, whatever the format. `cache_bytes`: most memory for cached tokens; it is taken as it is used. Raises
+    `weights`, `threads`: as in `NativeModel`. Without native kernels, weights are fp32 where they are asked for, else
+    bf16, whatever the format. `cache_bytes`: most memory for cached tokens; it is taken as it is used. Raises
     `GenerationError` where that is too little for a single page.
     """
     config = config or EngineConfig()
-    shape, full = model.config, weights == "fp32"
-    page_bytes = PAGE * shape.layers * shape.cache_width * (4 if full else 2)
+    pages = _cache_pages(model.config, config, weights, cache_bytes)
+    missing = available()
+    runner: Runner
+    if missing is None:
+        runner = NativeRunner(NativeModel(model, weights=weights, threads=threads), pages=pages, module=model)
+    else:
+        runner = TorchRunner(model, pages=pages, page_size=PAGE, dtype=_torch_precision(weights), threads=threads)
+    return OpenedEngine(engine=Engine(runner, config, tokenizer), notice=_notice(missing))
+
+
+def open_engine_on_disk(
+    opened: OpenCheckpoint,
+    config: EngineConfig | None = None,
+    *,
+    weights: WeightFormat = "bf16",
+    threads: int = 0,
+    cache_bytes: int = CACHE_BYTES,
+) -> OpenedEngine:
+    """An engine on the weights of an open checkpoint, which stay as they are; the kernels take them straight from the
+    files. Everything else as in `open_engine`; "stored" takes a GGUF file's own blocks.
+    """
+    config = config or EngineConfig()
+    pages = _cache_pages(opened.config, config, weights, cache_bytes)
+    missing = available()
+    runner: Runner
+    if missing is None:
+        native = NativeModel.from_source(opened.config, opened.source, weights=weights, threads=threads)
+        runner = NativeRunner(native, pages=pages)
+    else:
+        model = read_model(opened, _torch_precision(weights)).requires_grad_(False)
+        runner = TorchRunner(model, pages=pages, page_size=PAGE, threads=threads)
+    return OpenedEngine(engine=Engine(runner, config, opened.tokenizer), notice=_notice(missing))
+
+
+def _cache_pages(shape: ModelConfig, config: EngineConfig, weights: WeightFormat, cache_bytes: int) -> int:
+    page_bytes = PAGE * shape.layers * shape.cache_width * (4 if weights == "fp32" else 2)
     pages = min(pages_for(config.max_running, config.context or shape.max_positions, PAGE), cache_bytes // page_bytes)
     if pages < 1:
         raise GenerationError(
             f"a cache of {cache_bytes} bytes holds no page of {PAGE} tokens, which takes {page_bytes}; give it more"
         )
-    missing, notice = available(), ""
-    runner: Runner
-    if missing is None:
-        native = NativeModel(model, weights=weights, source=source, threads=threads)
-        runner = NativeRunner(native, pages=pages, module=model)
-    else:
-        dtype = torch.float32 if full else torch.bfloat16
-        runner = TorchRunner(model, pages=pages, page_size=PAGE, dtype=dtype, threads=threads)
-        notice = f"{missing}. PyTorch generates until then, several times slower"
-    return OpenedEngine(engine=Engine(runner, config, tokenizer), notice=notice)
+    return pages
+
+
+def _torch_precision(weights: WeightFormat) -> torch.dtype:
+    return torch.float32 if weights == "fp32" else torch.bfloat16
+
+
+def _notice(missing: str | None) -> str:
+    return "" if missing is None else f"{missing}. PyTorch generates until then, several times slower"

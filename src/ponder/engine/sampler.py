@@ -1,8 +1,9 @@
 """From a step's logits to one token for each draw, every draw with its own settings and its own random number.
 
-In this order: penalties, barred ids, temperature, top-k, top-p, min-p; each works on what the one before left, as in
-transformers. Greedy draws (temperature 0) take the best after penalties and bars. A log-probability is that of the
-distribution which is left in the end; for a greedy draw, of the one at temperature 1 without top-k, top-p and min-p.
+In this order: penalties, barred ids and grammars, temperature, top-k, top-p, min-p; each works on what the one before
+left, as in transformers. Greedy draws (temperature 0) take the best after penalties and bars. A log-probability is that
+of the distribution which is left in the end; for a greedy draw, of the one at temperature 1 without top-k, top-p and
+min-p.
 
 Shapes: R rows of logits, D draws, F draws whose distribution is cut, C candidates, V vocabulary.
 """
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ponder.algo.sampling import Sampled, counter_uniform, sample
 from ponder.core.streaming import Likeliest, SamplingOptions
+from ponder.engine.constraint import Constraints
 from ponder.engine.request import Sample
 from ponder.engine.step import StepPlan
 
@@ -44,20 +46,23 @@ def plain_sampler(logits_DV: torch.Tensor, seed_D: torch.Tensor, index_D: torch.
 class Sampler:
     """Draws for all running samples at once. Keeps how often penalised samples had each token; `forget` them."""
 
-    def __init__(self, plain: PlainSampler = plain_sampler) -> None:
-        """`plain` draws where only a temperature is left to apply."""
-        self._plain = plain
+    def __init__(self, plain: PlainSampler = plain_sampler, constraints: Constraints | None = None) -> None:
+        """`plain` draws where only a temperature is left to apply. `constraints`: of the samples with a grammar."""
+        self._plain, self._constraints = plain, constraints
         self._seen: dict[Sample, _Seen] = {}
 
     @property
     def remembers(self) -> int:
         """How many samples it keeps something of."""
-        return len(self._seen)
+        constrained = () if self._constraints is None else self._constraints.remembered
+        return len(self._seen.keys() | constrained)
 
     def forget(self, samples: Iterable[Sample]) -> None:
         """Samples that have ended."""
         for ended in samples:
             self._seen.pop(ended, None)
+            if self._constraints is not None:
+                self._constraints.forget(ended)
 
     @torch.inference_mode()
     def draw(self, logits_RV: torch.Tensor, plan: StepPlan) -> Drawn:
@@ -70,9 +75,10 @@ class Sampler:
         logits_DV = logits_RV
         if plan.draw_logits.tolist() != list(range(len(logits_RV))):  # siblings draw from the same row
             logits_DV = logits_RV[torch.from_numpy(np.asarray(plan.draw_logits, np.int64))]
-        if any(map(_penalises, distinct)):
+        if any(o.penalises for o in distinct):
             self._penalise(logits_DV, samples)
         _bar(logits_DV, samples)
+        stuck = {} if self._constraints is None else self._constraints.mask(logits_DV, plan)
         if any(map(_cuts, distinct)) or len({o.temperature for o in distinct}) > 1:
             temperature, greedy_D = 1.0, _shape_distributions(logits_DV, options)
         else:
@@ -85,6 +91,7 @@ class Sampler:
             ids_D, logp_D = self._draw_mixed(logits_DV, seed_D, index_D, greedy_D)
         tokens, logprobs = ids_D.tolist(), logp_D.tolist()
         faults = dict.fromkeys((~logp_D.isfinite() | (ids_D < 0)).nonzero()[:, 0].tolist(), NOT_FINITE)
+        faults.update(stuck)
         return Drawn(tokens, logprobs, faults, _likeliest(logits_DV, options, temperature or 1.0, faults))
 
     def _draw_mixed(
@@ -102,7 +109,7 @@ class Sampler:
         """Repetition (CTRL, arXiv 1909.05858): scores of tokens seen, in the prompt too, are divided, or multiplied
         where they are negative. Then frequency and presence, of the output alone, as OpenAI defines them.
         """
-        rows = [i for i, s in enumerate(samples) if _penalises(s.request.sampling)]
+        rows = [i for i, s in enumerate(samples) if s.request.sampling.penalises]
         seen = [self._seen.setdefault(samples[i], _Seen()) for i in rows]
         for i, memory in zip(rows, seen, strict=True):
             memory.catch_up(samples[i])
@@ -146,10 +153,6 @@ class _Seen:
             if i >= sample.prompt_length:
                 self.counts[place] += 1
         self._read = len(sample.tokens)
-
-
-def _penalises(options: SamplingOptions) -> bool:
-    return options.repetition_penalty != 1.0 or options.presence_penalty != 0.0 or options.frequency_penalty != 0.0
 
 
 def _cuts(options: SamplingOptions) -> bool:

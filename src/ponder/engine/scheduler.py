@@ -14,41 +14,20 @@ The one notion for prefill and decode is that of vLLM's v1 scheduler; the shape 
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 
 from ponder.core.errors import GenerationError, QueueFullError
 from ponder.core.streaming import EndReason, Request
+from ponder.engine.drafter import Drafter
 from ponder.engine.pages import PagePool
 from ponder.engine.request import Sample, State
+from ponder.engine.scheduler_config import SchedulerConfig, require_servable
 from ponder.engine.slots import CacheSlots
 from ponder.engine.step import Event, SchedulerStatistics, StepPlan, lay_out
 
+__all__ = ["Scheduler", "SchedulerConfig"]
+
 _order = attrgetter("order")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SchedulerConfig:
-    """Sizes of the cache and of a step."""
-
-    pages: int
-    page_size: int = 16  # positions
-    context: int  # most positions of one sequence
-    vocab_size: int
-    max_running: int = 64  # sequences that run side by side: memory for page tables, and the largest decode batch
-    max_rows: int = 512  # rows of one step: more prefill faster, fewer keep the step short for those that decode
-    max_chunk: int = 256  # rows of one step that one prompt gets while others want some too
-    max_waiting: int = 65536  # samples in the queue; beyond it a request is refused
-
-    def __post_init__(self) -> None:
-        for name in ("pages", "page_size", "context", "vocab_size", "max_running", "max_chunk", "max_waiting"):
-            if getattr(self, name) < 1:
-                raise GenerationError(f"scheduler setting {name} = {getattr(self, name)}; expected at least 1")
-        if self.max_rows < self.max_running:
-            raise GenerationError(
-                f"max_rows = {self.max_rows} is less than max_running = {self.max_running}; "
-                "each running sequence needs a row in every step"
-            )
 
 
 class Scheduler:
@@ -58,8 +37,9 @@ class Scheduler:
     and `close` may be called. All of these but `plan` return the events they cause.
     """
 
-    def __init__(self, config: SchedulerConfig) -> None:
-        self.config = config
+    def __init__(self, config: SchedulerConfig, drafter: Drafter | None = None) -> None:
+        """`drafter` guesses how running samples go on; None: nobody does."""
+        self.config, self._drafter = config, drafter
         self.pool = PagePool(config.pages, config.page_size)
         self.weight_version = 0
         self._cache = CacheSlots(self.pool, config.max_running, config.context)
@@ -71,6 +51,7 @@ class Scheduler:
         self._deferred: list[str] = []  # requests told "answer now" while a step was under way
         self._closed = False
         self._prompt_tokens = self._hit_tokens = self._recomputed_tokens = self._preemptions = self._copies = 0
+        self._drafted_tokens = self._accepted_tokens = 0
         self._finished: dict[EndReason, int] = {"stop": 0, "length": 0, "cancelled": 0, "error": 0}
 
     # requests come and go
@@ -128,25 +109,7 @@ class Scheduler:
             raise GenerationError(f"request {request.id!r} came after the engine was closed; start another engine")
         if request.id in self._requests:
             raise GenerationError(f"a request {request.id!r} is under way already; give each its own id")
-        length, limit = len(request.prompt_ids) + request.max_tokens, self.config.context
-        if length > limit:
-            raise GenerationError(
-                f"prompt of {len(request.prompt_ids)} tokens + max_tokens {request.max_tokens} exceed the context of "
-                f"{limit} positions; shorten the prompt or lower max_tokens"
-            )
-        if self._cache.pages_for(length) > self.config.pages:
-            raise GenerationError(
-                f"prompt of {len(request.prompt_ids)} tokens + max_tokens {request.max_tokens} need "
-                f"{self._cache.pages_for(length)} cache pages of {self.config.page_size} positions, and there are "
-                f"{self.config.pages} in all; shorten the request or give the engine a larger cache"
-            )
-        thinking = request.thinking
-        ids = request.prompt_ids if thinking is None else request.prompt_ids + thinking.forced_ids
-        if min(ids) < 0 or max(ids) >= self.config.vocab_size:
-            raise GenerationError(
-                f"the prompt of request {request.id!r} holds an id outside the vocabulary of "
-                f"{self.config.vocab_size}; it was made with another tokenizer"
-            )
+        require_servable(request, self.config)
         queued = self._live - len(self._running)
         if queued + len(request.seeds) > self.config.max_waiting:
             raise QueueFullError(
@@ -174,7 +137,9 @@ class Scheduler:
         forked = {
             s: self._fork(s, s.computed + n) for s, n in chunks if s.followers and s.computed + n == len(s.tokens)
         }
-        self._step = lay_out(decodes, chunks, forked, copies, self._cache)
+        rows = len(decodes) + sum(count for _, count in chunks)
+        drafts = self._draft(decodes, self.config.max_rows - rows) if self._drafter is not None else {}
+        self._step = lay_out(decodes, chunks, forked, copies, self._cache, drafts)
         return self._step
 
     def _plan_running(
@@ -307,9 +272,29 @@ class Scheduler:
                 sample.shared_tail = True
         return forked
 
+    def _draft(self, decodes: Sequence[Sample], spare: int) -> dict[Sample, Sequence[int]]:
+        """Guesses for the rows that are left; where they take pages, only of those that nobody will miss soon."""
+        assert self._drafter is not None
+        drafts: dict[Sample, Sequence[int]] = {}
+        spare = min(spare, self.config.max_draft_rows - len(decodes))
+        for i, sample in enumerate(decodes):
+            most = min(spare // (len(decodes) - i), sample.end - len(sample.tokens) - 1)
+            if most < 1:
+                continue
+            guess = self._drafter.propose(sample, most)[:most]
+            while sample.capacity < sample.computed + 1 + len(guess) and self.pool.available > len(self._running):
+                self._cache.append_page(sample)
+            guess = guess[: sample.capacity - sample.computed - 1]
+            if guess:
+                drafts[sample] = guess
+                spare -= len(guess)
+                self._drafted_tokens += len(guess)
+        return drafts
+
     def commit(self, tokens: Sequence[int], faults: Mapping[int, str] | None = None) -> list[Event]:
-        """The step was run: `tokens[i]` was drawn for `draws[i]`. `faults` names the draws that failed (logits that
-        are not finite) and why: these samples end with an error, and no cached page of theirs is used again.
+        """The step was run: `tokens[i]` was drawn for `draws[i]`; what rests on a wrong draft is left out. `faults`
+        names the draws that failed (logits that are not finite) and why: these samples end with an error, and no cached
+        page of theirs is used again.
         """
         step = self._step
         if step is None:
@@ -331,25 +316,38 @@ class Scheduler:
         if faults:
             self.pool.forget([page for i in faults for page in step.draws[i].pages])
         events: list[Event] = []
+        right: dict[Sample, int] = {}  # how many drafts of a sample were what it drew
         for i, (sample, token) in enumerate(zip(step.draws, tokens, strict=True)):
-            if sample.state is finished:
-                continue
+            place = step.draft_places[i]
+            if sample.state is finished or place != right.get(sample, 0):
+                continue  # it rests on a draft that was wrong
+            if place:
+                sample.computed += 1
+                self._accepted_tokens += 1
             if i in faults:
                 sample.error = faults[i]
                 events.append(self._end(sample, "error"))
                 continue
-            if sample.state is State.PREFILLING:
-                sample.move(State.RUNNING)
-            sample.tokens.append(token)
-            if token in sample.request.stop_ids:
-                events.append(self._end(sample, "stop", token, i))
-            elif len(sample.tokens) >= sample.end:
-                events.append(self._end(sample, "length", token, i))
-            else:
-                events.append(Event(sample, token, i, None))
-                if sample.thought is not None and sample.thought.push(token):
-                    events += self._force_due([sample])
+            before = len(sample.tokens)
+            events += self._take(sample, token, i)
+            drafts = step.drafts.get(sample, ())
+            if len(sample.tokens) == before + 1 and place < len(drafts) and drafts[place] == token:
+                right[sample] = place + 1
         return events + self._answer_deferred()
+
+    def _take(self, sample: Sample, token: int, draw: int) -> list[Event]:
+        """The sample goes on by the token that it drew."""
+        if sample.state is State.PREFILLING:
+            sample.move(State.RUNNING)
+        sample.tokens.append(token)
+        if token in sample.request.stop_ids:
+            return [self._end(sample, "stop", token, draw)]
+        if len(sample.tokens) >= sample.end:
+            return [self._end(sample, "length", token, draw)]
+        event = Event(sample, token, draw, None)
+        if sample.thought is not None and sample.thought.push(token):
+            return [event, *self._force_due([sample])]
+        return [event]
 
     def fail_step(self, message: str) -> list[Event]:
         """The step could not be run: everybody that took part ends with an error."""
@@ -468,6 +466,8 @@ class Scheduler:
             evictions=pool.evictions,
             preemptions=self._preemptions,
             copies=self._copies,
+            drafted_tokens=self._drafted_tokens,
+            accepted_tokens=self._accepted_tokens,
             finished=dict(self._finished),
         )
 

@@ -65,7 +65,12 @@ class StopSearch:
     def __init__(self, stops: StopStrings) -> None:
         self._stops = stops
         self._state, self._held = 0, ""
-        self.stopped = False  # a stop string was found; what follows is not looked at
+        self.found = ""  # the stop string that was found; what follows is not looked at
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was found."""
+        return bool(self.found)
 
     def push(self, text: str) -> str:
         """The text that is certain now to belong to no stop string."""
@@ -74,8 +79,8 @@ class StopSearch:
         for i, character in enumerate(text):
             self._state = self._stops.step(self._state, character)
             if length := self._stops.found[self._state]:
-                self.stopped = True
                 whole, self._held = self._held + text[: i + 1], ""
+                self.found = whole[len(whole) - length :]
                 return whole[: len(whole) - length]
         whole = self._held + text
         certain = len(whole) - self._stops.depth[self._state]

@@ -22,8 +22,8 @@ class TextStream:
     def __init__(
         self, tokenizer: Tokenizer, stops: StopStrings | None, *, inside_thought: bool, stops_in_thought: bool
     ) -> None:
-        """`inside_thought`: the prompt has opened the thought. Stop strings never reach across from one part to the
-        next.
+        """`inside_thought`: the prompt has opened the thought. Stop strings never reach across a control token, be it
+        one between two parts or the marker of a tool call.
         """
         self._decoder = tokenizer.stream_decoder(skip_control=True)
         self._splitter = ThinkSplitter(tokenizer.control, inside_thought)
@@ -35,12 +35,17 @@ class TextStream:
         """A stop string was found."""
         return self._search is not None and self._search.stopped
 
+    @property
+    def stop(self) -> str:
+        """The stop string that was found, "" if none was."""
+        return "" if self._search is None else self._search.found
+
     def push(self, token: int) -> Text:
         """The text that can be shown now."""
         part = self._splitter.part
         belongs = self._splitter.push(token)
         text = self._show(part, self._decoder.push(token))
-        if self._splitter.part != part:  # a tag, which has no text of its own
+        if self._search is not None and self._decoder.skips(token):
             text += self._release()
         return Text(part, text, belongs == "thought")
 

@@ -63,7 +63,8 @@ class Track:
             self.stream.reasoning_tokens += self.sample.thought.tokens
         if not self.stream.keeps:
             return Taken(reason, False)
-        piece = Piece(self.sample.index, token, logprob, text, part, likeliest, reason, error)
+        stop = "" if self._text is None or reason is None else self._text.stop
+        piece = Piece(self.sample.index, token, logprob, text, part, likeliest, reason, error, stop)
         return Taken(reason, not self.stream.put(piece) and reason is None)
 
     @property

@@ -7,10 +7,10 @@ from ponder.core.errors import ConfigError
 from ponder.core.workers import Workers
 from ponder.engine import native
 from ponder.engine.native import NativeGenerator, NativeModel, WeightFormat
-from ponder.engine.native.packing import StoredBlocks
 from ponder.engine.reference import ReferenceGenerator
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
+from ponder.weights.checkpoint import OpenCheckpoint, read_model
 
 Engine = Literal["native", "torch"]
 ENGINES: Mapping[str, Engine] = {"native": "native", "torch": "torch"}
@@ -45,21 +45,24 @@ def training_generator(engine: Engine, model: Transformer, control: ControlIds, 
     return NativeGenerator(NativeModel(model, threads=workers.count), control, model)
 
 
-def make_generator(
+def open_generator(
     engine: Engine,
-    model: Transformer,
+    opened: OpenCheckpoint,
     control: ControlIds,
     *,
     workers: Workers | None = None,
     weights: WeightFormat = "fp32",
-    source: StoredBlocks | None = None,
 ) -> AnyGenerator:
-    """A generator whose weights stay as they are. Other formats than fp32 are the native engine's."""
+    """A generator whose weights stay as they are on disk. Other formats than fp32 are the native engine's, and
+    "stored" is for GGUF files.
+    """
     if engine == "torch":
         if weights != "fp32":
             raise ConfigError(
                 f"weights = {weights!r} needs the native engine: {native.available() or 'engine torch was asked for'}"
             )
-        return ReferenceGenerator(model, control, workers)
+        return ReferenceGenerator(read_model(opened).requires_grad_(False), control, workers)
     threads = 0 if workers is None else workers.count
-    return NativeGenerator(NativeModel(model, weights=weights, threads=threads, source=source), control)
+    return NativeGenerator(
+        NativeModel.from_source(opened.config, opened.source, weights=weights, threads=threads), control
+    )

@@ -1,25 +1,23 @@
 """From the name that a person gives to a model that can be used."""
 
 import difflib
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from ponder.core.errors import CheckpointError, ConfigError, RunError
+from ponder.core.errors import CheckpointError, RunError
 from ponder.core.files import what_is
 from ponder.core.runs import RunFolder, list_runs
 from ponder.core.workers import Workers
 from ponder.engine.native import WeightFormat
 from ponder.models.config import ModelConfig
 from ponder.models.vocabulary import with_token_rows
-from ponder.recipes.engines import AnyGenerator, choose_engine, make_generator
+from ponder.recipes.engines import AnyGenerator, choose_engine, open_generator
 from ponder.text.prompt import Prompter, r1_zero_jinja
 from ponder.text.tokenizer import Tokenizer
 from ponder.text.vocabulary import with_reasoning_tokens
 from ponder.train.grpo import Grpo
 from ponder.train.pretrain import Pretraining
-from ponder.weights.checkpoint import check_tensors, load_model, open_checkpoint
-from ponder.weights.gguf.reader import GgufSource
+from ponder.weights.checkpoint import check_tensors, load_model, open_checkpoint, open_whole
 from ponder.weights.opened import LoadedModel
 from ponder.weights.pull.home import is_hub_id, known, pulled_models, resolve_model
 
@@ -43,26 +41,13 @@ def open_model(
 
     `weights`: how the native engine holds them; "stored" takes a GGUF file's own blocks as they are.
     """
-    folder = model_folder(path)
     chosen = choose_engine(engine)
-    loaded = load_model(folder)
-    loaded.model.requires_grad_(False)
-    with open_checkpoint(folder) if weights == "stored" else nullcontext() as opened:
-        source = None if opened is None else opened.source
-        if weights == "stored" and not isinstance(source, GgufSource):
-            raise ConfigError(f"weights = 'stored' needs a GGUF file; {folder} is none: take bf16, q8 or q4")
+    with open_whole(model_folder(path)) as (opened, tokenizer):
         return OpenModel(
-            config=loaded.model.config,
-            tokenizer=loaded.tokenizer,
-            prompter=Prompter.of(loaded.tokenizer, loaded.chat_template),
-            generator=make_generator(
-                chosen,
-                loaded.model,
-                loaded.tokenizer.control,
-                workers=workers,
-                weights=weights,
-                source=source if isinstance(source, GgufSource) else None,
-            ),
+            config=opened.config,
+            tokenizer=tokenizer,
+            prompter=Prompter.of(tokenizer, opened.chat_template),
+            generator=open_generator(chosen, opened, tokenizer.control, workers=workers, weights=weights),
         )
 
 

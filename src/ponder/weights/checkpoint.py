@@ -23,7 +23,17 @@ from ponder.weights.hf.tokenizer import TOKENIZER, tokenizer_files
 from ponder.weights.opened import LoadedModel, OpenCheckpoint
 from ponder.weights.source import TensorInfo, explained, some
 
-__all__ = ["LoadedModel", "OpenCheckpoint", "load_model", "misfits", "open_checkpoint", "read_config", "save_model"]
+__all__ = [
+    "LoadedModel",
+    "OpenCheckpoint",
+    "load_model",
+    "misfits",
+    "open_checkpoint",
+    "open_whole",
+    "read_config",
+    "read_model",
+    "save_model",
+]
 
 GGUF_SUFFIX = ".gguf"
 MANY = 10_000  # tensors: up to here, those that a checkpoint lacks are found by name
@@ -42,14 +52,12 @@ def open_checkpoint(path: Path) -> Iterator[OpenCheckpoint]:
         yield opened
 
 
-def load_model(path: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Read a model into memory, in `dtype` whatever the file's precision.
+@contextmanager
+def open_whole(path: Path) -> Iterator[tuple[OpenCheckpoint, Tokenizer]]:
+    """`open_checkpoint`, for whoever is going to use the model: with a tokenizer that fits it, and tensors that do.
 
-    Memory is taken for the weights once, in `dtype`; the files are read straight into it. Raises `CheckpointError`
-    for whatever is missing, damaged or does not fit, before that memory is taken where a header tells.
+    Raises `CheckpointError` where there is none, or they do not.
     """
-    if dtype not in PRECISIONS:
-        raise CheckpointError(f"a model cannot be held in {dtype}; expected one of {', '.join(map(str, PRECISIONS))}")
     with open_checkpoint(path) as opened:
         if opened.tokenizer is None and opened.format == "gguf":
             raise CheckpointError(
@@ -63,13 +71,30 @@ def load_model(path: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
             )
         check_vocabulary(path, opened.config, opened.tokenizer)
         check_tensors(opened)
-        model = allocate(opened.config, dtype)
-        wanted = file_tensors(model)
-        with kernel_threads(1):  # many short kernels: on several threads, each waits for the slowest core
-            for name in opened.source.infos:  # in the order of the files
-                if name in wanted:
-                    opened.source.read_into(name, wanted[name].view)
-    return LoadedModel(model, opened.tokenizer, opened.chat_template)
+        yield opened, opened.tokenizer
+
+
+def load_model(path: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """Read a model into memory, in `dtype` whatever the file's precision.
+
+    Memory is taken for the weights once, in `dtype`; the files are read straight into it. Raises `CheckpointError`
+    for whatever is missing, damaged or does not fit, before that memory is taken where a header tells.
+    """
+    if dtype not in PRECISIONS:
+        raise CheckpointError(f"a model cannot be held in {dtype}; expected one of {', '.join(map(str, PRECISIONS))}")
+    with open_whole(path) as (opened, tokenizer):
+        return LoadedModel(read_model(opened, dtype), tokenizer, opened.chat_template)
+
+
+def read_model(opened: OpenCheckpoint, dtype: torch.dtype = torch.float32) -> Transformer:
+    """The weights of a model that `open_whole` has opened."""
+    model = allocate(opened.config, dtype)
+    wanted = file_tensors(model)
+    with kernel_threads(1):  # many short kernels: on several threads, each waits for the slowest core
+        for name in opened.source.infos:  # in the order of the files
+            if name in wanted:
+                opened.source.read_into(name, wanted[name].view)
+    return model
 
 
 def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer, chat_template: str | None = None) -> None:

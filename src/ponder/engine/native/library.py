@@ -126,7 +126,7 @@ _SIGNATURES = {
     "ponder_model_free": (None, [c_void_p]),
     "ponder_weight_bytes": (c_int64, [c_void_p]),
     "ponder_matrix_new": (c_int32, [c_void_p, *[c_int32] * 7]),
-    "ponder_matrix_pack": (c_int32, [c_void_p, c_int32, c_int32, c_int32, c_int32, c_void_p, c_int32, c_int32]),
+    "ponder_matrix_pack": (c_int32, [c_void_p, *[c_int32] * 5, c_void_p, c_int32, c_int32]),
     "ponder_matrix_row": (c_int32, [c_void_p, c_int32, c_int32, c_int32, c_int32, c_void_p]),
     "ponder_vector_set": (c_int32, [c_void_p, c_int32, c_int32, c_void_p, c_int32]),
     "ponder_cache_new": (c_void_p, [c_void_p, c_int32]),

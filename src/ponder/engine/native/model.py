@@ -3,6 +3,7 @@
 import ctypes
 import threading
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ponder.core.errors import ConfigError, GenerationError
-from ponder.core.workers import available_cores
+from ponder.core.workers import available_cores, kernel_threads
 from ponder.engine.native.library import Request, Samples, Shape, Variant, best_variant, checked, library
 from ponder.engine.native.packing import (
     FORMATS,
@@ -21,14 +22,16 @@ from ponder.engine.native.packing import (
     WeightFormat,
     fine,
     number_format,
-    plain_rows,
     plan,
     stored_rows,
 )
+from ponder.engine.native.reading import FromFiles, FromModule, Piece, Reading
 from ponder.models.attention import LATENT_NORM_EPS
 from ponder.models.config import MlaConfig, ModelConfig
 from ponder.models.rope import rotation_table, softmax_scale
 from ponder.models.transformer import Transformer
+from ponder.weights.source import TensorSource
+from ponder.weights.unread import UnreadModel
 
 Int32s = NDArray[np.int32]
 PAGE = 16  # positions of a cache page
@@ -74,8 +77,10 @@ class NativeModel:
         threads: int = 0,
         source: StoredBlocks | None = None,
         variant: Variant | None = None,
+        reading: Reading | None = None,
     ) -> None:
         """`threads` 0: one per core. `source`: the file that the model was loaded from, for `weights="stored"`.
+        `reading`: where the numbers come from, if not from the module itself; see `from_source`.
 
         The cache is fp32 where the weights are, else bf16. `variant` None: the newest that the processor runs.
         Raises `GenerationError` where the kernels are not there, `ConfigError` for a format that does not exist.
@@ -99,7 +104,35 @@ class NativeModel:
         self._handle: int = handle
         self._close = weakref.finalize(self, self._library.ponder_model_free, handle)
         self._logits = self._hidden = torch.empty(0)
-        self._build(model, source)
+        self._build(model, source, reading or FromModule())
+
+    @classmethod
+    def from_source(
+        cls,
+        config: ModelConfig,
+        source: TensorSource,
+        *,
+        weights: WeightFormat = "fp32",
+        threads: int = 0,
+        variant: Variant | None = None,
+    ) -> "NativeModel":
+        """Packed straight from the files, to the same bits as by way of a module. `source` is not needed afterwards.
+
+        Memory is taken for the packed weights, and for one matrix at a time. Other arguments and errors as above.
+        """
+        if weights == "stored" and not isinstance(source, StoredBlocks):
+            folder = next(iter(source.infos.values())).file.parent
+            raise ConfigError(f"weights = 'stored' needs a GGUF file; {folder} is none: take bf16, q8 or q4")
+        unread = UnreadModel(config, source)
+        with kernel_threads(1):  # many short kernels: on several threads, each waits for the slowest core
+            return cls(
+                unread.module,
+                weights=weights,
+                threads=threads or available_cores(),
+                source=source if isinstance(source, StoredBlocks) else None,
+                variant=variant,
+                reading=FromFiles(unread, source),
+            )
 
     def close(self) -> None:
         """Give the memory and the threads back. The model cannot be used after."""
@@ -117,11 +150,12 @@ class NativeModel:
             raise ConfigError("a model that holds a file's own blocks takes no new weights; expected another format")
         with self._lock:
             self._open()
+            reading = FromModule()
             for item in plan(model):
                 if isinstance(item, PlannedVector):
-                    self._set_vector(item)
+                    self._set_vector(item, reading)
                 else:
-                    self._pack_plain(item)
+                    self._pack_read(item, reading)
 
     def new_cache(self, pages: int) -> Cache:
         """A cache of `pages` pages of 16 positions. It lives as long as something refers to it."""
@@ -223,10 +257,10 @@ class NativeModel:
             raise GenerationError("the model was closed; make a new one")
         return self._handle
 
-    def _build(self, model: Transformer, source: StoredBlocks | None) -> None:
+    def _build(self, model: Transformer, source: StoredBlocks | None, reading: Reading) -> None:
         for item in plan(model):
             if isinstance(item, PlannedVector):
-                self._set_vector(item)
+                self._set_vector(item, reading)
                 continue
             stored = stored_rows(item, source) if self.weights == "stored" and source is not None else None
             held = number_format(item, self.weights) if stored is None else stored[0]
@@ -238,26 +272,26 @@ class NativeModel:
                 )
             )
             if stored is None:
-                self._pack_plain(item)
-                continue
-            first = 0
-            for kind, blocks in stored[1]:
-                self._pack(item, int(kind), blocks, first)
-                first += len(blocks)
+                self._pack_read(item, reading)
+            else:
+                self._pack(item, stored[1], unchanged=True)
 
-    def _pack_plain(self, matrix: PlannedMatrix) -> None:
-        first = 0
-        for rows in matrix.sources:
-            kind, numbers = plain_rows(rows.tensor)
-            self._pack(matrix, int(kind), numbers, first)
-            first += len(numbers)
+    def _pack_read(self, matrix: PlannedMatrix, reading: Reading) -> None:
+        self._pack(matrix, (piece for rows in matrix.sources for piece in reading.rows(rows)), unchanged=False)
 
-    def _pack(self, matrix: PlannedMatrix, kind: int, rows: torch.Tensor, first: int) -> None:
-        place = (int(matrix.part), matrix.layer, matrix.index)
-        checked(self._library.ponder_matrix_pack(self._handle, *place, kind, rows.data_ptr(), len(rows), first))
+    def _pack(self, matrix: PlannedMatrix, pieces: Iterable[Piece], *, unchanged: bool) -> None:
+        """`unchanged`: the pieces are blocks that the matrix holds as they are."""
+        place, first = (int(matrix.part), matrix.layer, matrix.index), 0
+        for kind, rows in pieces:
+            checked(
+                self._library.ponder_matrix_pack(
+                    self._handle, *place, int(kind), int(unchanged), rows.data_ptr(), len(rows), first
+                )
+            )
+            first += len(rows)
 
-    def _set_vector(self, vector: PlannedVector) -> None:
-        numbers = vector.tensor.detach().float().contiguous()
+    def _set_vector(self, vector: PlannedVector, reading: Reading) -> None:
+        numbers = torch.cat([reading.vector(tensor) for tensor in vector.sources])
         place = (int(vector.part), vector.layer)
         checked(self._library.ponder_vector_set(self._handle, *place, numbers.data_ptr(), numbers.numel()))
 

@@ -8,7 +8,7 @@ Shapes: D hidden size, F intermediate size, H heads, N, V, C as in models/attent
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -25,7 +25,7 @@ WeightFormat = Literal["fp32", "bf16", "q8", "q4", "stored"]
 know them (Q8_0, Q4_0, Q4_1), and int8 or bf16 where they do not."""
 
 FORMATS: tuple[WeightFormat, ...] = ("fp32", "bf16", "q8", "q4", "stored")
-_BLOCKS = {"Q8_0": NumberFormat.Q8, "Q4_0": NumberFormat.Q4, "Q4_1": NumberFormat.Q4M}
+BLOCKS = {"Q8_0": NumberFormat.Q8, "Q4_0": NumberFormat.Q4, "Q4_1": NumberFormat.Q4M}
 FINE = {
     NumberFormat.Q8: NumberFormat.Q8_FINE,
     NumberFormat.Q4: NumberFormat.Q4_FINE,
@@ -34,6 +34,7 @@ FINE = {
 _TYPES = {torch.float32: SourceType.F32, torch.bfloat16: SourceType.BF16, torch.float16: SourceType.F16}
 
 
+@runtime_checkable
 class StoredBlocks(Protocol):
     """A file that gives out quantised rows as they are stored (weights/gguf/reader.py)."""
 
@@ -72,10 +73,10 @@ class PlannedMatrix:
 
 @dataclass(frozen=True)
 class PlannedVector:
-    """One vector: norm weights or a bias."""
+    """One vector: norm weights or a bias. Its numbers are those of its sources, in order."""
 
     part: VectorPart
-    tensor: torch.Tensor
+    sources: tuple[torch.Tensor, ...]
     layer: int = 0
 
 
@@ -84,8 +85,8 @@ def plan(model: Transformer) -> Iterator[PlannedMatrix | PlannedVector]:
     config = model.config
     for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
-        yield PlannedVector(VectorPart.ATTENTION_NORM, block.attention_norm.weight, layer)
-        yield PlannedVector(VectorPart.FEED_FORWARD_NORM, block.feed_forward_norm.weight, layer)
+        yield PlannedVector(VectorPart.ATTENTION_NORM, (block.attention_norm.weight,), layer)
+        yield PlannedVector(VectorPart.FEED_FORWARD_NORM, (block.feed_forward_norm.weight,), layer)
         attention, feed_forward, name = block.attention, block.feed_forward, f"model.layers.{layer}."
         if isinstance(attention, MultiHeadLatentAttention):
             yield from _latent(attention, layer, name + "self_attn.")
@@ -95,7 +96,7 @@ def plan(model: Transformer) -> Iterator[PlannedMatrix | PlannedVector]:
             yield from _mixture(feed_forward, layer, name + "mlp.")
         else:
             yield from _swiglu(feed_forward, layer, name + "mlp.")
-    yield PlannedVector(VectorPart.FINAL_NORM, model.norm.weight)
+    yield PlannedVector(VectorPart.FINAL_NORM, (model.norm.weight,))
     if config.tie_embeddings:
         yield PlannedMatrix(MatrixPart.HEAD, (Rows(model.head.weight, ("model.embed_tokens.weight",)),))
     else:
@@ -113,12 +114,12 @@ def _grouped(
     sources = tuple(Rows(p.weight, n) for p, n in zip(projections, names, strict=True))
     yield PlannedMatrix(MatrixPart.FIRST, sources, layer)
     yield PlannedMatrix(MatrixPart.ATTENTION_OUT, (Rows(attention.o.weight, (f"{name}o_proj.weight",)),), layer)
-    biases = [p.bias for p in projections if p.bias is not None]
+    biases = tuple(p.bias for p in projections if p.bias is not None)
     if biases:
-        yield PlannedVector(VectorPart.FIRST_BIAS, torch.cat([b.detach() for b in biases]), layer)
+        yield PlannedVector(VectorPart.FIRST_BIAS, biases, layer)
     if attention.q_norm is not None and attention.k_norm is not None:
-        yield PlannedVector(VectorPart.QUERY_NORM, attention.q_norm.weight, layer)
-        yield PlannedVector(VectorPart.KEY_NORM, attention.k_norm.weight, layer)
+        yield PlannedVector(VectorPart.QUERY_NORM, (attention.q_norm.weight,), layer)
+        yield PlannedVector(VectorPart.KEY_NORM, (attention.k_norm.weight,), layer)
 
 
 def _latent(attention: MultiHeadLatentAttention, layer: int, name: str) -> Iterator[PlannedMatrix | PlannedVector]:
@@ -126,11 +127,11 @@ def _latent(attention: MultiHeadLatentAttention, layer: int, name: str) -> Itera
     if attention.compresses_queries:
         first = Rows(attention.q_a.weight, (f"{name}q_a_proj.weight",))
         yield PlannedMatrix(MatrixPart.QUERY_UP, (Rows(attention.q_b.weight),), layer)
-        yield PlannedVector(VectorPart.QUERY_NORM, attention.q_norm.weight, layer)
+        yield PlannedVector(VectorPart.QUERY_NORM, (attention.q_norm.weight,), layer)
     else:
         first = Rows(attention.q.weight)
     yield PlannedMatrix(MatrixPart.FIRST, (first, down), layer)
-    yield PlannedVector(VectorPart.KEY_NORM, attention.kv_norm.weight, layer)
+    yield PlannedVector(VectorPart.KEY_NORM, (attention.kv_norm.weight,), layer)
     expansion_HXC = attention.kv_b.weight.detach().view(attention.heads, -1, attention.latent)
     for head in range(attention.heads):  # small matrices, one per head, whose products are summed twice
         key_NC, value_VC = expansion_HXC[head].split((attention.nope, attention.value))
@@ -148,7 +149,7 @@ def _swiglu(feed_forward: SwiGLU, layer: int, name: str) -> Iterator[PlannedMatr
 def _mixture(mixture: MixtureOfExperts, layer: int, name: str) -> Iterator[PlannedMatrix | PlannedVector]:
     yield PlannedMatrix(MatrixPart.ROUTER, (Rows(mixture.gate.weight),), layer, exact="fp32")
     if mixture.balance_bias is not None:
-        yield PlannedVector(VectorPart.BALANCE_BIAS, mixture.balance_bias, layer)
+        yield PlannedVector(VectorPart.BALANCE_BIAS, (mixture.balance_bias,), layer)
     if mixture.shared is not None:
         yield from _swiglu(mixture.shared, layer, name + "shared_experts.")
     for e in range(mixture.moe.routed_experts):
@@ -192,11 +193,11 @@ def stored_rows(
         return None
     pieces = [source.raw(name) for name in names]
     kinds = {kind for kind, _ in pieces}
-    if not kinds <= _BLOCKS.keys():
+    if not kinds <= BLOCKS.keys():
         return None
     if len(kinds) == 1:
         (kind,) = kinds
-        held = _BLOCKS[kind]
+        held = BLOCKS[kind]
     elif kinds <= {"Q4_0", "Q4_1"}:
         held = NumberFormat.Q4M  # which holds a Q4_0 block too
     else:

@@ -133,27 +133,26 @@ EXPORT int32_t ponder_matrix_new(Model* model, int32_t part, int32_t layer, int3
   return 0;
 }
 
-EXPORT int32_t ponder_matrix_pack(Model* model, int32_t part, int32_t layer, int32_t index, int32_t type, const uint8_t* source,
-                                  int32_t rows, int32_t first_output) {
+EXPORT int32_t ponder_matrix_pack(Model* model, int32_t part, int32_t layer, int32_t index, int32_t type, int32_t unchanged,
+                                  const uint8_t* source, int32_t rows, int32_t first_output) {
   Matrix* matrix = matrix_of(*model, part, layer, index);
   if (matrix == nullptr || matrix->empty() || first_output < 0 || first_output + rows > matrix->outputs)
     return fail("matrix part %d, layer %d, index %d: rows %d to %d do not fit", part, layer, index, first_output, first_output + rows);
   if (source_row_bytes(SourceType(type), matrix->inputs) == 0)
     return fail("rows of %d numbers are not stored in blocks of %d", matrix->inputs, kGroup);
-  const bool blocks = type == SourceQ8_0 || type == SourceQ4_0 || type == SourceQ4_1;
-  const Format held = stored_as(matrix->format);
-  const bool fits = type == SourceQ8_0 ? held == Q8 : type == SourceQ4_0 ? held == Q4 || held == Q4M : held == Q4M;
-  if (blocks && !fits) return fail("blocks of type %d do not go into a matrix of format %d unchanged", type, matrix->format);
+  if (unchanged && !fits_unchanged(matrix->format, SourceType(type)))
+    return fail("blocks of type %d do not go into a matrix of format %d unchanged", type, matrix->format);
   struct Job {
     Matrix* matrix;
     SourceType type;
+    bool unchanged;
     const uint8_t* source;
     int rows, first;
-  } job{matrix, SourceType(type), source, rows, first_output};
+  } job{matrix, SourceType(type), unchanged != 0, source, rows, first_output};
   model->pool.run(
       [](void* context, const Team& team) {
         const Job& j = *static_cast<Job*>(context);
-        pack_rows(*j.matrix, j.type, j.source, j.rows, j.first, team.rank, team.size);
+        pack_rows(*j.matrix, j.type, j.unchanged, j.source, j.rows, j.first, team.rank, team.size);
       },
       &job);
   return 0;

@@ -94,10 +94,13 @@ void shape_matrix(Matrix& matrix, Format format, int outputs, int inputs, bool p
 // Bytes of one stored row; 0 where `inputs` does not fit the type's blocks.
 size_t source_row_bytes(SourceType type, int inputs);
 
-// Write stored rows into the matrix, quantising plain numbers where the matrix asks for it. Row r of the source
-// becomes output `first_output + r`. `part` of `parts` lets several threads share the work.
-// Rows that are stored as blocks must be of the matrix's own kind: Q8_0 → Q8, Q4_0 → Q4, Q4_1 (or Q4_0) → Q4M.
-void pack_rows(Matrix& matrix, SourceType type, const uint8_t* source, int rows, int first_output, int part, int parts);
+// Whether stored blocks can be held as they are: Q8_0 → Q8, Q4_0 → Q4, Q4_1 (or Q4_0) → Q4M.
+bool fits_unchanged(Format format, SourceType type);
+
+// Write stored rows into the matrix, `unchanged` where they fit, else as numbers, which are quantised where the matrix
+// asks for it. Row r of the source becomes output `first_output + r`. `part` of `parts` lets several threads share the work.
+void pack_rows(Matrix& matrix, SourceType type, bool unchanged, const uint8_t* source, int rows, int first_output, int part,
+               int parts);
 
 // One output's weights as floats: the embedding of a token. `out` has room for `inputs` rounded up to a group.
 void unpack_row(const Matrix& matrix, int output, float* out);

@@ -109,7 +109,32 @@ void copy_block(const Matrix& matrix, const Place& place, int group, SourceType 
   if (stored_as(matrix.format) == Q4M) *minimum_at(matrix, place, group) = minimum;
 }
 
-void read_plain_row(SourceType type, const uint8_t* source, int count, float* out) {
+// The numbers of GGUF blocks: each a product and a sum rounded on its own, as whoever reads the file with PyTorch has them.
+void read_blocks(SourceType type, const uint8_t* source, int count, float* out) {
+  const int head = type == SourceQ4_1 ? 4 : 2, bytes = head + (type == SourceQ8_0 ? 32 : 16);
+  for (int first = 0; first < count; first += kGroup, source += bytes, out += kGroup) {
+    uint16_t stored;
+    std::memcpy(&stored, source, 2);
+    const float scale = from_half(stored);
+    const uint8_t* numbers = source + head;
+    if (type == SourceQ8_0) {
+      for (int i = 0; i < kGroup; ++i) out[i] = float(int8_t(numbers[i])) * scale;
+      continue;
+    }
+    const int zero = type == SourceQ4_0 ? 8 : 0;
+    for (int i = 0; i < 16; ++i) out[i] = float((numbers[i] & 15) - zero) * scale, out[16 + i] = float((numbers[i] >> 4) - zero) * scale;
+    if (type == SourceQ4_1) {
+      std::memcpy(&stored, source + 2, 2);
+      const float minimum = from_half(stored);
+      for (int i = 0; i < kGroup; ++i) out[i] += minimum;
+    }
+  }
+}
+
+bool is_blocks(SourceType type) { return type == SourceQ8_0 || type == SourceQ4_0 || type == SourceQ4_1; }
+
+void read_row(SourceType type, const uint8_t* source, int count, float* out) {
+  if (is_blocks(type)) return read_blocks(type, source, count, out);
   if (type == SourceF32) {
     std::memcpy(out, source, size_t(count) * 4);
     return;
@@ -174,22 +199,27 @@ size_t source_row_bytes(SourceType type, int inputs) {
   return size_t(inputs) / kGroup * block;
 }
 
-void pack_rows(Matrix& matrix, SourceType type, const uint8_t* source, int rows, int first, int part, int parts) {
+bool fits_unchanged(Format format, SourceType type) {
+  const Format held = stored_as(format);
+  if (type == SourceQ4_0) return held == Q4 || held == Q4M;
+  return (type == SourceQ8_0 && held == Q8) || (type == SourceQ4_1 && held == Q4M);
+}
+
+void pack_rows(Matrix& matrix, SourceType type, bool unchanged, const uint8_t* source, int rows, int first, int part, int parts) {
   const size_t row_bytes = source_row_bytes(type, matrix.inputs);
-  const bool plain = type == SourceF32 || type == SourceBF16 || type == SourceF16;
   const int shares = (rows + kBlock - 1) / kBlock;
   const int begin = int(int64_t(shares) * part / parts) * kBlock;
   int end = int(int64_t(shares) * (part + 1) / parts) * kBlock;
   if (end > rows) end = rows;
   const int stride = round_up(matrix.inputs, kGroup);
-  std::vector<float> values(plain ? size_t(stride) * kBlock : 0);
+  std::vector<float> values(unchanged ? 0 : size_t(stride) * kBlock);
   for (int row = begin; row < end;) {
     const Place place = place_of(matrix, first + row);
     int count = kBlock - place.lane < end - row ? kBlock - place.lane : end - row;
     // the halves of a paired matrix need not end at a block's end
     while (place_of(matrix, first + row + count - 1).lane != place.lane + count - 1) --count;
     const uint8_t* stored = source + row_bytes * row;
-    if (!plain) {
+    if (unchanged) {
       const size_t block_bytes = row_bytes / (matrix.inputs / kGroup);
       for (int r = 0; r < count; ++r) {
         const Place at = place_of(matrix, first + row + r);
@@ -198,7 +228,7 @@ void pack_rows(Matrix& matrix, SourceType type, const uint8_t* source, int rows,
       }
     } else {
       for (int r = 0; r < count; ++r)
-        read_plain_row(type, stored + row_bytes * r, matrix.inputs, values.data() + size_t(stride) * r);
+        read_row(type, stored + row_bytes * r, matrix.inputs, values.data() + size_t(stride) * r);
       if (!quantised(matrix.format)) {
         store_plain_rows(matrix, place, values.data(), stride, count);
       } else {
