@@ -112,7 +112,7 @@ def test_the_containers_agree_with_each_other() -> None:
 
 
 def test_the_entrypoint_escapes_a_password_as_libpq_wants_it(tmp_path: Path) -> None:
-    """`:` and `\\` in a password file are written with a `\\` before them (PostgreSQL's documentation, 34.16)."""
+    r"""`:` and `\` in a password file are written with a `\` before them (PostgreSQL's documentation, 34.16)."""
 
     for folder in ("secrets", "ponder", "bin"):
         (tmp_path / folder).mkdir()

@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 
 from ponder.cli.main import COMMANDS, build_parser, main
-from ponder.core.config import parse_overrides, to_toml
+from ponder.core.config import apply_settings, parse_overrides, to_toml
 from ponder.core.metrics import read_metrics
 from ponder.core.runs import RunFolder
 from ponder.data.problems import held_out_problems
 from ponder.data.task_file import load_task_file
 from ponder.recipes.zero_recipe import load_recipe
+from ponder.serve.config import ServeConfig
 from tiny_recipe import RECIPE
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
 DOCUMENTS = (
-    *READMES, "dev/LEADERBOARD.md", "dev/LOG.md", "docs/architecture.md", "docs/dependencies.md", "docs/engine.md",
-    "docs/metrics.md", "docs/open-weights.md", "docs/papers.md", "docs/plan.md",
+    *READMES, "dev/LEADERBOARD.md", "dev/LOG.md", "docs/api.md", "docs/architecture.md", "docs/dependencies.md",
+    "docs/engine.md", "docs/metrics.md", "docs/open-weights.md", "docs/operations.md", "docs/papers.md", "docs/plan.md",
 )  # fmt: skip
 EXAMPLE = ROOT / "examples" / "my_task.py"
 
@@ -118,12 +119,14 @@ def test_every_command_is_shown() -> None:
 
 @pytest.mark.parametrize("words", ponder_commands(), ids=" ".join)
 def test_a_command_is_taken_as_it_stands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its options exist, and its settings are settings of its recipe."""
+    """Its options exist, and its settings are settings of its recipe or of the server."""
     (tmp_path / "runs" / "quickstart-chain").mkdir(parents=True)  # what the commands before it have made
     (tmp_path / "runs" / "smollm2-135m-instruct").mkdir()
     monkeypatch.chdir(tmp_path)
     arguments, settings = build_parser(words).parse_known_args(words)
-    if arguments.takes_settings:
+    if words[0] == "serve":
+        apply_settings(ServeConfig(), parse_overrides(settings))
+    elif arguments.takes_settings:
         task = None if arguments.task is None else ROOT / arguments.task
         load_recipe(arguments.recipe, parse_overrides(settings), task)
     else:

@@ -15,6 +15,7 @@ from rich.console import Console
 from ponder.cli.arguments import MODEL_HELP, add_runs, count
 from ponder.cli.output import err, printable
 from ponder.core.config import apply_settings, parse_overrides, read_toml
+from ponder.core.errors import RunError
 from ponder.core.streaming import SamplingOptions
 from ponder.engine.engine import EngineConfig
 from ponder.engine.native.packing import FORMATS, WeightFormat
@@ -53,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how they are held (auto: tiny models fp32, quantised files q8 or, if large, as stored, others bf16)",
     )
     parser.add_argument("--cache", type=count, default=1, metavar="GB", help="most memory of a model's cache (1)")
+    parser.add_argument(
+        "--speculation",
+        choices=("off", "ngram"),
+        default="off",
+        help="guess tokens from what was said before: the same answers, sooner where they repeat it (off)",
+    )
     parser.add_argument("--upstreams-only", action="store_true", help="serve no model of this machine")
 
 
@@ -61,12 +68,24 @@ def run(arguments: argparse.Namespace) -> int:
     paths = [find_model(name, arguments.runs) for name in arguments.models]
     if not paths and not arguments.upstreams_only:
         paths = [default_model(arguments.runs)]
-    return serve(paths, config, weights=arguments.weights, cache_bytes=arguments.cache * GIGABYTE)
+    return serve(
+        paths,
+        config,
+        weights=arguments.weights,
+        cache_bytes=arguments.cache * GIGABYTE,
+        speculation=arguments.speculation,
+    )
 
 
 def serve_quickly(path: Path) -> int:
-    """Serve one model on this machine with every setting at its default."""
-    return serve([path], ServeConfig())
+    """Serve one model with every setting at its default; at another port where the usual one is taken."""
+    config = ServeConfig()
+    try:
+        bind(config.server).close()
+    except RunError:
+        err().print(f"port {config.server.port} is taken; taking a free one", style="dim")
+        config = replace(config, server=replace(config.server, port=0))
+    return serve([path], config)
 
 
 def read_config(arguments: argparse.Namespace) -> ServeConfig:
@@ -86,6 +105,7 @@ def serve(
     *,
     weights: WeightFormat | Literal["auto"] = "auto",
     cache_bytes: int = GIGABYTE,
+    speculation: Literal["off", "ngram"] = "off",
 ) -> int:
     """Until a signal."""
     check_safe(config)  # before the models are loaded, which takes longer
@@ -99,7 +119,7 @@ def serve(
                 open_serving(
                     path,
                     weights=recommended_weights(path) if weights == "auto" else weights,
-                    config=EngineConfig(max_running=config.limits.running_samples),
+                    config=EngineConfig(max_running=config.limits.running_samples, speculation=speculation),
                     cache_bytes=cache_bytes,
                 )
             )
@@ -130,6 +150,7 @@ async def _serve(models: Sequence[LocalModel], config: ServeConfig, listening: s
     async with open_site(config, backends) as site:
 
         def tell(address: str) -> None:
+            address = config.public_url or address
             names = ", ".join(printable(model.id) for model in site.service.models)
             console.print(f"Serving {names}", soft_wrap=True)
             console.print(f"  app  {address}", soft_wrap=True)

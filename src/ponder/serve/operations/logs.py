@@ -45,9 +45,12 @@ def configure_logs(settings: OperationsSettings, stream: TextIO | None = None) -
         describe_exception,
         redact,
     ]
+    form = settings.log_format
+    if form == "auto":
+        form = "console" if stream.isatty() else "json"
     last = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
-        if settings.log_format == "json"
+        if form == "json"
         else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
     level = _LEVELS[settings.log_level]
@@ -69,6 +72,7 @@ def configure_logs(settings: OperationsSettings, stream: TextIO | None = None) -
     root.setLevel(level)
     for noisy in ("uvicorn.error", "httpx", "httpcore", "asyncio"):  # a line for what anybody can send us is too many
         logging.getLogger(noisy).setLevel(max(level, logging.ERROR))
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
 
 
 def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

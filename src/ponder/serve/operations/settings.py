@@ -15,7 +15,7 @@ class OperationsSettings:
     # `/metrics` and the figures of `/status` are for this machine alone; with a token also for who sends it as Bearer.
     token: str | None = field(default=None, repr=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
+    log_format: Literal["auto", "json", "console"] = "auto"  # auto: console at a terminal, json elsewhere
     access_log: bool = False  # a line for every HTTP request, besides the one for every generation
 
     def __post_init__(self) -> None:
