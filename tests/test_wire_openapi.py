@@ -19,20 +19,30 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.applications import Starlette
 
+from ponder.serve.anthropic import routes as anthropic
 from ponder.serve.open_mode import OpenAuthenticator
+from ponder.serve.responses import routes as responses
 from ponder.serve.scripted import Script, ScriptedBackend
 from ponder.serve.service import Service
 from ponder.serve.wire.errors import EXCEPTION_HANDLERS, ErrorBoundary
 from ponder.serve.wire.openapi import Operation, openapi_document
 from ponder.serve.wire.routes import document_route, wire_operations, wire_routes
+from ponder.serve.wire.settings import WireSettings
 from wire_server import MODEL, exchange
 
-DOCUMENT = openapi_document([wire_operations()])
+DOCUMENT = openapi_document([wire_operations(), responses.operations(), anthropic.operations()])
+CALLERS = [400, 401, 402, 404, 405, 408, 413, 415, 422, 429]
+OURS = [500, 502, 503, 504]
+
+
+def all_routes() -> list[Any]:
+    service = Service([ScriptedBackend(lambda ask: Script(thought="Hm.", answer="Hello."))])
+    parts = (service, OpenAuthenticator(), WireSettings())
+    return [*wire_routes(*parts), *responses.routes(*parts), *anthropic.routes(*parts)]
 
 
 def described_app() -> Any:
-    service = Service([ScriptedBackend(lambda ask: Script(thought="Hm.", answer="Hello."))])
-    routes = [*wire_routes(service, OpenAuthenticator()), document_route(lambda: DOCUMENT)]
+    routes = [*all_routes(), document_route(lambda: DOCUMENT)]
     return ErrorBoundary(Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS))
 
 
@@ -40,10 +50,9 @@ def test_the_document_is_served_and_names_every_route() -> None:
     answer = asyncio.run(exchange(described_app(), "/openapi.json"))
     assert answer.body == DOCUMENT
     document = answer.json
-    routes = wire_routes(Service([ScriptedBackend()]), OpenAuthenticator())
-    assert set(document["paths"]) == {route.path.replace(":path}", "}") for route in routes}  # type: ignore[attr-defined]
+    assert set(document["paths"]) == {route.path.replace(":path}", "}") for route in all_routes()}
     chat = document["paths"]["/v1/chat/completions"]["post"]
-    assert list(chat["responses"]) == ["200", *map(str, [400, 401, 402, 404, 405, 408, 413, 415, 422, 429, 500, 503])]
+    assert list(chat["responses"]) == ["200", *map(str, CALLERS + OURS)]
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     assert chat["responses"]["422"]["content"]["application/json"]["schema"] == {
         "$ref": "#/components/schemas/ErrorBody"
@@ -82,7 +91,16 @@ CHECKS = [
     status_code_conformance,
     unsupported_method,
 ]
-UNLIKE = ("/v1/chat/completions", "/v1/completions", "/v1/tokenize", "/v1/detokenize", "/v1/models")
+UNLIKE = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/tokenize",
+    "/v1/detokenize",
+    "/v1/models",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+)
 
 
 def check(case: Any) -> None:

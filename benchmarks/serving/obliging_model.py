@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ponder.core.types import Tool
+from ponder.serve.errors import ApiError
 from ponder.serve.records import Ask, Conversation
 from ponder.serve.scripted import Script, ScriptedCall
 
@@ -27,8 +28,7 @@ def oblige(ask: Ask) -> Script:
     if calls := _calls(ask.prompt):
         return Script(thought="I need a tool.", answer="", calls=calls)
     if ask.response_format.kind in ("json_object", "json_schema"):
-        schema = json.loads(ask.response_format.text or _schema_in_words(ask.prompt))
-        return Script(thought="In JSON, then.", answer=json.dumps(instance(schema, schema)))
+        return Script(thought="In JSON, then.", answer=_filled_in(ask.response_format.text or _in_words(ask.prompt)))
     if told := _EXACTLY.search(last.content):
         return Script(thought="I know what to say.", answer=told[1] or told[2])
     if counted := _COUNT.search(last.content):
@@ -36,7 +36,16 @@ def oblige(ask: Ask) -> Script:
     return Script(thought="Hm, let me see.", answer="I see. What would you like me to do?")
 
 
-def _schema_in_words(prompt: Conversation) -> str:
+def _filled_in(schema: str) -> str:
+    """Raises `ApiError` for what is no schema."""
+    try:
+        parsed = json.loads(schema)
+        return json.dumps(instance(parsed, parsed))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ApiError(400, f"the schema cannot be followed: {type(error).__name__}", param="response_format") from None
+
+
+def _in_words(prompt: Conversation) -> str:
     """The schema that a client wrote into the conversation, as those do that know only of JSON objects."""
     found = _SCHEMA.search("\n".join(message.content for message in prompt.messages))
     return found[0] if found else _ANY
@@ -51,7 +60,7 @@ def _calls(prompt: Conversation) -> tuple[ScriptedCall, ...]:
 
 
 def _call(tool: Tool) -> ScriptedCall:
-    return ScriptedCall(name=tool.name, arguments=json.dumps(instance(tool.parameters or {}, tool.parameters or {})))
+    return ScriptedCall(name=tool.name, arguments=_filled_in(json.dumps(tool.parameters or {"type": "object"})))
 
 
 def instance(schema: Mapping[str, Any] | bool, root: Any) -> Any:

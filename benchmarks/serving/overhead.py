@@ -1,6 +1,6 @@
 """What stands in front of the engine costs: short completions a second on one core, and latency at half that rate.
 
-    python benchmarks/serving/overhead.py [--seconds 10] [--connections 32] [--accounts] [--json FILE]
+    python benchmarks/serving/overhead.py [--seconds 10] [--connections 32] [--accounts | --prices] [--json FILE]
 
 The engine is a script that answers at once with one token; the server has a core of its own, this client another. The
 latency is taken at an even rate of half the highest, from when each request was due, so that a pause counts for all
@@ -107,9 +107,12 @@ async def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each of the three parts")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--accounts", action="store_true", help="with accounts and keys in place of open mode")
+    parser.add_argument("--prices", action="store_true", help="with accounts, and every request is paid for")
     arguments = parser.parse_args()
     options = ["--tokens-per-second", 0, "--answer", 1, "--running", 512, "--queue", 512]
-    with scripted_site(*options, "--users", int(arguments.accounts)) as site:
+    options += ["--users", 1] if arguments.accounts or arguments.prices else []
+    options += ["--prices"] if arguments.prices else []
+    with scripted_site(*options) as site:
         key = site.keys[0] if site.keys else None
         data = request("/v1/chat/completions", chat(stream=False, max_tokens=8), key=key, close=False)
         rate, rate_alone, failed = await highest_rate(site, data, arguments.connections, arguments.seconds)

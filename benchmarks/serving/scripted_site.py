@@ -9,10 +9,12 @@ keeps is in `--folder`; a second start with the same folder goes on with it. Its
 import argparse
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import uvloop
 from obliging_model import oblige
+from sqlalchemy import Connection
 
 from ponder.serve.accounts.accounts import Accounts
 from ponder.serve.accounts.config import AccountsConfig
@@ -20,15 +22,20 @@ from ponder.serve.accounts.keys import ApiKeys
 from ponder.serve.accounts.secret import load_secret
 from ponder.serve.config import ServeConfig
 from ponder.serve.connection import ConnectionLimits
+from ponder.serve.ledger.prices import ModelPrice, PricesConfig
+from ponder.serve.ledger.welcome import welcome
 from ponder.serve.limits.settings import AccountLimits, BrakeSettings, GateSettings
 from ponder.serve.operations.logs import configure_logs
 from ponder.serve.operations.settings import OperationsSettings
 from ponder.serve.scripted import Script, ScriptedBackend
-from ponder.serve.server import Server, ServerSettings, bind
+from ponder.serve.server import Server, ServerSettings, bind, keep_what_is_loaded
 from ponder.serve.site import open_site
 from ponder.serve.storage.config import StorageConfig
 from ponder.serve.storage.database import Database
 
+PRICES = PricesConfig(
+    models=(ModelPrice(model="*", cache_hit=0.5, cache_miss=2.0, output=8.0),), welcome_grant=1_000_000.0
+)
 PASSWORD = "a long enough password"  # of every user that is made here
 
 
@@ -44,6 +51,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=64)
     parser.add_argument("--account-running", type=int, help="places that one account may have")
     parser.add_argument("--users", type=int, default=0)
+    parser.add_argument("--prices", action="store_true", help="every token costs, and the users have money")
     parser.add_argument("--drain", type=float, default=5.0, help="seconds")
     parser.add_argument("--write-seconds", type=float, default=20.0, help="that a reader may leave unread")
     parser.add_argument("--brake-hold", type=float, default=30.0, help="seconds until the registration brake goes off")
@@ -72,6 +80,7 @@ def settings_of(arguments: argparse.Namespace) -> ServeConfig:
             mode="accounts" if arguments.users else "open", registration="open", secret_file=folder / "secret"
         ),
         storage=StorageConfig(url=f"sqlite:///{folder / 'ponder.db'}"),
+        prices=PRICES if arguments.prices else PricesConfig(),
         operations=OperationsSettings(log_level=arguments.log_level),
     )
 
@@ -80,7 +89,11 @@ async def make_users(settings: ServeConfig, count: int) -> list[str]:
     """The keys of new accounts `user0`, `user1`, …"""
     secret = load_secret(settings.accounts.secret_file, create=True)
     database = await asyncio.to_thread(Database.open, settings.storage)
-    accounts = Accounts(database, settings.accounts, secret)
+
+    def give_money(connection: Connection, account: str) -> None:
+        welcome(connection, account, settings.prices, now_ms=int(1000 * time.time()))
+
+    accounts = Accounts(database, settings.accounts, secret, on_created=give_money)
     keys = ApiKeys(database, settings.accounts, secret)
     made = []
     for number in range(count):
@@ -105,6 +118,7 @@ async def serve(settings: ServeConfig, arguments: argparse.Namespace, listening:
 
         dropped = site.operations.connection_dropped
         server = Server(site.app, settings.server, drain=site.drain, dropped=dropped, started=tell)
+        keep_what_is_loaded()
         await server.serve([listening])  # type: ignore[list-item]
 
 

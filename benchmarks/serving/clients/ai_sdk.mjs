@@ -61,7 +61,7 @@ export function chatModelTests(model, { schemas }) {
   test("a tool that must be called", async () => {
     const asked = [];
     const result = await generateText({
-      model, prompt: WEATHER, tools: { weather: weather(asked) }, toolChoice: "required", maxOutputTokens: 100,
+      model, prompt: WEATHER, tools: { weather: weather(asked) }, toolChoice: "required", maxOutputTokens: 300,
     });
     assert.equal(result.toolCalls[0].toolName, "weather");
     assert.ok(asked.length >= 1);
@@ -70,7 +70,7 @@ export function chatModelTests(model, { schemas }) {
   test("an object", schemas ? {} : ifObliging, async () => {
     const schema = z.object({ answer: z.string().max(20), count: z.number().int().min(0).max(9) });
     const { output } = await generateText({
-      model, prompt: "How many legs has a dog? Answer as JSON.", output: Output.object({ schema }), maxOutputTokens: 100,
+      model, prompt: "How many legs has a dog? Answer as JSON.", output: Output.object({ schema }), maxOutputTokens: 300,
     });
     assert.ok(Number.isInteger(output.count));
   });

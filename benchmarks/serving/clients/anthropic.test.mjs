@@ -15,16 +15,16 @@ const tools = [{
 const textOf = (message) => message.content.filter((block) => block.type === "text").map((block) => block.text).join("");
 
 test("a message", async () => {
-  const message = await client.messages.create({ model, max_tokens: 2000, messages: ask(PONG) });
+  const message = await client.messages.create({ model, max_tokens: 200, messages: ask(PONG) });
   assert.ok(textOf(message).length > 0);
-  assert.equal(message.stop_reason, "end_turn");
+  assert.ok(["end_turn", "max_tokens"].includes(message.stop_reason));
   assert.ok(message.usage.input_tokens > 0 && message.usage.output_tokens > 0);
-  if (obliging) assert.equal(textOf(message), "PONG");
+  if (obliging) assert.deepEqual([textOf(message), message.stop_reason], ["PONG", "end_turn"]);
 });
 
 test("a stream with a thought", async () => {
   const stream = client.messages.stream({
-    model, max_tokens: 4000, messages: ask(PONG), thinking: { type: "enabled", budget_tokens: 1024 },
+    model, max_tokens: 1200, messages: ask(PONG), thinking: { type: "enabled", budget_tokens: 1024 },
   });
   let [text, thought] = ["", ""];
   stream.on("text", (delta) => { text += delta; }).on("thinking", (delta) => { thought += delta; });

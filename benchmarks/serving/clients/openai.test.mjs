@@ -72,7 +72,7 @@ test("a stream with its usage", async () => {
 test("a tool that must be called", async () => {
   for (const tool_choice of ["required", { type: "function", function: { name: "weather" } }]) {
     const reply = await client.chat.completions.create({
-      model, messages: ask(WEATHER), tools, tool_choice, parallel_tool_calls: false, max_tokens: 100,
+      model, messages: ask(WEATHER), tools, tool_choice, parallel_tool_calls: false, max_tokens: 300,
     });
     const { message, finish_reason } = reply.choices[0];
     assert.equal(finish_reason, "tool_calls");
@@ -108,7 +108,7 @@ test("a schema", async () => {
   const reply = await client.chat.completions.parse({
     model,
     messages: ask("How many legs has a dog? Answer as JSON."),
-    max_tokens: 100,
+    max_tokens: 300,
     response_format: { type: "json_schema", json_schema: { name: "answer", strict: true, schema } },
   });
   const { answer, count } = reply.choices[0].message.parsed ?? JSON.parse(reply.choices[0].message.content);
@@ -142,7 +142,7 @@ test("a response that streams", async () => {
 test("a tool in a response", async () => {
   const flat = { type: "function", name: "weather", strict: true, parameters };
   const first = await client.responses.create({
-    model, input: WEATHER, tools: [flat], tool_choice: "required", parallel_tool_calls: false, max_output_tokens: 100,
+    model, input: WEATHER, tools: [flat], tool_choice: "required", parallel_tool_calls: false, max_output_tokens: 300,
   });
   const call = first.output.find((item) => item.type === "function_call");
   assert.equal(typeof JSON.parse(call.arguments).city, "string");
