@@ -205,6 +205,19 @@ def test_a_backend_that_refuses_at_its_start_is_a_rejection() -> None:
     scene.check_nothing_is_left()
 
 
+def test_a_backend_that_breaks_at_its_start_is_no_cancelled_request() -> None:
+    scene = Scene()
+
+    async def break_down(prepared: Prepared) -> None:
+        raise KeyError("lost")
+
+    scene.backend.start = break_down  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyError):
+        asyncio.run(read(scene.service, ask()))
+    assert scene.observer.heard == ["rejected 500"]
+    scene.check_nothing_is_left()
+
+
 def test_a_request_cancelled_in_the_queue_never_reaches_the_backend() -> None:
     scene = Scene(gate=Room(1))
 
@@ -301,3 +314,18 @@ def test_names_of_models() -> None:
         Service([ScriptedBackend(), ScriptedBackend()])
     two = Service([ScriptedBackend(), ScriptedBackend(models=[scripted_model("b")])])
     assert [model.id for model in two.models] == ["scripted", "b"]
+
+
+def test_a_run_that_was_read_to_its_end_closes_without_waiting_and_once() -> None:
+    scene = Scene()
+
+    async def main() -> None:
+        run = await scene.service.open(ask(), CALLER)
+        assert [event async for event in run][-1] == Finish(index=0, reason="stop")
+        for _ in range(2):
+            with pytest.raises(StopIteration):  # it has ended at its first step
+                run.close().send(None)
+            scene.check_nothing_is_left()
+
+    asyncio.run(main())
+    assert len(scene.gate.spent_tokens) == len(scene.observer.heard) == 1

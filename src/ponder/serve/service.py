@@ -6,9 +6,10 @@ it used is charged also when nobody reads any more.
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 from ponder.core.errors import PonderError
@@ -17,6 +18,7 @@ from ponder.serve.open_mode import NoGate, NoMeter, NoModerator
 from ponder.serve.operations.observer import NoObserver, Observer
 from ponder.serve.records import (
     Ask,
+    BackendEvent,
     Caller,
     Cost,
     Delta,
@@ -27,7 +29,17 @@ from ponder.serve.records import (
     Retract,
     Usage,
 )
-from ponder.serve.seams import Backend, Gate, Generation, Meter, Moderator, Place, Prepared, Reservation
+from ponder.serve.seams import (
+    Backend,
+    Gate,
+    Generation,
+    Meter,
+    Moderator,
+    Place,
+    Prepared,
+    Reservation,
+    StreamModerator,
+)
 
 CLOSING_SECONDS = 2.0  # for those who read to hear of the end
 
@@ -90,32 +102,33 @@ class Service:
         began = self.clock()
         backend, model = self.find_model(ask.model)
         self.observer.started(ask, caller)
-        async with AsyncExitStack() as stack:
+        try:
+            if self.draining:
+                raise ApiError(503, "the server is shutting down; try again", type="overloaded_error", retry_after=5)
+            self.gate.check(caller, model.id)
+            if notice := await self.moderator.check_input(ask, caller):
+                raise ApiError(400, notice, code="content_filter", param="messages", should_retry=False)
+            prepared = await backend.prepare(ask, caller)
+            admission = self.gate.admit(
+                caller,
+                model=model.id,
+                prompt_tokens=prepared.prompt_tokens,
+                max_completion_tokens=prepared.max_completion_tokens,
+                samples=ask.n,
+                priority=ask.priority,
+            )
+            place = await admission.__aenter__()
             try:
-                if self.draining:
-                    raise ApiError(
-                        503, "the server is shutting down; try again", type="overloaded_error", retry_after=5
-                    )
-                self.gate.check(caller, model.id)
-                if notice := await self.moderator.check_input(ask, caller):
-                    raise ApiError(400, notice, code="content_filter", param="messages", should_retry=False)
-                prepared = await backend.prepare(ask, caller)
-                place = await stack.enter_async_context(
-                    self.gate.admit(
-                        caller,
-                        model=model.id,
-                        prompt_tokens=prepared.prompt_tokens,
-                        max_completion_tokens=prepared.max_completion_tokens,
-                        samples=ask.n,
-                        priority=ask.priority,
-                    )
-                )
                 reservation = await self.meter.reserve(ask, caller, prepared)
-            except ApiError as error:
-                self.observer.rejected(ask, caller, error)
+            except BaseException:
+                await admission.__aexit__(*sys.exc_info())
                 raise
-            run = ServiceRun(self, ask, caller, backend, prepared, place, reservation, stack.pop_all(), began)
-        self._running[ask.id] = run
+        except ApiError as error:
+            self.observer.rejected(ask, caller, error)
+            raise
+        run = self._running[ask.id] = ServiceRun(
+            self, ask, caller, backend, prepared, admission, place, reservation, began
+        )
         return run
 
     def find(self, request_id: str, caller: Caller) -> "ServiceRun | None":
@@ -175,20 +188,20 @@ class ServiceRun:
         caller: Caller,
         backend: Backend,
         prepared: Prepared,
+        admission: AbstractAsyncContextManager[Place],  # was entered, and is left at the end
         place: Place,
         reservation: Reservation,
-        stack: AsyncExitStack,
         began: float,
     ) -> None:
         self.ask, self.caller, self.prepared = ask, caller, prepared
         self.cost: Cost | None = None
         self.reason: FinishReason | None = None  # of the last sample that ended
         self._service, self._backend, self._place, self._reservation = service, backend, place, reservation
-        self._stack, self._began = stack, began
+        self._admission, self._began = admission, began
         self._generation: Generation | None = None
         self._cancelled = self._answer_now = False
         self._events = self._make_events()
-        self._settled = False
+        self._settled = self._told_all = self._closed = False
         self._refused: ApiError | None = None  # when its turn came
         self._ending: asyncio.Task[None] | None = None
         self._open_samples = ask.n
@@ -226,10 +239,15 @@ class ServiceRun:
 
     async def close(self) -> None:
         """End and settle. Again: nothing happens. Goes on to its end even if whoever waits for it is cancelled."""
-        if self._ending is None:
+        if not self._closed:
+            self._closed = True
+            if self._told_all and self._settled:  # nothing is left that would have to be waited for
+                await self._end()
+                return
             self._ending = asyncio.create_task(self._end())
             self._service.keep(self._ending)
-        await asyncio.shield(self._ending)
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
 
     async def _make_events(self) -> AsyncGenerator[Event]:
         try:
@@ -245,36 +263,43 @@ class ServiceRun:
         except ApiError as error:
             self._refused = error
             raise
+        except Exception:
+            self._refused = ApiError(500, "the backend failed at its start", type="server_error")
+            raise
         if self._answer_now:
             self._generation.answer_now()
         if self._is_cancelled():  # meanwhile
             self._generation.cancel()
-        async with contextlib.aclosing(self._moderated(self._generation)) as events:
-            async for event in events:
-                yield event
-
-    async def _moderated(self, generation: Generation) -> AsyncGenerator[Event]:
         moderation = self._service.moderator.stream(self.ask, self.caller)
-        async for event in generation:
-            if event.index in self._withdrawn:
-                continue
-            shown = moderation.push(event) if isinstance(event, Delta) else moderation.finish(event.index)
-            for piece in shown:
-                self._note_first()
-                yield piece
-                if isinstance(piece, Retract):
-                    yield self._withdraw(piece.index)
-                    break
-            if isinstance(event, Finish) and event.index not in self._withdrawn:
-                if (second_opinion := await moderation.review(event.index)) is not None:
-                    yield second_opinion
-                    yield self._withdraw(event.index)
-                    continue
-                self._open_samples -= 1
-                self.reason = event.reason
-                if not self._open_samples:
-                    await self._settle()
-                yield event
+        async for event in self._generation:
+            if event.index not in self._withdrawn:
+                for shown in self._moderated(event, moderation):
+                    yield shown
+                if isinstance(event, Finish) and event.index not in self._withdrawn:
+                    for shown in await self._finished(event, moderation):
+                        yield shown
+        self._told_all = True
+
+    def _moderated(self, event: BackendEvent, moderation: StreamModerator) -> Sequence[Delta | Retract | Finish]:
+        """What may be shown once this has come; nothing more of a sample after it was withdrawn."""
+        pieces = moderation.push(event) if isinstance(event, Delta) else moderation.finish(event.index)
+        if pieces and not self._first_shown:
+            self._first_shown = True
+            self._service.observer.first_token(self.ask, self._service.clock() - self._began)
+        for number, piece in enumerate(pieces):
+            if isinstance(piece, Retract):
+                return (*pieces[: number + 1], self._withdraw(piece.index))
+        return pieces
+
+    async def _finished(self, finish: Finish, moderation: StreamModerator) -> Sequence[Retract | Finish]:
+        """How a sample ends of which all was shown."""
+        if (second_opinion := await moderation.review(finish.index)) is not None:
+            return (second_opinion, self._withdraw(finish.index))
+        self._open_samples -= 1
+        self.reason = finish.reason
+        if not self._open_samples:
+            await self._settle()
+        return (finish,)
 
     def _withdraw(self, index: int) -> Finish:
         self._withdrawn.add(index)
@@ -283,11 +308,6 @@ class ServiceRun:
         if not self._open_samples and self._generation is not None:
             self._generation.cancel()
         return Finish(index=index, reason="content_filter")
-
-    def _note_first(self) -> None:
-        if not self._first_shown:
-            self._first_shown = True
-            self._service.observer.first_token(self.ask, self._service.clock() - self._began)
 
     async def _settle(self) -> None:
         """Charge what was used, once. Where that fails the money stays reserved, and the answer is not lost for it."""
@@ -313,7 +333,7 @@ class ServiceRun:
         finally:
             self._service.forget(self)
             self._service.gate.spent(self.caller, self.usage)
-            await self._stack.aclose()
+            await self._admission.__aexit__(None, None, None)
             self._tell_end()
 
     def _tell_end(self) -> None:
