@@ -1,6 +1,7 @@
 """The packages import only from their left, and nothing hides an import inside a function."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def offences(package: str, code: str) -> list[str]:
 def test_imports_run_to_the_left(package: str) -> None:
     files = {path: path.read_text(encoding="utf-8") for path in (SOURCE / package).rglob("*.py")}
     assert [f"{path}, {offence}" for path, code in files.items() for offence in offences(package, code)] == []
+
+
+@pytest.mark.parametrize(
+    ("part", "others"),
+    [
+        ("storage", "accounts ledger limits local moderation upstream web_api wire"),
+        ("ledger", "accounts limits local moderation upstream web_api wire"),
+        ("accounts", "ledger limits local moderation upstream wire"),
+    ],
+)
+def test_parts_of_the_server_do_not_know_of_each_other(part: str, others: str) -> None:
+    """What they have to tell each other is put together in `site.py`."""
+    code = "".join(path.read_text(encoding="utf-8") for path in (SOURCE / "serve" / part).rglob("*.py"))
+    imported = set(re.findall(r"^from ponder\.serve\.(\w+)", code, re.MULTILINE))
+    assert imported & set(others.split()) == set()
 
 
 def test_every_package_has_its_place() -> None:

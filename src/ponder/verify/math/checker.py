@@ -1,0 +1,62 @@
+"""Checks a mathematical answer: extraction, a short way for plain numbers, and the pool for the rest."""
+
+import functools
+
+from ponder.core.types import Problem
+from ponder.verify.checkers import Finding, show
+from ponder.verify.math.extraction import LONGEST_ANSWER, last_boxed, stated_answers
+from ponder.verify.math.normal_form import compact, normal_form, number
+from ponder.verify.math.pool import MathPool
+
+
+class MathChecker:
+    """An `AnswerChecker`: right if the answer that the text states equals the problem's, as mathematics.
+
+    A reference that cannot be read leaves the answer ungraded. An answer that cannot be evaluated within the limits is
+    wrong: the reference could be, so the answer is to blame.
+    """
+
+    def __init__(self, pool: MathPool) -> None:
+        self._pool = pool
+        self._readable = functools.lru_cache(maxsize=10_000)(self._is_readable)
+
+    def __call__(self, problem: Problem, answer: str) -> Finding:
+        if problem.answer is None:
+            return Finding(None, "the problem has no reference answer")
+        reference = reference_answer(problem.answer)
+        stated = stated_answers(answer)
+        if not stated:
+            return Finding(0.0, "no answer is stated")
+        return self._judged(reference, stated[0])
+
+    def _judged(self, reference: str, answer: str) -> Finding:
+        wanted, given = normal_form(reference), normal_form(answer)
+        if wanted and compact(wanted) == compact(given):
+            return Finding(1.0, f"{show(answer)}, as expected")
+        first, second = number(wanted), number(given)
+        if first is not None and second is not None and "%" not in wanted + given:
+            return _finding(first == second, answer, reference)
+        comparison = self._pool.compare(reference, answer)
+        if comparison.equal is not None:
+            return _finding(comparison.equal, answer, reference)
+        if not self._readable(reference):
+            return Finding(None, f"the reference answer cannot be read: {show(reference)}")
+        return Finding(0.0, f"{show(answer)} cannot be evaluated: {comparison.reason}")
+
+    def _is_readable(self, reference: str) -> bool:
+        """Whether a comparison with something else gives a result."""
+        return self._pool.compare(reference, "0").equal is not None
+
+
+def reference_answer(text: str) -> str:
+    """A reference as data sets hold it: alone, in a box, or after GSM8K's "####"."""
+    if "####" in text:
+        text = text.rpartition("####")[2]
+    boxed = last_boxed(text)
+    return (boxed if boxed is not None else text).strip()[:LONGEST_ANSWER]
+
+
+def _finding(equal: bool, answer: str, reference: str) -> Finding:
+    if equal:
+        return Finding(1.0, f"{show(answer)}, as expected")
+    return Finding(0.0, f"{show(answer)}, expected {show(reference)}")

@@ -1,0 +1,112 @@
+"""Whether two written answers are mathematically equal. Runs in a worker process: sympy may take for ever.
+
+Form, numbers and structure are ours; single values that differ as text go to `math-verify` (Hugging Face).
+"""
+
+import logging
+import re
+from itertools import islice
+
+from math_verify import parse, verify  # type: ignore[import-untyped]
+from math_verify.parser import LatexExtractionConfig  # type: ignore[import-untyped]
+
+from ponder.verify.math.normal_form import answer_value, compact, normal_form, number, plain_words
+from ponder.verify.math.structure import Parts, parts_of
+
+MOST_PARTS = 100
+LARGEST_EXPONENT = 10_000
+_EXTRACTION = (LatexExtractionConfig(),)
+_FOREIGN = re.compile(r"[$<>]{2}|\$|</?\w+>|[\x00-\x1f\ud800-\udfff]")  # no part of one expression
+_POWERS = re.compile(r"(?:\^|\*\*)\s*\{?\s*[-+(]*([0-9]+)")
+
+logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
+
+
+def compare(reference: str, answer: str) -> tuple[bool | None, str]:
+    """Whether they are equal, and how that was found. None where the reference itself cannot be read."""
+    wanted, given = normal_form(reference), normal_form(answer)
+    if not wanted:
+        return None, "the reference answer is empty"
+    if not given:
+        return False, "an empty answer"
+    if compact(wanted) == compact(given):
+        return True, "written alike"
+    wanted, given = answer_value(wanted), answer_value(given)
+    if not _readable(wanted):
+        return None, "the reference answer cannot be read"
+    if _equal(wanted, given):
+        return True, "equal"
+    return False, "not equal"
+
+
+def _readable(text: str, depth: int = 0) -> bool:
+    """Whether a reference means anything: words, a number, an expression, or parts that do."""
+    if plain_words(text) is not None or number(text) is not None:
+        return True
+    parts = parts_of(text)
+    if parts is not None and depth < 3:
+        return len(parts.items) <= MOST_PARTS and all(item and _readable(item, depth + 1) for item in parts.items)
+    return bool(_parsed(text))
+
+
+def _equal(wanted: str, given: str, depth: int = 0) -> bool:
+    if compact(wanted) == compact(given):
+        return True
+    first, second = number(wanted), number(given)
+    if first is not None and second is not None:
+        if first == second:
+            return True
+        # a percentage is met by its number with or without the sign
+        return ("%" in wanted) != ("%" in given) and first * (100 if "%" in wanted else 1) == second * (
+            100 if "%" in given else 1
+        )
+    words = plain_words(wanted)
+    if words is not None and (len(words) > 1 or plain_words(given) is not None):
+        return words == plain_words(given)
+    parts, found = parts_of(wanted), parts_of(given)
+    if parts is not None or found is not None:
+        return parts is not None and found is not None and depth < 3 and _equal_parts(parts, found, depth)
+    return _equal_values(wanted, given)
+
+
+def _equal_parts(wanted: Parts, given: Parts, depth: int) -> bool:
+    unordered = {"list", "set"}
+    if wanted.kind != given.kind and not {wanted.kind, given.kind} <= unordered:
+        a_list_in_brackets = wanted.kind == "list" and given.kind == "tuple" and given.brackets == "()"
+        return a_list_in_brackets and _in_order(wanted, given, depth)
+    if len(wanted.items) != len(given.items) or len(wanted.items) > MOST_PARTS or wanted.brackets != given.brackets:
+        return False
+    if wanted.kind in unordered or wanted.kind == "union":
+        left = list(given.items)
+        for item in wanted.items:
+            match = next((other for other in left if _equal(item, other, depth + 1)), None)
+            if match is None:
+                return False
+            left.remove(match)
+        return True
+    return _in_order(wanted, given, depth)
+
+
+def _in_order(wanted: Parts, given: Parts, depth: int) -> bool:
+    if len(wanted.items) != len(given.items):
+        return False
+    return all(_equal(one, other, depth + 1) for one, other in zip(wanted.items, given.items, strict=True))
+
+
+def _equal_values(wanted: str, given: str) -> bool:
+    first, second = _parsed(wanted), _parsed(given)
+    if not first or not second:
+        return False
+    return bool(verify(first, second, strict=True, float_rounding=6, timeout_seconds=None))
+
+
+def _parsed(text: str) -> list[object]:
+    """What math-verify reads; empty where it reads nothing, or where a power would not fit any memory."""
+    if any(len(power) > 5 or int(power) > LARGEST_EXPONENT for power in _POWERS.findall(text)):
+        return []
+    if _FOREIGN.search(text):
+        return []
+    text = text.replace("%", "\\%")
+    found = parse(f"${text}$", _EXTRACTION, fallback_mode="no_fallback", parsing_timeout=None)
+    return list(islice(found, 4))

@@ -1,0 +1,102 @@
+"""The answer that a text states, found without knowing its language."""
+
+import re
+
+LONGEST_TEXT = 100_000  # characters; the end of a longer text is read
+LONGEST_ANSWER = 2_000
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{|[^\s{}$\\])")
+_TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
+_THOUGHT_END = "</think>"
+# Words after which an answer stands, in the languages that problems come in; "####" is GSM8K's.
+_CUES = re.compile(
+    r"(?:####|(?:final\s+)?answer(?:\s+is\b|\s*[:=])|(?:最终)?答案\s*(?:是|为|[:：])|答え\s*(?:は|[:：])|정답\s*(?:은|는|[:：])"
+    r"|r[ée]ponse(?:\s+finale)?(?:\s+est\b|\s*:)|respuesta(?:\s+final)?(?:\s+es\b|\s*:)|resposta(?:\s+final)?(?:\s+é|\s*:)"
+    r"|risposta(?:\s+finale)?(?:\s+è|\s*:)|antwort(?:\s+(?:ist|lautet)\b|\s*:)|ответ(?:\s+есть)?\s*[:—-])",
+    re.IGNORECASE,
+)
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:\s*/\s*\d+)?%?")
+
+
+def stated_answers(text: str) -> list[str]:
+    r"""What the text may state as its answer, the surest first, each at most once.
+
+    In this order: the last `\boxed{…}`; the last `<answer>` part; what follows the last "answer is"; the text itself
+    where it is one short line; the last formula; the last number. Text before the last `</think>` is left out. A
+    verifier takes the first alone: accepting any of them would reward a list of guesses.
+    """
+    text = text[-LONGEST_TEXT:].rpartition(_THOUGHT_END)[2]
+    found: list[str] = []
+    for answer in (last_boxed(text), _tagged(text), _cued(text), _short(text), _formula(text), _number(text)):
+        if answer is not None and (answer := answer.strip()) and len(answer) <= LONGEST_ANSWER and answer not in found:
+            found.append(answer)
+    return found
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What stands in the last `\boxed{…}` or `\fbox{…}` whose braces are closed; braces inside may nest.
+
+    >>> last_boxed(r"so \boxed{\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    """
+    for box in reversed(list(_BOX.finditer(text))[-20:]):
+        if box.group(1) != "{":
+            return box.group(1)
+        end = _closing_brace(text, box.end())
+        if end is not None:
+            return text[box.end() : end]
+    return None
+
+
+def _closing_brace(text: str, start: int) -> int | None:
+    depth = 1
+    for at in range(start, min(len(text), start + LONGEST_ANSWER + 1)):
+        if text[at] in "{}" and text[at - 1] != "\\":
+            depth += 1 if text[at] == "{" else -1
+            if depth == 0:
+                return at
+    return None
+
+
+def _tagged(text: str) -> str | None:
+    start = text.lower().rfind("<answer>")
+    match = _TAGS.match(text, start) if start >= 0 else None
+    return match.group(1) if match else None
+
+
+def _cued(text: str) -> str | None:
+    last = _last(_CUES, text)
+    if last is None:
+        return None
+    line = text[last.end() :].lstrip(" :：=*\n").split("\n", 1)[0]
+    if (formula := _FORMULA.match(line)) and re.match(r"[\s*]*(?:[.。]|$)", line[formula.end() :]):
+        return _body(formula)
+    sentence = re.split(r"(?<=[^\s])[.。](?:\s|$)", line, maxsplit=1)[0]
+    return sentence.strip(" *").rstrip(" *.。")
+
+
+def _short(text: str) -> str | None:
+    line = text.strip()
+    return line if "\n" not in line and len(line) <= 200 and not re.search(r"[.!?。] ", line) else None
+
+
+def _formula(text: str) -> str | None:
+    last = _last(_FORMULA, text[-5_000:])
+    return _body(last) if last else None
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match
+    return found
+
+
+def _body(formula: re.Match[str]) -> str:
+    return next((group for group in formula.groups() if group is not None), "")
+
+
+def _number(text: str) -> str | None:
+    numbers = _NUMBER.findall(text[-5_000:])
+    return next((number for number in reversed(numbers) if number), None)
