@@ -62,6 +62,15 @@ def _shared_url() -> str:
     return f"postgresql://postgres@/shared?host={_postgresql()}"
 
 
+def lose_server_lock(other: Database) -> None:
+    """End the session of whoever is the server of this PostgreSQL database, as its restart does."""
+    end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = :base AND granted"
+    base = "SELECT oid FROM pg_database WHERE datname = current_database()"
+    other.write_now(
+        lambda connection: connection.execute(text(end), {"base": connection.execute(text(base)).scalar_one()}).all()
+    )
+
+
 def _empty(connection: Connection) -> None:
     tables = set(inspect(connection).get_table_names()) - {"alembic_version"}
     connection.execute(text(f"TRUNCATE {', '.join(sorted(tables))} RESTART IDENTITY CASCADE"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, text, update
+from sqlalchemy import Connection, select, text, update
 
 from ponder.core.config import apply_settings
 from ponder.core.errors import ConfigError
@@ -183,6 +183,20 @@ def test_names_that_nobody_could_read_or_type_are_refused(name: str) -> None:
     with pytest.raises(ApiError) as caught:
         shown_name(name)
     assert (caught.value.status, caught.value.param) == (422, "name")
+
+
+@pytest.mark.parametrize("name", ["alіce", "аlice", "αlice", "ｉvаn", "алиσа", "alіce@example.org", "ann@exаmple.org"])
+def test_names_of_letters_that_look_alike_are_refused(name: str) -> None:
+    with pytest.raises(ApiError, match="mixes letters of different alphabets") as caught:
+        shown_name(name)
+    assert (caught.value.status, caught.value.param) == (422, "name")
+
+
+@pytest.mark.parametrize(
+    "name", ["алиса", "αλίκη", "小明", "小明abc", "élise_2", "алиса@example.org", "ann@пример.com"]
+)
+def test_names_of_one_alphabet_are_kept(name: str) -> None:
+    assert shown_name(name) == name
 
 
 @given(st.text(max_size=300))
@@ -360,6 +374,22 @@ def test_a_suspended_account_hears_so_after_its_password_only(database: Database
             assert refusal(caught) == expected
         await site.accounts.set_state(account.id, "active")
         await site.accounts.log_in("ada", PASSWORD)
+
+    run(database, work)
+
+
+def test_what_others_keep_of_a_deleted_account_goes_in_the_same_transaction(database: Database) -> None:
+    def refuse(connection: Connection, account: str) -> None:
+        assert connection.execute(text("SELECT COUNT(*) FROM sessions")).scalar_one() == 0
+        raise RuntimeError(f"cannot delete what {account} had")
+
+    async def work(site: Site) -> None:
+        account = await site.accounts.register("ada", PASSWORD)
+        session = await site.sessions.open(account.id)
+        careful = Accounts(database, OPEN, SECRET, passwords=site.passwords, on_deleted=refuse)
+        with pytest.raises(RuntimeError, match=f"cannot delete what {account.id} had"):
+            await careful.delete(account.id)
+        assert await site.sessions.find(session.token) is not None
 
     run(database, work)
 

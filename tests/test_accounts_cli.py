@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, func, insert, select, text
 
 from ponder.cli.main import main
 from ponder.serve.accounts.accounts import Accounts
@@ -24,6 +24,7 @@ from ponder.serve.records import Ask, Caller, PlainText, Usage
 from ponder.serve.storage import migrate
 from ponder.serve.storage.config import StorageConfig
 from ponder.serve.storage.database import Database
+from ponder.serve.web_api.tables import conversations
 
 PASSWORD = "correct horse battery staple"
 URL = "sqlite:///server/ponder.db"
@@ -52,6 +53,20 @@ def ponder(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return run
 
 
+def keep_conversation(account: str) -> None:
+    database = Database.open(StorageConfig(url=URL))
+    values = {"id": "c", "account_id": account, "title": "canary", "created_ms": 1, "updated_ms": 1}
+    database.write_now(lambda connection: connection.execute(insert(conversations), values).rowcount)
+    database.close()
+
+
+def kept_conversations() -> int:
+    database = Database.open(StorageConfig(url=URL))
+    found = database.read_now(lambda c: c.execute(select(func.count()).select_from(conversations)).scalar_one())
+    database.close()
+    return found
+
+
 def log_in(name: str, password: str) -> str:
     """What a running server would say: the name of the account, or the code of the refusal."""
     database = Database.open(StorageConfig(url=URL))
@@ -78,7 +93,6 @@ def authenticate(key: str) -> Caller | int:
 
 
 def test_an_account_from_its_first_day_to_its_last(ponder: Any) -> None:
-    assert ponder("users") == {"users": [], "database": URL}
     added = ponder("users", "add", "Ada", "--admin", typed=f"{PASSWORD}\n")["user"]
     assert (added["name"], added["admin"], added["has_password"], added["state"]) == ("Ada", True, True, "active")
     assert log_in("ada", PASSWORD) == "Ada"
@@ -90,7 +104,10 @@ def test_an_account_from_its_first_day_to_its_last(ponder: Any) -> None:
     assert log_in("ada", "another good one") == "account_suspended"
     ponder("users", "activate", "ADA")
     assert log_in("ada", "another good one") == "Ada"
+    keep_conversation(added["id"])
+    assert kept_conversations() == 1
     ponder("users", "delete", "Ada")
+    assert kept_conversations() == 0
     assert log_in("ada", "another good one") == "wrong_credentials"
     assert ponder("users")["users"] == []
 
@@ -108,6 +125,38 @@ def test_a_key_from_its_first_day_to_its_last(ponder: Any, here: Path) -> None:
     assert ponder("keys", "list", "bot")["keys"] == []
     assert len(ponder("keys", "list", "bot", "--all")["keys"]) == 1
     assert new["key"][3:].encode() not in b"".join(path.read_bytes() for path in (here / "server").iterdir())
+
+
+def test_a_name_alone_lists_its_keys(ponder: Any) -> None:
+    ponder("users", "add", "bot", "--no-password")
+    ponder("users", "add", "other", "--no-password")
+    made = ponder("keys", "create", "bot")
+    ponder("keys", "create", "other")
+    assert [key["id"] for key in ponder("keys", "bot")["keys"]] == [made["id"]]
+    code, message = ponder("keys", "crate", "bot")
+    assert (code, "ponder keys crate: expected one of list, create, revoke, or a name alone" in message) == (1, True)
+    code, message = ponder("keys", "nobody")
+    assert (code, "there is no such account" in message) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["users"], ["users", "suspend", "ada"], ["keys"], ["keys", "create", "ada"], ["credit", "ada"], ["usage"],
+     ["database"], ["database", "backup", "x.db"], ["moderation", "audit"]],
+)  # fmt: skip
+def test_what_reads_makes_no_database(ponder: Any, here: Path, words: list[str]) -> None:
+    code, message = ponder(*words)
+    assert (code, "there is no database server/ponder.db here" in message) == (1, True)
+    assert list(here.iterdir()) == []
+
+
+def test_an_account_is_welcomed_as_one_that_signs_up(ponder: Any, here: Path) -> None:
+    (here / "site.toml").write_text("[prices]\nwelcome_grant = 1.5\n")
+    settings = ("--config", "site.toml")
+    added = ponder("users", "add", "ada", "--no-password", *settings)
+    assert (added["granted"], added["done"]) == ("1.50", "added, with 1.50 CNY granted")
+    assert ponder("users", "add", "bot", "--no-password", "--no-grant", *settings)["granted"] == "0.00"
+    assert [ponder("credit", name, *settings)["granted"] for name in ("ada", "bot")] == ["1.50", "0.00"]
 
 
 def test_the_key_alone_is_on_standard_output(ponder: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +184,24 @@ def test_money_is_booked_once_for_its_reference(ponder: Any) -> None:
     assert ponder("credit", "ada")["topped_up"] == "10.00"
     code, message = ponder("credit", "ada", "-11")
     assert (code, "Insufficient Balance" in message) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ada", "-0.0005", "--grant"),
+        ("ada", "--grant", "-0.0005"),
+        ("--grant", "ada", "-0.0005"),
+        ("--grant", "ada", "--note", "taken back", "-0.0005"),
+        ("ada", "--reference", "r", "-0.0005", "--grant"),
+    ],
+)
+def test_an_amount_may_stand_anywhere(ponder: Any, words: tuple[str, ...]) -> None:
+    ponder("users", "add", "ada", "--no-password")
+    assert ponder("credit", "ada", "--grant", "1")["granted"] == "1.00"
+    taken = ponder("credit", *words)
+    assert (taken["granted"], taken["topped_up"], taken["booked"]) == ("0.9995", "0.00", True)
+    assert ponder("keys", "create", "--label", "laptop", "ada")["name"] == "laptop"
 
 
 def test_usage_is_summed_by_what_is_asked(ponder: Any) -> None:
@@ -241,12 +308,14 @@ def test_settings_come_from_the_servers_file(ponder: Any, here: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_told(ponder: Any, words: list[str], message: str) -> None:
+    ponder("users", "add", "somebody", "--no-password")
     code, output = ponder(*words)
     assert code == 1
     assert message in output
 
 
 def test_tables_for_people(ponder: Any) -> None:
+    ponder("users", "invite")
     assert "no accounts in sqlite:///server/ponder.db; make one with" in ponder("users", json_form=False)[1]
     ponder("users", "add", "深度", "--admin", "--no-password")
     listed = ponder("users", json_form=False)[1]
@@ -257,4 +326,4 @@ def test_tables_for_people(ponder: Any) -> None:
     assert "手机" in ponder("keys", json_form=False)[1]
     assert "nothing was used from" in ponder("usage", json_form=False)[1]
     assert "深度: 1.50 CNY topped up, 0.00 granted" in ponder("credit", "深度", "1.5", json_form=False)[1]
-    assert "the ledger's sums are right" in ponder("database", json_form=False)[1]
+    assert "the file is whole and the ledger's sums are right" in ponder("database", json_form=False)[1]

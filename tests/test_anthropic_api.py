@@ -19,7 +19,7 @@ from ponder.serve.scripted import Script, ScriptedBackend
 from ponder.serve.service import Service
 from ponder.serve.wire.openapi import openapi_document
 from ponder.serve.wire.settings import WireSettings
-from wire_server import Recorder, exchange
+from wire_server import Answer, Recorder, exchange
 
 PATH = "/v1/messages"
 QUESTION: list[Any] = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -212,6 +212,44 @@ def test_pings_while_a_stream_waits() -> None:
     names = [event["type"] for event in asyncio.run(run())]
     assert names[:3] == ["ping", "ping", "ping"]
     assert next(name for name in names if name != "ping") == "message_start"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("by_server", [False, True])
+def test_a_message_that_is_cancelled_ends_and_one_that_the_server_ends_is_an_error(
+    stream: bool, by_server: bool
+) -> None:
+    async def run() -> Answer:
+        backend = Recorder(Script(thought="on and on " * 1000), tokens_per_second=200)
+        service = Service([backend])
+        given = json.dumps(body(stream=stream, max_tokens=4000)).encode()
+        running = asyncio.create_task(exchange(dialect_app(service), PATH, given, headers=JSON))
+        async with asyncio.timeout(5):
+            while not backend.running:
+                await asyncio.sleep(0)
+            found = service.find(backend.asks[0].id, Caller(account="local"))
+            assert found is not None
+            while found.usage.completion_tokens < 3:  # the stream has begun
+                await asyncio.sleep(0)
+            if by_server:
+                service.drain()
+                service.cancel_all()
+            else:
+                found.cancel()
+            return await running
+
+    answer = asyncio.run(run())
+    if not stream:
+        last = answer.json
+        assert answer.status == (503 if by_server else 200)
+        assert last.get("stop_reason") == (None if by_server else "end_turn")
+    elif by_server:
+        last = events_of(answer)[-1]
+    else:
+        end, stop = events_of(answer)[-2:]
+        assert (end["delta"], stop) == ({"stop_reason": "end_turn", "stop_sequence": None}, {"type": "message_stop"})
+    if by_server:
+        assert (last["type"], last["error"]["type"]) == ("error", "overloaded_error")
 
 
 def test_too_few_tokens() -> None:

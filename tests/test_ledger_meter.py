@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text
 
+from databases import lose_server_lock
 from ponder.serve.accounts.accounts import create_account
 from ponder.serve.errors import ApiError
 from ponder.serve.ledger import ledger
@@ -24,10 +25,9 @@ from ponder.serve.ledger.meter import LedgerMeter
 from ponder.serve.ledger.prices import ModelPrice, PricesConfig, PriceTable, PriceTier
 from ponder.serve.ledger.tables import reservations
 from ponder.serve.ledger.usage import list_usage, sum_usage
-from ponder.serve.records import Ask, Caller, Cost, PlainText, Usage
+from ponder.serve.records import Ask, Balance, Caller, Cost, PlainText, Usage
 from ponder.serve.storage.config import StorageConfig
 from ponder.serve.storage.database import Database
-from ponder.serve.wire.balance import Balance
 
 NOON = 1_740_830_400.0  # 2025-03-01 12:00 UTC
 ALICE = Caller(account="alice", key="key-1")
@@ -196,18 +196,13 @@ def test_an_id_is_good_for_one_request(accounts: Database) -> None:
     assert wallet(accounts) == (970, 0)
 
 
-def test_balances_are_of_the_prices_currency(accounts: Database) -> None:
+def test_a_balance_is_of_the_prices_currency(accounts: Database) -> None:
     accounts.write_now(lambda c: ledger.add_money(c, "grant", "alice", "AUD", 5_000_000, reference="gift", now_ms=1))
 
-    async def work(meter: LedgerMeter) -> tuple[Any, ...]:
-        free = LedgerMeter(accounts, PriceTable(PricesConfig()))
-        return await meter.balances(ALICE), await meter.balances(Caller(account="bob")), await free.balances(ALICE)
-
-    assert run(accounts, work) == (
-        [Balance(currency="CNY", granted=0, topped_up=1000)],
-        [Balance(currency="CNY", granted=0, topped_up=0)],
-        [],
-    )
+    billing = LedgerBilling(accounts, PRICES, lambda: ["m"])
+    assert asyncio.run(billing.balance("alice")) == Balance(currency="CNY", granted=0, topped_up=1000)
+    assert asyncio.run(billing.balance("bob")) == Balance(currency="CNY", granted=0, topped_up=0)
+    assert asyncio.run(LedgerBilling(accounts, PriceTable(PricesConfig()), lambda: ["m"]).balance("alice")) is None
 
 
 # --- many at once
@@ -409,6 +404,63 @@ def test_on_a_full_disk_the_ledger_refuses_and_stays_right(tmp_path: Path) -> No
     assert wallet(database) == (10**9 - 30 * served, 0)
     assert database.read_now(ledger.audit) == []
     database.close()
+
+
+# --- another server
+
+
+def test_a_request_whose_hold_was_given_back_is_charged_nevertheless(
+    accounts: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(meter: LedgerMeter) -> list[Cost]:
+        reservation = await meter.reserve(ask("1"), ALICE, SIZE)
+        assert LedgerMeter(accounts, PRICES).recover() == 1  # as a second server does that begins
+        assert wallet(accounts) == (1000, 0)
+        return [await meter.settle(reservation, USED, "stop") for _ in range(2)]
+
+    assert run(accounts, work) == [Cost(micro_units=30, currency="CNY")] * 2
+    assert wallet(accounts) == (970, 0)
+    assert "30 micro-units were charged without it, 0 could not be" in caplog.text
+
+
+def test_where_the_money_was_spent_meanwhile_the_rest_is_charged_and_the_loss_is_an_error(
+    accounts: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(meter: LedgerMeter) -> Cost:
+        reservation = await meter.reserve(ask("1"), ALICE, SIZE)
+        LedgerMeter(accounts, PRICES).recover()
+        accounts.write_now(
+            lambda c: ledger.add_money(c, "credit", "alice", "CNY", -980, reference="taken back", now_ms=1)
+        )
+        with pytest.raises(ApiError, match="less was left than it cost") as caught:
+            await meter.settle(reservation, USED, "stop")
+        assert (caught.value.status, caught.value.code) == (402, "hold_lost")
+        return await meter.settle(reservation, USED, "stop")
+
+    assert run(accounts, work) == Cost(micro_units=20, currency="CNY")
+    assert wallet(accounts) == (0, 0)
+    assert "20 micro-units were charged without it, 10 could not be" in caplog.text
+
+
+def test_a_server_that_lost_its_lock_holds_nothing_back_until_it_has_it_again(accounts: Database) -> None:
+    if accounts.is_sqlite:
+        pytest.skip("the lock of a file is lost with the process only")
+    accounts.become_the_server()
+    other = Database.open(replace(accounts.config, lock_seconds=0.5))
+    lose_server_lock(other)
+    other.become_the_server()
+
+    async def refused(meter: LedgerMeter) -> None:
+        assert await accounts.answers() is False
+        with pytest.raises(ApiError, match="the lock of its one server was lost") as caught:
+            await meter.reserve(ask("1"), ALICE, SIZE)
+        assert caught.value.status == 503
+        other.close()
+        assert await accounts.answers() is True
+        await meter.settle(await meter.reserve(ask("2"), ALICE, SIZE), USED, "stop")
+
+    run(accounts, refused)
+    assert wallet(accounts) == (970, 0)
 
 
 # --- kill -9

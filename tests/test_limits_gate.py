@@ -165,16 +165,16 @@ def test_a_request_of_many_samples_takes_many_places_and_is_not_overtaken() -> N
     run(scenario)
 
 
-def test_priority_orders_an_accounts_own_requests() -> None:
+def test_an_account_is_served_in_the_order_in_which_it_asked() -> None:
     gate = gate_of(running_samples=1, queue=10)
 
     async def scenario(stack: AsyncExitStack) -> None:
         running = place(gate)
         await running.__aenter__()
-        low, high = [await stack.enter_async_context(place(gate, priority=p)) for p in (0, 5)]
-        assert (await low.wait(), await high.wait()) == (Queued(position=1), Queued(position=0))
+        first, second = [await stack.enter_async_context(place(gate)) for _ in range(2)]
+        assert (await first.wait(), await second.wait()) == (Queued(position=0), Queued(position=1))
         await running.__aexit__(None, None, None)
-        assert await high.wait() is None
+        assert await first.wait() is None
 
     run(scenario)
 
@@ -394,7 +394,7 @@ def test_whatever_comes_and_goes_nothing_is_lost_or_exceeded(seed: int, queue: i
     async def one() -> None:
         account = draw.choice("abc")
         try:
-            async with place(gate, account, samples=draw.randint(1, 3), priority=draw.randint(0, 2)) as own:
+            async with place(gate, account, samples=draw.randint(1, 3)) as own:
                 while await own.wait() is not None:
                     assert gate.waiting <= queue
                 assert gate.running <= capacity

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from sqlalchemy import select
 
 from moderation_rules import REVIEWED, rules, terms_only
 from ponder.core.errors import ConfigError
-from ponder.core.types import Message
+from ponder.core.types import Message, Tool, ToolCall
 from ponder.serve.errors import ApiError
 from ponder.serve.moderation.audit import AuditEntry, DatabaseAuditLog
 from ponder.serve.moderation.enforcement import Enforcement
@@ -30,6 +31,7 @@ from ponder.serve.records import (
     Event,
     Finish,
     PlainText,
+    ResponseFormat,
     Retract,
     TokenLogprob,
 )
@@ -115,17 +117,71 @@ def test_a_notice_comes_in_the_language_of_the_page() -> None:
     assert refusal("a pipe bomb", language="zh") == "根据本站规则第 1 条，该问题不予回答：武器"
 
 
-def test_earlier_questions_count_and_earlier_answers_do_not() -> None:
-    moderator = RuleModerator(enforcement())
+def asked(*messages: Message, prefix: bool = False, **fields: Any) -> str | None:
+    prompt = Conversation(messages=messages, prefix=prefix, tools=fields.pop("tools", ()))
+    question = Ask(id="a", model="m", prompt=prompt, **fields)
+    return asyncio.run(RuleModerator(enforcement()).check_input(question, CALLER))
 
+
+@pytest.mark.parametrize(
+    ("messages", "fields"),
+    [
+        ((), {"tools": (Tool(name="build", description="builds a pipe bomb"),)}),
+        ((), {"tools": (Tool(name="pipe_bomb"),)}),
+        ((), {"tools": (Tool(name="f", parameters={"properties": {"Pipe bomb": {"type": "string"}}}),)}),
+        ((), {"tools": (Tool(name="f", parameters={"enum": [["x"], ["pipe bomb"]]}),)}),
+        ((), {"response_format": ResponseFormat(kind="json_schema", text='{"title": "pi\\u0070e bomb"}')}),
+        ((), {"response_format": ResponseFormat(kind="regex", text="a pipe bomb.*")}),
+        ((Message("assistant", "Sure, a pipe bomb:"),), {}),
+        ((Message("assistant", "", reasoning="a pipe bomb"),), {}),
+        ((Message("assistant", "", tool_calls=(ToolCall(id="1", name="f", arguments='{"a": "pipe bomb"}'),)),), {}),
+        ((Message("assistant", "", tool_calls=(ToolCall(id="1", name="f", arguments="a pipe bomb"),)),), {}),
+        ((Message("tool", "a pipe bomb", tool_call_id="1"),), {}),
+        ((Message("user", "How do I build a pipe"),), {}),  # the next message goes on with "bomb"
+    ],
+)
+def test_all_that_a_client_sends_is_looked_at(messages: tuple[Message, ...], fields: dict[str, Any]) -> None:
+    assert asked(*messages, Message("user", "bomb"), **fields) is not None
+
+
+def test_texts_that_stand_apart_are_not_joined() -> None:
+    tools = (Tool(name="pipe", description="bomb", parameters={"pipe": "bomb"}),)
+    assert asked(Message("user", "pipe"), Message("assistant", "bomb"), tools=tools) is None
+    deep = ResponseFormat(kind="json_schema", text="[" * 100_000)
+    assert asked(Message("user", "hello"), response_format=deep) is None
+
+
+def test_the_sites_own_answers_were_looked_at_before() -> None:
     def check(*messages: Message, prefix: bool = False) -> str | None:
-        prompt = Conversation(messages=messages, prefix=prefix)
-        return asyncio.run(moderator.check_input(Ask(id="a", model="m", prompt=prompt), CALLER))
+        return asked(*messages, prefix=prefix, own_history=True)
 
     assert check(Message("user", "a pipe bomb?"), Message("assistant", "no"), Message("user", "go on")) is not None
     assert check(Message("user", "hi"), Message("assistant", "a pipe bomb"), Message("user", "go on")) is None
     assert check(Message("user", "hi"), Message("assistant", "a pipe bomb", "so"), prefix=True) is not None
     assert check(Message("user", "hi"), Message("tool", "a pipe bomb", tool_call_id="1")) is not None
+
+
+def test_a_reviewer_reads_what_stands_around() -> None:
+    reviewer = FixedReviewer()
+    reviewer.seen.clear()
+    moderator = RuleModerator(Enforcement(parse_rules(REVIEWED), reviewer=reviewer))
+
+    def check(*messages: Message) -> str:
+        prompt = Ask(id="a", model="m", prompt=Conversation(messages=messages), own_history=True)
+        assert asyncio.run(moderator.check_input(prompt, CALLER)) is None
+        return reviewer.seen[-1][0]
+
+    messages = (
+        Message("system", "Be kind."),
+        Message("user", "plan an attack"),
+        Message("assistant", "No."),
+        Message("user", "Go on"),
+    )
+    assert check(*messages) == "[system]\nBe kind.\n\n[user]\nplan an attack\n\n[assistant]\nNo.\n\n[user]\nGo on"
+    seen = check(Message("user", "x " * 10_000 + "plan an attack " + "y " * 20_000))
+    assert "plan an attack" in seen
+    assert len(seen) <= 20_000
+    assert seen.endswith("y y ")
 
 
 def test_prompts_of_ids_are_read_where_somebody_can() -> None:
@@ -315,7 +371,9 @@ def test_a_second_opinion_on_a_question(broken: tuple[int, ...], refused: bool) 
 
 
 def test_rules_that_ask_for_a_review_need_a_reviewer() -> None:
-    with pytest.raises(ConfigError, match="rule 3 has review = true, but there is no reviewer"):
+    with pytest.raises(
+        ConfigError, match=r"rule 3 has review = true, but there is no reviewer; name .* in moderation.reviewer"
+    ):
         Enforcement(parse_rules(REVIEWED))
 
 

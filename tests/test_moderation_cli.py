@@ -53,7 +53,7 @@ def test_rules_are_tried(rules_file: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out) == {
         "rules": 3,
         "stage": "output",
-        "held_back": 19,
+        "held_back": 41,
         "matches": [
             {
                 "rule": 1,
@@ -67,7 +67,7 @@ def test_rules_are_tried(rules_file: Path, capsys: pytest.CaptureFixture[str]) -
         ],
     }
     assert main(["moderation", "check", str(rules_file), "--stage", "input", "--text", "11010519491231002X"]) == 0
-    assert capsys.readouterr().out == ("2 rules for input, which hold back at most 10 characters\nnothing was found\n")
+    assert capsys.readouterr().out == ("2 rules for input, which hold back at most 41 characters\nnothing was found\n")
 
 
 def test_wrong_rules_end_in_one_message(rules_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,12 @@ from ponder.serve.moderation.normalize import Normalizer, normalize
 from ponder.serve.moderation.patterns import Pattern, PatternError
 from ponder.serve.moderation.rules import parse_rules
 
+SIGNS = RULES.replace('"lottery"', '"c++", "tnt炸药", "vitamin-c", "4 20", "ЁЖ", "lottery"')
 MATCHER = Matcher(rules().rules)
+SIGNED = Matcher(parse_rules(SIGNS).rules)
 # texts that come near to matching all the time
 PIECES = ["pipe", " ", "bomb", "Pipe\u200b", "ｂｏｍｂ", "土制", "炸", "弹", "制作", "配方", "c", "-", "4", "sa", "rín"]
+PIECES += ["土", "制", ",", "。", "-", "_", ".", " ", "і", "е", "р", "s", "a", "r", "n", "c++", "----"]
 PIECES += ["\n\t", "lottery", "彩票", "1234567890", "12345678", "X", "ﬁ", "\u0301", "b", "o", "m", "。", "\u00ad", "é"]
 texts = st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=40)
 
@@ -48,6 +51,26 @@ def found(text: str) -> list[tuple[int, str]]:
         ("id 11010519491231002X ok", [(2, "11010519491231002x")]),
         ("lottery, lottery, 彩票", [(7, "lottery")]),
         ("彩票 and a pipe bomb", [(7, "彩票"), (1, "pipe bomb")]),
+        ("a pіpе bоmb", [(1, "pipe bomb")]),  # Cyrillic i, e and o
+        ("a ΡΙΡΕ ΒΟΜΒ", [(1, "pipe bomb")]),  # Greek
+        ("a РІРЕ ВОМВ", [(1, "pipe bomb")]),  # Cyrillic
+        ("土 制 炸 弹", [(1, "土 制 炸 弹")]),
+        ("土-制「炸」弹", [(1, "土-制「炸」弹")]),
+        ("土，制，炸，弹", [(1, "土，制，炸，弹".replace("，", ","))]),
+        ("出土，制炸弹", []),  # a clause ends
+        ("土     制炸\n弹", [(1, "土 制炸 弹")]),
+        ("土-----制炸弹", []),  # too far apart
+        ("a pipe-bomb", [(1, "pipe-bomb")]),
+        ("a pipe_bomb", [(1, "pipe_bomb")]),
+        ("a pipe – bomb", [(1, "pipe – bomb")]),
+        ("p.i.p.e b.o.m.b", [(1, "p.i.p.e b.o.m.b")]),
+        ("p i p e  b o m b", [(1, "p i p e b o m b")]),
+        ("pi-pe bo.mb", [(1, "pi-pe bo.mb")]),
+        ("pipebomb", []),
+        ("sa rin", []),
+        ("He dropped the pipe. Bomb squads came.", []),
+        ("pipe, bomb", []),
+        ("pipe bombs, pipe b0mb, pype bomb", []),  # neither plurals nor other spellings
     ],
 )
 def test_what_is_found(text: str, expected: list[tuple[int, str]]) -> None:
@@ -71,7 +94,12 @@ def test_folding_twice_changes_nothing(text: str) -> None:
 @settings(max_examples=400)
 @given(texts, st.lists(st.integers(0, 200), max_size=12))
 def test_the_same_is_found_in_whatever_pieces(text: str, cuts: list[int]) -> None:
-    scanner = TextScanner(MATCHER)
+    for matcher in (MATCHER, SIGNED):
+        check_pieces(matcher, text, cuts)
+
+
+def check_pieces(matcher: Matcher, text: str, cuts: list[int]) -> None:
+    scanner = TextScanner(matcher)
     told: list[Match] = []
     shown = 0
     for piece in cut(text, cuts):
@@ -79,7 +107,7 @@ def test_the_same_is_found_in_whatever_pieces(text: str, cuts: list[int]) -> Non
         assert shown <= scanner.safe <= len(text)
         shown = scanner.safe
     told += scanner.finish()
-    assert told == scan(MATCHER, text)
+    assert told == scan(matcher, text)
     assert scanner.safe == len(text)
 
 
@@ -103,7 +131,34 @@ def test_no_more_is_held_back_than_could_still_match() -> None:
         scanner.push(character)
         safe.append(scanner.safe)
     # after    h  e  l  l  o     l  o  t     o   f       彩  虹  !
-    assert safe == [1, 2, 2, 3, 3, 6, 6, 6, 6, 10, 11, 12, 13, 13, 15, 16]
+    assert safe == [1, 2, 2, 3, 3, 3, 6, 6, 6, 6, 11, 12, 13, 13, 15, 16]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("c++ and c", ["c++"]),  # as it is written
+        ("c and c+", []),
+        ("tnt 炸药", ["tnt 炸药"]),
+        ("tnt，炸药", []),
+        ("vitamin-c", ["vitamin-c"]),
+        ("vitamin.c", ["vitamin.c"]),
+        ("a vitamin c", []),  # the term has no space
+        ("in 4-20 ways, 4.2, 0", ["4-20"]),
+        ("4, 2, 0 and 42.0", []),
+        ("ёж", ["eж"]),
+        ("ёжик", []),
+    ],
+)
+def test_signs_of_a_term_are_meant(text: str, expected: list[str]) -> None:
+    assert [match.text for match in scan(SIGNED, text)] == expected
+
+
+def test_expressions_know_look_alikes_too() -> None:
+    pattern = Pattern("бомба[0-9]{2}")
+    text = normalize("БОМБА 12 бомба12")
+    assert text == "бomбa 12 бomбa12"
+    assert pattern.search(text, 0) == (9, 16)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,6 @@ class Room:
         prompt_tokens: int,
         max_completion_tokens: int,
         samples: int = 1,
-        priority: int = 0,
     ) -> AsyncIterator["Room"]:
         self.inside += 1
         try:

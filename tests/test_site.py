@@ -2,18 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from moderation_rules import RULES
 from ponder.core.config import apply_settings
 from ponder.core.errors import ConfigError
+from ponder.serve.accounts.secret import Secret
 from ponder.serve.config import ServeConfig, check_safe
+from ponder.serve.moderation.tables import audit
 from ponder.serve.scripted import Script, ScriptedBackend
 from ponder.serve.site import Site, open_site
+from ponder.serve.storage.database import Database
 
+SECRET_BYTES = b"a secret of a test, and of nothing else"
 ORIGIN = "http://127.0.0.1:8000"
 PRICES = {"models": [{"model": "*", "cache_hit": 1, "cache_miss": 4, "output": 16}], "welcome_grant": 10}
 ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}]}
@@ -134,6 +141,51 @@ def test_an_empty_purse_is_402_and_nothing_is_made(tmp_path: Path) -> None:
         assert backend.started == 0
 
     visit(config(tmp_path, accounts={"mode": "accounts", "registration": "open"}, prices=poor), work)
+
+
+def test_a_database_that_was_moved_away_is_not_ready_and_costs_nothing(tmp_path: Path) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/ready")).status_code == 200
+        (tmp_path / "ponder.db").rename(tmp_path / "elsewhere.db")
+        while (ready := await client.get("/ready")).status_code == 200:  # what was found is good for a second
+            await asyncio.sleep(0.05)
+        assert ready.status_code == 503
+        csrf = (await client.get("/app/api/session")).json()["csrf"]
+        credentials = {"name": "ada", "password": "correct horse battery"}
+        refused = await client.post("/app/api/register", json=credentials, headers={"x-ponder-csrf": csrf})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "database_unavailable")
+        (tmp_path / "elsewhere.db").rename(tmp_path / "ponder.db")
+
+    visit(config(tmp_path, accounts={"mode": "accounts", "registration": "open"}, prices=PRICES), work)
+
+
+def test_the_audits_digests_can_be_compared_over_restarts(tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(RULES)
+    settings = config(
+        tmp_path,
+        accounts={"mode": "accounts", "registration": "open"},
+        moderation={"rules": str(tmp_path / "rules.toml")},
+    )
+    (tmp_path / "secret").write_bytes(SECRET_BYTES)
+    (tmp_path / "secret").chmod(0o600)
+    expected = Secret(SECRET_BYTES).digest("audit", "lottery")
+
+    async def ask(site: Site, client: httpx.AsyncClient, name: str) -> None:
+        csrf = (await client.get("/app/api/session")).json()["csrf"]
+        credentials = {"name": name, "password": "correct horse battery"}
+        signed_up = await client.post("/app/api/register", json=credentials, headers={"x-ponder-csrf": csrf})
+        fresh = {"x-ponder-csrf": signed_up.json()["csrf"]}
+        key = (await client.post("/app/api/keys", json={"name": "k"}, headers=fresh)).json()["key"]
+        flagged = {"model": "scripted", "messages": [{"role": "user", "content": "a lottery"}]}
+        answer = await client.post("/v1/chat/completions", json=flagged, headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code == 200
+
+    for name in ("ada", "ben"):
+        visit(settings, partial(ask, name=name))
+    database = Database.open(settings.storage)
+    digests = database.read_now(lambda connection: connection.execute(select(audit.c.digest)).scalars().all())
+    database.close()
+    assert digests == [expected] * 2
 
 
 def test_draining_is_told_at_once(tmp_path: Path) -> None:

@@ -19,7 +19,13 @@ LLAMAS = prompter_of("llama-3.1").tokenizer
 
 
 def parse(
-    text: str, tokenizer: Tokenizer, form: ToolFormat, cuts: frozenset[int] = frozenset(), **settings: bool
+    text: str,
+    tokenizer: Tokenizer,
+    form: ToolFormat,
+    cuts: frozenset[int] = frozenset(),
+    *,
+    cut_off: bool = False,
+    **settings: bool,
 ) -> list[str | tuple[str, str]]:
     """Content, and names and arguments of calls. `cuts`: text is given in one go but at these tokens."""
     parser = ToolCallParser(tokenizer, form, NAMES, **settings)
@@ -34,7 +40,7 @@ def parse(
         gathered += decoder.push(token)
         if token in control:
             found += parser.mark(token)
-    found += parser.push(gathered) + parser.finish()
+    found += parser.push(gathered) + parser.finish(cut=cut_off)
     joined: list[str | tuple[str, str]] = []
     for item in found:
         last = joined[-1] if joined else None
@@ -170,3 +176,43 @@ def test_bare_calls_need_no_marks() -> None:
     expected = [("add", '{"a": "<tool_call>"}'), ("get_weather", "{}")]
     for form in (HERMES, DEEPSEEK):
         assert parse(f"{first}\n{second}", UNMARKED, form, bare=True) == expected
+
+
+def half_call(text: str, arguments: str) -> list[str | tuple[str, str]]:
+    """What a beginning of a call to add tells: nothing until the name has come, then what there is of its arguments."""
+    if '"name": "add"' not in text:
+        return []
+    return [("add", text.partition('"arguments": ')[2][: len(arguments)])]
+
+
+@pytest.mark.parametrize("tokenizer", [MARKED, UNMARKED], ids=["marked", "as text"])
+def test_a_call_that_is_cut_off_is_never_content(tokenizer: Tokenizer) -> None:
+    # a mark that is one token is there or not; as text it may be cut, too
+    end = len(PLAIN_CALL) if tokenizer is UNMARKED else PLAIN_CALL.index("</tool_call>")
+    for length in range(len("<tool_call>"), end + 1):
+        text = PLAIN_CALL[:length]
+        assert parse(text, tokenizer, HERMES, cut_off=True) == half_call(text, PLAIN_SUM[1]), text
+
+
+def test_half_of_a_call_that_had_to_be_made_is_no_content_either() -> None:
+    call = f'{{"name": "add", "arguments": {A}}}'
+    required = {"bare": True, "required": True, "cut_off": True}
+    for length in range(len(call) + 1):
+        text = call[:length]
+        assert parse(text, MARKED, HERMES, **required) == half_call(text, A), text
+        assert parse(f"{call}\n{text}", MARKED, HERMES, **required) == [("add", A), *half_call(text, A)], text
+    # an answer that may be anything is passed on as it is
+    assert parse('{"name": "ad', MARKED, HERMES, bare=True, cut_off=True) == ['{"name": "ad']
+
+
+def test_what_only_looks_like_a_call_is_content_unless_it_is_cut_off() -> None:
+    assert parse("<tool_call>{oops", MARKED, HERMES) == ["<tool_call>{oops"]
+    assert parse("<tool_call>{oops", MARKED, HERMES, cut_off=True) == []
+
+
+def test_the_one_call_that_may_be_made_stays_made() -> None:
+    parser = ToolCallParser(UNMARKED, HERMES, NAMES, parallel=False)
+    parser.push(PLAIN_CALL)
+    assert parser.satisfied
+    parser.push('\n<tool_call>{"na')  # what comes before the engine has stopped
+    assert parser.satisfied

@@ -11,9 +11,9 @@ from starlette.datastructures import Headers
 from moderation_rules import rules
 from ponder.serve.errors import ApiError
 from ponder.serve.moderation.tables import appeals
+from ponder.serve.records import Balance, Price, PriceList, UsageOfDay
 from ponder.serve.scripted import ScriptedBackend
 from ponder.serve.web_api.guard import Guard, host_name
-from ponder.serve.web_api.seams import Balance, Price, PriceList, UsageOfDay
 from ponder.serve.web_api.tables import conversations, messages
 from web_app import Page, WebApp, web_app
 
@@ -54,12 +54,21 @@ class FixedBilling:
         )
 
 
+def test_the_page_is_told_how_long_a_password_must_be() -> None:
+    async def limits(**options: Any) -> Any:
+        async with web_app(**options) as app:
+            return (await app.page()).session["limits"]
+
+    assert asyncio.run(limits(accounts=True))["min_password_characters"] == 8
+    assert asyncio.run(limits())["min_password_characters"] is None
+
+
 def test_open_mode_is_one_account_without_a_login() -> None:
     async def work(app: WebApp, page: Page) -> None:
         session = page.session
         assert (session["mode"], session["account"]["id"], session["registration"]) == ("open", "local", "closed")
         assert session["models"] == [
-            {"id": "scripted", "context": 65536, "thinks": True, "tools": True, "recommended": True}
+            {"id": "scripted", "context": 65536, "thinks": True, "tools": True, "recommended": True, "examples": []}
         ]
         assert session["prices"] is None
         assert not page.client.cookies

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from moderation_rules import rules
+from moderation_rules import RULES, rules
 from ponder.serve.errors import ApiError
+from ponder.serve.moderation.rules import parse_rules
 from ponder.serve.records import Caller
 from ponder.serve.scripted import Script, ScriptedBackend
 from ponder.serve.web_api.event_log import EventLog, TextBatch
@@ -392,6 +393,18 @@ def test_an_answer_that_a_rule_ends_keeps_its_beginning() -> None:
         assert message["notice"] == "This answer was ended here by this site's rule 2: Private data"
 
     run(work, backend=ScriptedBackend(lambda _: Script(answer="It is 11010519491231002X.")), rules=rules())
+
+
+def test_a_rule_for_questions_does_not_meet_the_sites_own_answers() -> None:
+    backend = ScriptedBackend(lambda _: Script(answer="Win the lottery."))
+    only_questions = parse_rules(RULES.replace('action = "flag"', 'action = "refuse"\non = ["input"]'))
+
+    async def work(app: WebApp, page: Page) -> None:
+        conversation = await page.conversation()
+        assert (await page.answer(conversation, "Hi"))["content"] == "Win the lottery."
+        assert (await page.answer(conversation, "Go on"))["content"] == "Win the lottery."
+
+    run(work, backend=backend, rules=only_questions)
 
 
 def test_a_refused_question_and_what_follows() -> None:

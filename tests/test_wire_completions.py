@@ -10,10 +10,10 @@ import pytest
 
 from ponder.core.streaming import SamplingOptions
 from ponder.serve.errors import ApiError
-from ponder.serve.records import Ask, Caller, Delta, Finish, PlainText, TokenLogprob, Usage
+from ponder.serve.records import Ask, Balance, Caller, Delta, Finish, PlainText, TokenLogprob, Usage
 from ponder.serve.scripted import Script, ScriptedBackend, scripted_model
 from ponder.serve.service import Service
-from ponder.serve.wire.balance import Balance, two_decimals
+from ponder.serve.wire.balance import two_decimals
 from ponder.serve.wire.chat_reply import ReplyShape
 from ponder.serve.wire.completion_reply import CompletionBody, CompletionStream
 from ponder.serve.wire.reply_records import BalanceList, Completion, Control, ModelList, Text, Tokens
@@ -93,6 +93,7 @@ def test_prompts_may_be_ids_or_several() -> None:
         ({"prompt": ["a"] * 65}, "prompt", "at most 64 items"),
         ({"logprobs": 21}, "logprobs", "less than or equal to 20"),
         ({"best_of": 2}, "best_of", "differs from n"),
+        ({"echo": True, "logprobs": 0}, "logprobs", "the tokens of a prompt have no log-probabilities here"),
         ({"max_tokens": 0}, "max_tokens", "got 0"),
     ],
 )
@@ -165,11 +166,11 @@ def test_texts_and_ids() -> None:
 
 
 class Purse:
-    def __init__(self, *balances: Balance) -> None:
-        self._balances = list(balances)
+    def __init__(self, balance: Balance) -> None:
+        self._balance = balance
 
-    async def balances(self, caller: Caller) -> list[Balance]:
-        return self._balances
+    async def balance(self, account_id: str) -> Balance:
+        return self._balance
 
 
 def test_balances_are_texts_with_two_decimals() -> None:

@@ -15,6 +15,7 @@ from ponder.serve.accounts.keys import ApiKeys
 from ponder.serve.accounts.secret import Secret
 from ponder.serve.accounts.sessions import Sessions
 from ponder.serve.accounts.web_accounts import DatabaseAccounts
+from ponder.serve.deletion import delete_belongings
 from ponder.serve.moderation.appeals import Appeals
 from ponder.serve.moderation.enforcement import Enforcement
 from ponder.serve.moderation.moderator import RuleModerator
@@ -120,7 +121,7 @@ class WebApp:
         guard, desk, self.accounts = Guard(hosts=["localhost"]), None, None
         if accounts:
             secret, settings = Secret(bytes(32)), AccountsConfig(mode="accounts", registration="open", hashing=QUICK)
-            self.accounts = Accounts(database, settings, secret)
+            self.accounts = Accounts(database, settings, secret, on_deleted=delete_belongings)
             desk = DatabaseAccounts(
                 self.accounts, Sessions(database, settings, secret), ApiKeys(database, settings, secret)
             )

@@ -10,6 +10,7 @@ that were due in it; the latency of the same at a tenth of the rate is what is t
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from harness import Figure, Site, chat, parser_of, quantile, report, request, run, scripted_site
@@ -18,7 +19,7 @@ from harness import Figure, Site, chat, parser_of, quantile, report, request, ru
 class Connection(asyncio.Protocol):
     """A kept connection with at most one request under way."""
 
-    def __init__(self, data: bytes, done: "asyncio.Queue[Connection]") -> None:
+    def __init__(self, data: bytes, done: "Callable[[Connection], None]") -> None:
         self.data, self.done = data, done
         self.due = 0.0
         self.received = b""
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
             self.received = b""
             self.latencies.append(time.perf_counter() - self.due)
             self.failed += head[9:12] != b"200"
-            self.done.put_nowait(self)
+            self.done(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.failed += 1
@@ -52,7 +53,10 @@ class Connection(asyncio.Protocol):
 async def connect(port: int, count: int, data: bytes) -> tuple[list[Connection], "asyncio.Queue[Connection]"]:
     loop = asyncio.get_running_loop()
     done: asyncio.Queue[Connection] = asyncio.Queue()
-    made = [(await loop.create_connection(lambda: Connection(data, done), "127.0.0.1", port))[1] for _ in range(count)]
+    made = [
+        (await loop.create_connection(lambda: Connection(data, done.put_nowait), "127.0.0.1", port))[1]
+        for _ in range(count)
+    ]
     return made, done
 
 
@@ -78,24 +82,26 @@ async def highest_rate(site: Site, data: bytes, connections: int, seconds: float
 
 async def latencies(port: int, data: bytes, rate: float, connections: int, seconds: float) -> list[float]:
     """Seconds from when each request was due to its answer, at an even rate."""
-    made, done = await connect(port, connections, data)
+    made, _ = await connect(port, connections, data)
     free, waiting = deque(made), deque[float]()
+
+    def use(connection: Connection) -> None:
+        if waiting:
+            connection.ask(waiting.popleft())
+        else:
+            free.append(connection)
+
+    for connection in made:
+        connection.done = use
     began, sent = time.perf_counter() + 0.1, 0
     while sent < rate * seconds:
         now = time.perf_counter()
-        while began + sent / rate <= now:
-            waiting.append(began + sent / rate)
+        while (due := began + sent / rate) <= now:
+            waiting.append(due)
             sent += 1
         while waiting and free:
             free.popleft().ask(waiting.popleft())
-        pause = max(0.0, began + sent / rate - time.perf_counter())
-        try:
-            async with asyncio.timeout(pause):
-                free.append(await done.get())
-        except TimeoutError:
-            pass
-        while not done.empty():
-            free.append(done.get_nowait())
+        await asyncio.sleep(max(0.0, began + sent / rate - time.perf_counter()))
     found = [latency for connection in made for latency in connection.latencies]
     for connection in made:
         connection.transport.abort()

@@ -68,6 +68,7 @@ class MockApi:
         self.policy: dict[str, Any] = {"enabled": False, "title": "", "markdown": "", "rules": []}
         self.session: dict[str, Any] = {}  # fields that replace those of GET session
         self.asked: list[dict[str, Any]] = []  # bodies of POST messages
+        self.refused_questions = 0  # so many of them are answered with 429
         self.cut_after: list[int] = []  # each connection of events is cut after so many of them
         self.connections: list[int] = []  # the `after` of each
         # method and path of a request: the status, error and headers that it gets, once
@@ -146,6 +147,9 @@ class MockApi:
     async def post_message(self, request: Request) -> Response:
         conversation = self.conversations[request.path_params["id"]]
         body = await request.json()
+        if self.refused_questions:
+            self.refused_questions -= 1
+            return error(429, "too_many_runs", "Too many.")
         self.asked.append(body)
         question = None
         parent = body["parent_id"]
@@ -200,8 +204,15 @@ class MockApi:
 
     def session_body(self) -> dict[str, Any]:
         models = [
-            {"id": "ponder-r1", "context": 8192, "thinks": True, "recommended": True, "tools": True},
-            {"id": "small-chat", "context": 2048, "thinks": False, "recommended": False, "tools": False},
+            {"id": "ponder-r1", "context": 8192, "thinks": True, "recommended": True, "tools": True, "examples": []},
+            {
+                "id": "small-chat",
+                "context": 2048,
+                "thinks": False,
+                "recommended": False,
+                "tools": False,
+                "examples": [],
+            },
         ]
         body: dict[str, Any] = {
             "mode": self.mode,
@@ -216,7 +227,8 @@ class MockApi:
             "prices": None,
             "moderation": self.policy["enabled"],
         }
-        body |= {"limits": {"max_content_bytes": 262144, "max_runs": 4, "max_title_characters": 200}}
+        limits = {"max_content_characters": 262144, "max_runs": 4, "max_title_characters": 200}
+        body |= {"limits": limits | {"min_password_characters": None if self.mode == "open" else 12}}
         return body | self.session
 
     async def enter(self, request: Request) -> Response:

@@ -246,6 +246,57 @@ def test_what_could_not_be_sent_is_still_in_the_composer(make_site: MakeSite) ->
     site.complaints.clear()  # the browser itself notes a failed request
 
 
+def test_a_first_question_that_is_refused_leaves_no_conversation(make_site: MakeSite) -> None:
+    site = make_site(MockApi())
+    page = site.page
+    site.open()
+    site.api.refused_questions = 1
+    site.ask("Hello")
+    expect(page.locator(".toast")).to_contain_text("Too many answers are being written at once.")
+    expect(page.locator("#composer")).to_have_value("Hello")
+    expect(page.locator(".empty")).to_be_visible()
+    page.wait_for_function("() => location.pathname === '/'")
+    assert site.api.conversations == {}
+    page.keyboard.press("Enter")
+    site.answered()
+    assert len(site.api.conversations) == 1
+    # in a conversation that there is, nothing is lost
+    site.api.refused_questions = 1
+    site.ask("And now?")
+    expect(page.locator("#composer")).to_have_value("And now?")
+    assert len(site.api.conversations) == 1
+    site.complaints.clear()  # the browser itself notes a failed request
+
+
+def test_arithmetic_keeps_its_signs(make_site: MakeSite) -> None:
+    thought = "9*5=5, 5-9=6,\n  _9_*1=9 **so** $x$"
+    site = make_site(MockApi(script=lambda question, thinking: answer(thought, "It is 9*5*1=5, **sure**.", size=3)))
+    page = site.page
+    site.open()
+    site.ask("9*5*1=?")
+    site.answered()
+    expect(page.locator(".assistant > .markdown")).to_have_text("It is 9*5*1=5, sure.")
+    page.click(".thought-toggle")
+    expect(page.locator(".thought-body")).to_have_text("9*5=5, 5-9=6, _9_*1=9 **so** $x$")
+    assert page.inner_text(".thought-body") == thought
+
+
+def test_a_model_may_bring_its_own_examples(make_site: MakeSite) -> None:
+    api = MockApi()
+    models = api.session_body()["models"]
+    models[0]["examples"] = ["2+2+8*9=?", "9-4-7-2=?"]
+    api.session["models"] = models
+    site = make_site(api)
+    page = site.page
+    site.open()
+    expect(page.locator(".examples button")).to_have_text(["2+2+8*9=?", "9-4-7-2=?"])
+    page.select_option(".model-choice", "small-chat")
+    expect(page.locator(".examples button")).to_have_count(4)
+    page.select_option(".model-choice", "ponder-r1")
+    page.click("text=9-4-7-2=?")
+    expect(page.locator("#composer")).to_have_value("9-4-7-2=?")
+
+
 def test_enter_sends_and_shift_enter_begins_a_line(make_site: MakeSite) -> None:
     site = make_site(MockApi())
     page = site.page

@@ -99,6 +99,41 @@ def test_sign_up_log_out_and_log_in(make_site: MakeSite) -> None:
     site.complaints.clear()  # the browser itself notes the 401
 
 
+def test_a_new_password_is_as_long_as_the_server_wants_it(make_site: MakeSite) -> None:
+    site = make_site(MockApi(mode="accounts"))
+    page = site.page
+    site.open("/register")
+    expect(page.locator("form")).to_contain_text("At least 12 characters.")
+    page.fill("[autocomplete=username]", "mei")
+    page.fill("[autocomplete=new-password]", "eleven long")
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => document.querySelector('[autocomplete=new-password]').validity.tooShort")
+    assert site.api.passwords == {}
+    page.fill("[autocomplete=new-password]", "twelve chars")
+    page.keyboard.press("Enter")
+    expect(page.locator(".sidebar-account")).to_contain_text("mei")
+
+
+def test_an_invitation_is_asked_for_where_one_is_needed(make_site: MakeSite) -> None:
+    api = MockApi(mode="accounts")
+    api.session = {"registration": "invite"}
+    site = make_site(api)
+    page = site.page
+    site.open("/register")
+    api.failures["POST", "/register"] = (403, {"code": "invalid_invite", "message": "…", "param": "invite"}, {})
+    page.fill("[autocomplete=username]", "mei")
+    page.fill("[autocomplete=new-password]", "four random words here")
+    page.fill("[name=invite]", "code-1")
+    page.keyboard.press("Enter")
+    expect(page.locator("[role=alert]")).to_have_text("This invitation is not valid, or has been used up.")
+    page.fill("[name=invite]", " code-2 ")
+    with page.expect_request("**/register") as sent:
+        page.keyboard.press("Enter")
+    assert sent.value.post_data_json["invite"] == "code-2"
+    expect(page.locator(".sidebar-account")).to_contain_text("mei")
+    site.complaints.clear()  # the browser itself notes the 403
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_registration_brake_is_told_in_its_own_words(make_site: MakeSite, language: str) -> None:
     api = MockApi(mode="accounts")

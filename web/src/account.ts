@@ -3,8 +3,14 @@ import type { Session } from "./api/types";
 import { closeConversation, loadList, summaries } from "./chat/store";
 import { go } from "./router";
 
-export async function enter(kind: "login" | "register", name: string, password: string): Promise<void> {
-  session.value = await json<Session>("POST", `/${kind}`, { name, password });
+export interface Credentials {
+  name: string;
+  password: string;
+  invite?: string;
+}
+
+export async function enter(kind: "login" | "register", credentials: Credentials): Promise<void> {
+  session.value = await json<Session>("POST", `/${kind}`, credentials);
   go("/", true);
   await loadList();
 }

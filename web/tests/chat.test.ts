@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { completeMessage, type Message } from "../src/api/types";
 import { wholeSentences } from "../src/chat/announce";
+import { shownSeconds } from "../src/components/thought";
 import { Live } from "../src/chat/live";
 import { TextStream } from "../src/chat/text-stream";
 import { branchTo, childrenOf, comparable, newestLeaf } from "../src/chat/tree";
@@ -113,6 +114,10 @@ describe("small things", () => {
     expect(wholeSentences("One. Two! Thr")).toBe(9);
     expect(wholeSentences("3.14 is")).toBe(0);
     expect(wholeSentences("好的。然后")).toBe(3);
+  });
+
+  it("tells tenths of a second until there is a whole one", () => {
+    expect([0, 0.04, 0.26, 0.9, 0.96, 1.4, 27.6].map(shownSeconds)).toEqual([0.1, 0.1, 0.3, 0.9, 1, 1, 28]);
   });
 
   it("knows its addresses", () => {

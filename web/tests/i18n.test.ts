@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { fill } from "../src/i18n";
+import { fill, money } from "../src/i18n";
 import { en } from "../src/i18n/en";
 import { zh } from "../src/i18n/zh";
 
@@ -52,5 +52,12 @@ describe("values in a text", () => {
 
   it("are not filled in twice", () => {
     expect(fill("“{title}” {n}", { title: "{n}", n: 2 }, "en")).toBe("“{n}” 2");
+  });
+});
+
+describe("money", () => {
+  it("keeps three digits of what is small, and two after the point of the rest", () => {
+    const shown = [0, 500_000, 2_000_000, 2_114, 1_892_345_678, 1, -19_600].map((micro) => money(micro, "CNY"));
+    expect(shown).toEqual(["¥0.00", "¥0.50", "¥2.00", "¥0.00211", "¥1,892.35", "¥0.000001", "-¥0.0196"]);
   });
 });

@@ -20,6 +20,20 @@ describe("Markdown", () => {
     expect(html("\\$5 and $5$")).toBe('<p>$5 and <span class="math-inline">5</span></p>');
   });
 
+  it.each(["9*5=5, 5-9=6, 9*1=9", "(1+2)*(3+4)*5", "2*(3+4) and (1)*2", "2**3 and 4**5", "a*b*c", "n*(n+1)*(2n+1)"])(
+    "takes the asterisks of %s for signs",
+    (source) => expect(html(source)).toBe(`<p>${source}</p>`),
+  );
+
+  it("keeps emphasis, also in a script without spaces", () => {
+    expect(html("a *b* **c** ***d***.")).toBe("<p>a <em>b</em> <strong>c</strong> <em><strong>d</strong></em>.</p>");
+    expect(html("**9*5=45** (*so*)")).toBe("<p><strong>9*5=45</strong> (<em>so</em>)</p>");
+    expect(html("**bold**(x)")).toBe("<p><strong>bold</strong>(x)</p>");
+    expect(html("这是**重点**内容，*也*是，**2**个")).toBe(
+      "<p>这是<strong>重点</strong>内容，<em>也</em>是，<strong>2</strong>个</p>",
+    );
+  });
+
   it("leaves formulas in code alone", () => {
     expect(html("`$x$`")).toBe("<p><code>$x$</code></p>");
   });

@@ -14,7 +14,10 @@ from ponder.serve.ledger.ledger import add_money, wallet_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="whose account; a name or an account's id")
     parser.add_argument(
-        "amount", metavar="AMOUNT", nargs="?", help="what was paid, such as 10.50; below 0: taken back (nothing: show)"
+        "amount",
+        metavar="AMOUNT",
+        nargs="?",
+        help="what was paid, such as 10.50; below 0, such as -10.50: taken back (nothing: show)",
     )
     parser.add_argument("--grant", action="store_true", help="a gift: spent first, and told apart from what was paid")
     parser.add_argument(

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with open_administration(arguments, migrate=arguments.action == "upgrade") as administration:
+    upgrades = arguments.action == "upgrade"
+    with open_administration(arguments, migrate=upgrades, create=upgrades) as administration:
         result = _do(administration, arguments)
     if arguments.json:
         print_json(result)
@@ -43,4 +44,5 @@ def _do(administration: Administration, arguments: argparse.Namespace) -> dict[s
             f"{administration.config.accounts.secret_file} in another place"
         }
     faults = integrity_faults(database) + database.read_now(audit)
-    return facts | {"faults": faults, "done": f"{database.name}: the file is whole and the ledger's sums are right"}
+    whole = "the file is whole and the ledger's sums are right" if database.is_sqlite else "the ledger's sums are right"
+    return facts | {"faults": faults, "done": f"{database.name}: {whole}"}

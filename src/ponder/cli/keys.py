@@ -16,6 +16,7 @@ from ponder.cli.administration import (
     shown_time,
 )
 from ponder.cli.output import err, out, print_json, printable
+from ponder.core.errors import ConfigError
 from ponder.serve.accounts.accounts import find_by_name, list_accounts
 from ponder.serve.accounts.keys import create_key, list_keys, revoke_key
 
@@ -23,7 +24,13 @@ ACTIONS = ("list", "create", "revoke")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=ACTIONS, nargs="?", default="list", help="what to do (list)")
+    parser.add_argument(
+        "action",
+        metavar=f"{{{','.join(ACTIONS)}}}",
+        nargs="?",
+        default="list",
+        help="what to do (list); a NAME alone: list this account's keys",
+    )
     parser.add_argument("name", metavar="NAME", nargs="?", help="whose keys; with revoke: the key's id")
     parser.add_argument("--label", default="", metavar="TEXT", help="with create: what the key is for")
     parser.add_argument("--all", action="store_true", help="with list: the revoked ones too")
@@ -31,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.action not in ACTIONS:
+        if arguments.name is not None:
+            raise ConfigError(f"ponder keys {arguments.action}: expected one of {', '.join(ACTIONS)}, or a name alone")
+        arguments.action, arguments.name = "list", arguments.action
     with open_administration(arguments) as administration:
         result = _do(administration, arguments)
     if arguments.json:

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from ponder import __version__
 from ponder.cli.output import print_error
@@ -71,9 +72,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _AnyOrder(argparse.ArgumentParser):
+    """Takes words and options in any order: argparse alone (before Python 3.13) refuses an optional word that stands
+    behind an option, such as the amount in `credit NAME --grant -5`.
+    """
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True  # the call below comes back here, for the options and then for the words
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._within = False
+
+
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser; only the command that `arguments` name gets its own arguments filled in."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _AnyOrder(add_help=False)
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show where in the code an error arose"
     )
@@ -84,7 +102,7 @@ def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ponder {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_AnyOrder)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, (module_name, summary) in COMMANDS.items():
         subparser = subparsers.add_parser(

@@ -20,6 +20,7 @@ from ponder.core.streaming import SamplingOptions
 from ponder.engine.engine import EngineConfig
 from ponder.engine.native.packing import FORMATS, WeightFormat
 from ponder.recipes.default_model import default_model
+from ponder.recipes.examples import example_questions
 from ponder.recipes.opening import find_model
 from ponder.recipes.served_weights import recommended_weights
 from ponder.recipes.serving import OpenedServing, open_serving
@@ -28,7 +29,7 @@ from ponder.serve.local.backend import LocalBackend
 from ponder.serve.local.model import LocalModel
 from ponder.serve.operations.logs import configure_logs
 from ponder.serve.seams import Backend
-from ponder.serve.server import Server, bind
+from ponder.serve.server import Server, bind, keep_what_is_loaded
 from ponder.serve.site import open_site
 
 TAKES_SETTINGS = True
@@ -60,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="off",
         help="guess tokens from what was said before: the same answers, sooner where they repeat it (off)",
     )
+    parser.add_argument(
+        "--max-tokens", type=count, metavar="N", help="of a reply whose asker names no limit (what the context leaves)"
+    )
     parser.add_argument("--upstreams-only", action="store_true", help="serve no model of this machine")
 
 
@@ -74,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
         cache_bytes=arguments.cache * GIGABYTE,
         speculation=arguments.speculation,
+        max_tokens=arguments.max_tokens,
     )
 
 
@@ -106,6 +111,7 @@ def serve(
     weights: WeightFormat | Literal["auto"] = "auto",
     cache_bytes: int = GIGABYTE,
     speculation: Literal["off", "ngram"] = "off",
+    max_tokens: int | None = None,
 ) -> int:
     """Until a signal."""
     check_safe(config)  # before the models are loaded, which takes longer
@@ -123,7 +129,7 @@ def serve(
                     cache_bytes=cache_bytes,
                 )
             )
-            models.append(local_model(opened, path))
+            models.append(local_model(opened, path, max_tokens))
             if opened.notice:
                 console.print(opened.notice, style="dim", soft_wrap=True)
         configure_logs(config.operations)
@@ -132,7 +138,7 @@ def serve(
     return 0
 
 
-def local_model(opened: OpenedServing, path: Path) -> LocalModel:
+def local_model(opened: OpenedServing, path: Path, max_tokens: int | None) -> LocalModel:
     """What the backend has to know of an opened model. Its engine runs from now on."""
     opened.engine.start()
     return LocalModel(
@@ -140,7 +146,9 @@ def local_model(opened: OpenedServing, path: Path) -> LocalModel:
         engine=opened.engine,
         prompter=opened.prompter,
         created=int(path.stat().st_mtime),
+        max_tokens=max_tokens,
         recommended=RECOMMENDED,
+        examples=example_questions(path),
         close=opened.engine.close,
     )
 
@@ -160,6 +168,7 @@ async def _serve(models: Sequence[LocalModel], config: ServeConfig, listening: s
         server = Server(
             site.app, config.server, drain=site.drain, dropped=site.operations.connection_dropped, started=tell
         )
+        keep_what_is_loaded()
         await server.serve([listening])
 
 

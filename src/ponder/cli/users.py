@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Table
+from sqlalchemy import Connection
 
 from ponder.cli.administration import (
     Administration,
@@ -22,6 +23,8 @@ from ponder.serve.accounts import accounts
 from ponder.serve.accounts.invites import create_invite
 from ponder.serve.accounts.names import checked_password
 from ponder.serve.accounts.passwords import Passwords
+from ponder.serve.deletion import delete_belongings
+from ponder.serve.ledger.welcome import welcome
 
 ACTIONS = ("list", "add", "password", "suspend", "activate", "delete", "invite")
 
@@ -31,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="whose account; a name or an account's id")
     parser.add_argument("--admin", action="store_true", help="with add: may do everything")
     parser.add_argument("--no-password", action="store_true", help="with add: may use keys, and not log in")
+    parser.add_argument("--no-grant", action="store_true", help="with add: without the settings' welcome_grant")
     parser.add_argument("--uses", type=count, default=1, metavar="N", help="with invite: how many may use it (1)")
     parser.add_argument("--days", type=count, default=7, metavar="N", help="with invite: how long it is good for (7)")
     add_database(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with open_administration(arguments) as administration:
+    with open_administration(arguments, create=arguments.action in ("add", "invite")) as administration:
         result = _do(administration, arguments)
     if arguments.json:
         print_json(result)
@@ -62,14 +66,14 @@ def _do(administration: Administration, arguments: argparse.Namespace) -> dict[s
         return {"invite": code, "uses": uses, "days": days}
     name = required(arguments.name, f"ponder users {arguments.action}", "NAME")
     if arguments.action == "add":
-        return _add(administration, name, admin=arguments.admin, password=not arguments.no_password)
+        return _add(administration, name, arguments)
     account = database.read_now(lambda c: accounts.find_by_name(c, name))
     if arguments.action == "password":
         password_hash = _new_password_hash(administration, account.name)
         database.write_now(lambda c: accounts.set_password_hash(c, account.id, password_hash))
         return {"user": asdict(account), "done": "has a new password, and is logged out everywhere"}
     if arguments.action == "delete":
-        database.write_now(lambda c: accounts.delete_account(c, account.id))
+        database.write_now(lambda c: accounts.delete_account(c, account.id, delete_belongings))
         return {"user": asdict(account), "done": "deleted, with all keys; what it used and paid stays on the books"}
     suspended = arguments.action == "suspend"
     database.write_now(lambda c: accounts.set_state(c, account.id, "suspended" if suspended else "active"))
@@ -77,12 +81,18 @@ def _do(administration: Administration, arguments: argparse.Namespace) -> dict[s
     return {"user": asdict(account), "done": done}
 
 
-def _add(administration: Administration, name: str, *, admin: bool, password: bool) -> dict[str, Any]:
-    password_hash = _new_password_hash(administration, name) if password else None
-    account = administration.database.write_now(
-        lambda c: accounts.create_account(c, name, password_hash, now_ms=now_ms(), admin=admin)
-    )
-    return {"user": asdict(account), "done": "added"}
+def _add(administration: Administration, name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    password_hash = None if arguments.no_password else _new_password_hash(administration, name)
+    prices = administration.config.prices
+
+    def add(connection: Connection) -> tuple[accounts.Account, str]:
+        account = accounts.create_account(connection, name, password_hash, now_ms=now_ms(), admin=arguments.admin)
+        granted = "" if arguments.no_grant else welcome(connection, account.id, prices, now_ms=now_ms())
+        return account, granted
+
+    account, granted = administration.database.write_now(add)
+    done = f"added, with {granted} {prices.currency} granted" if granted else "added"
+    return {"user": asdict(account), "granted": granted or "0.00", "currency": prices.currency, "done": done}
 
 
 def _new_password_hash(administration: Administration, name: str) -> str:

@@ -1,7 +1,8 @@
 """One connection, with the limits that uvicorn leaves to a proxy: how long a request may take to come, how large its
 headers may be, how long a reader may let us wait, and how many connections there may be.
 
-No timer is set for a request: `Connection` notes when things happened and `Patrol` looks at all of them twice a second.
+No timer is set for a request: `Connection` notes when things happened, and `Server` looks at all of them twice a
+second.
 """
 
 import asyncio

@@ -38,3 +38,14 @@ class ApiError(PonderError):
         self.param = param
         self.retry_after = retry_after
         self.should_retry = should_retry
+
+
+def shutting_down() -> ApiError:
+    """What is answered to whoever comes, or still waits, when the server stops."""
+    return ApiError(
+        503,
+        "the server is shutting down; try again in a few seconds",
+        type="overloaded_error",
+        code="shutting_down",
+        retry_after=5,
+    )

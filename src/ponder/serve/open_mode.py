@@ -38,7 +38,6 @@ class NoGate:
         prompt_tokens: int,
         max_completion_tokens: int,
         samples: int = 1,
-        priority: int = 0,
     ) -> AsyncIterator[OpenPlace]:
         yield OpenPlace()
 

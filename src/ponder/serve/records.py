@@ -1,5 +1,6 @@
 """What passes between the dialects, the service and the backends. No dialect's words, no HTTP."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -36,6 +37,7 @@ class ModelInfo:
     tokenizes: bool = True  # tokenize and detokenize; an upstream may not tell
     # the recommended settings: what a request says goes over them, one by one
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    examples: tuple[str, ...] = ()  # questions that it was made for, for a person to begin with
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +85,8 @@ class Ask:
     effort: Effort | None = None
     thinking_budget: int | None = None  # tokens; the thought is closed after them and the answer follows
     response_format: ResponseFormat = field(default_factory=ResponseFormat)
-    priority: int = 0
     language: Literal["en", "zh"] | None = None  # of notices to a person; None: that of what was asked
+    own_history: bool = False  # earlier answers come from this site's records, not from whoever asks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,3 +169,48 @@ class Cost:
 
     micro_units: int
     currency: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UsageOfDay:
+    """What one model was used on one day (UTC)."""
+
+    date: str  # YYYY-MM-DD
+    model: str
+    requests: int
+    prompt_tokens: int
+    cache_hit_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    micro_units: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Balance:
+    """What an account can spend, in millionths of the currency's unit."""
+
+    currency: str  # three letters (ISO 4217)
+    granted: int  # spent first
+    topped_up: int
+
+    @property
+    def total(self) -> int:
+        return self.granted + self.topped_up
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """Micro-units for a million tokens, now."""
+
+    cache_hit: int
+    cache_miss: int
+    output: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriceList:
+    """What each model costs, until the next time of day with other prices."""
+
+    currency: str
+    models: Mapping[str, Price]
+    until: float | None  # seconds since 1970; None: always

@@ -104,12 +104,12 @@ class ScriptedBackend:
                 code="context_length_exceeded",
                 param="messages",
             )
-        hits = max((_common(prompt, seen) for seen in self._cached.get(caller.account, ())), default=0)
+        hits = max((_hit_tokens(prompt, seen) for seen in self._cached.get(caller.account, ())), default=0)
         return ScriptedPrepared(
             ask=ask,
             account=caller.account,
             prompt=prompt,
-            hit_tokens=hits // CACHE_UNIT * CACHE_UNIT,
+            hit_tokens=hits,
             max_tokens=min(ask.max_tokens or room, room),
         )
 
@@ -149,14 +149,19 @@ class ScriptedGeneration:
     ) -> None:
         self._backend, self._prepared, self._script = backend, prepared, script
         self._seconds, self._seats = seconds, seats
-        self._usage = Usage(prompt_tokens=prepared.prompt_tokens, cache_hit_tokens=prepared.hit_tokens)
+        self._completion_tokens = self._reasoning_tokens = 0
         self._cancelled = asyncio.Event()
         self._answer_now = False
         self._events: AsyncGenerator[BackendEvent] | None = None
 
     @property
     def usage(self) -> Usage:
-        return self._usage
+        return Usage(
+            prompt_tokens=self._prepared.prompt_tokens,
+            cache_hit_tokens=self._prepared.hit_tokens,
+            completion_tokens=self._completion_tokens,
+            reasoning_tokens=self._reasoning_tokens,
+        )
 
     def cancel(self) -> None:
         self._cancelled.set()
@@ -197,7 +202,8 @@ class ScriptedGeneration:
             if not left or self._cancelled.is_set():
                 reason = "cancelled" if self._cancelled.is_set() else "length"
                 break
-            await self._pause()
+            if self._seconds:
+                await self._pause()
             if self._cancelled.is_set():
                 reason = "cancelled"
                 break
@@ -227,8 +233,6 @@ class ScriptedGeneration:
         return tokens
 
     async def _pause(self) -> None:
-        if not self._seconds:
-            return
         try:
             async with asyncio.timeout(self._seconds):
                 await self._cancelled.wait()
@@ -237,11 +241,8 @@ class ScriptedGeneration:
 
     def _count(self, kind: DeltaKind) -> None:
         self._backend.drawn_tokens += 1
-        self._usage = replace(
-            self._usage,
-            completion_tokens=self._usage.completion_tokens + 1,
-            reasoning_tokens=self._usage.reasoning_tokens + (kind == "reasoning"),
-        )
+        self._completion_tokens += 1
+        self._reasoning_tokens += kind == "reasoning"
 
 
 def scripted_model(name: str = "scripted", context: int = 65536) -> ModelInfo:
@@ -259,10 +260,12 @@ def prompt_text(ask: Ask) -> str:
     return text + (prompt.suffix or "")
 
 
-def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the common beginning; the last token of a prompt is always computed."""
-    same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return min(same, len(a) - 1)
+def _hit_tokens(prompt: Sequence[str], seen: Sequence[str]) -> int:
+    """Of the common beginning, in whole units; the last token of a prompt is always computed."""
+    end = CACHE_UNIT
+    while end < len(prompt) and prompt[end - CACHE_UNIT : end] == seen[end - CACHE_UNIT : end]:
+        end += CACHE_UNIT
+    return end - CACHE_UNIT
 
 
 def _logprobs(ask: Ask, token: str) -> tuple[TokenLogprob, ...]:

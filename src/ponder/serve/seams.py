@@ -122,7 +122,6 @@ class Gate(Protocol):
         prompt_tokens: int,
         max_completion_tokens: int,  # of all samples
         samples: int = 1,
-        priority: int = 0,  # orders an account's own requests, higher first; it never goes before another account's
     ) -> AbstractAsyncContextManager[Place]:
         """Entering raises `ApiError` 429 or 503, with `retry_after`, for who is sent away at once."""
         ...

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 from ponder.core.errors import PonderError
-from ponder.serve.errors import ApiError
+from ponder.serve.errors import ApiError, shutting_down
 from ponder.serve.open_mode import NoGate, NoMeter, NoModerator
 from ponder.serve.operations.observer import NoObserver, Observer
 from ponder.serve.records import (
@@ -104,7 +104,7 @@ class Service:
         self.observer.started(ask, caller)
         try:
             if self.draining:
-                raise ApiError(503, "the server is shutting down; try again", type="overloaded_error", retry_after=5)
+                raise shutting_down()
             self.gate.check(caller, model.id)
             if notice := await self.moderator.check_input(ask, caller):
                 raise ApiError(400, notice, code="content_filter", param="messages", should_retry=False)
@@ -115,7 +115,6 @@ class Service:
                 prompt_tokens=prepared.prompt_tokens,
                 max_completion_tokens=prepared.max_completion_tokens,
                 samples=ask.n,
-                priority=ask.priority,
             )
             place = await admission.__aenter__()
             try:

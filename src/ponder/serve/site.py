@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
@@ -15,16 +16,18 @@ from starlette.types import ASGIApp
 from ponder.serve.accounts.accounts import Accounts, ensure_account
 from ponder.serve.accounts.authenticator import AccountAuthenticator
 from ponder.serve.accounts.keys import ApiKeys
-from ponder.serve.accounts.secret import load_secret
+from ponder.serve.accounts.secret import Secret, load_secret
 from ponder.serve.accounts.sessions import Sessions
 from ponder.serve.accounts.web_accounts import DatabaseAccounts
 from ponder.serve.anthropic import routes as anthropic
 from ponder.serve.config import ServeConfig, check_safe
+from ponder.serve.deletion import delete_belongings
+from ponder.serve.dispatch import Dispatch
 from ponder.serve.errors import ApiError
-from ponder.serve.ledger import ledger
 from ponder.serve.ledger.billing import LedgerBilling
 from ponder.serve.ledger.meter import LedgerMeter
-from ponder.serve.ledger.prices import PriceTable, micro_units
+from ponder.serve.ledger.prices import PriceTable
+from ponder.serve.ledger.welcome import welcome
 from ponder.serve.limits.brake import RegistrationBrake
 from ponder.serve.limits.doors import LOOPBACK_HOSTS, BodyDoor, HostDoor, LaneDoor
 from ponder.serve.limits.gate import FairGate
@@ -104,7 +107,9 @@ class _Builder:
         )
         self.brake_changed = self.operations.brake_changed
         meter = await self._meter() if config.has_accounts else None
-        rules = await asyncio.to_thread(open_moderation, config.moderation, self.database, backends)
+        secret = await asyncio.to_thread(self._secret) if config.has_accounts else None
+        digest = None if secret is None else partial(secret.digest, "audit")
+        rules = await asyncio.to_thread(open_moderation, config.moderation, self.database, backends, digest=digest)
         self.policy = rules.policy if rules else None
         self.service = Service(
             backends,
@@ -123,15 +128,15 @@ class _Builder:
         self.drain.wait_for(lambda: self.service.running)
         self.drain.when_over(self.service.cancel_all)
         await self.stack.enter_async_context(self.operations.running())
-        if config.has_accounts:
-            routes = await self._routes_with_accounts(store, meter)
+        if secret is not None:
+            routes = self._routes_with_accounts(store, secret)
         else:
             routes = await self._open_routes(store)
         routes += [*self.operations.routes, *page_routes(), document_route(self._document)]
         app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
         app.router.redirect_slashes = False  # a path with a slash too many is 404 in JSON, not a redirect
         return Site(
-            app=self._behind_doors(app),
+            app=self._behind_doors(Dispatch(app, routes)),
             service=self.service,
             drain=self.drain,
             operations=self.operations,
@@ -159,10 +164,13 @@ class _Builder:
         )
         return [*self._api_routes(OpenAuthenticator(), None), *web]
 
-    async def _routes_with_accounts(self, store: ConversationStore, meter: LedgerMeter | None) -> list[BaseRoute]:
+    def _secret(self) -> Secret:
+        return load_secret(self.config.accounts.secret_file, create=self.config.is_local)
+
+    def _routes_with_accounts(self, store: ConversationStore, secret: Secret) -> list[BaseRoute]:
         config, database = self.config, self.database
-        secret = await asyncio.to_thread(load_secret, config.accounts.secret_file, create=config.is_local)
-        accounts = Accounts(database, config.accounts, secret, on_created=self._welcome)
+        billing = LedgerBilling(database, self.prices, lambda: (model.id for model in self.service.models))
+        accounts = Accounts(database, config.accounts, secret, on_created=self._welcome, on_deleted=delete_belongings)
         self.stack.callback(accounts.close)
         sessions, keys = Sessions(database, config.accounts, secret), ApiKeys(database, config.accounts, secret)
         authenticator = AccountAuthenticator(database, config.accounts, secret)
@@ -177,11 +185,11 @@ class _Builder:
             accounts=DatabaseAccounts(accounts, sessions, keys),
             registration=config.accounts.registration,
             is_braked=lambda: self.brake.on,
-            billing=LedgerBilling(database, self.prices, lambda: (model.id for model in self.service.models)),
+            billing=billing,
             policy=self.policy,
             settings=config.api,
         )
-        return [*self._api_routes(authenticator, meter), *web]
+        return [*self._api_routes(authenticator, billing), *web]
 
     def _api_routes(self, authenticator: Authenticator, balances: Balances | None) -> list[BaseRoute]:
         settings = self.config.api
@@ -221,14 +229,4 @@ class _Builder:
 
     def _welcome(self, connection: Connection, account: str) -> None:
         """What every new account is given, in the transaction that makes it."""
-        granted = micro_units(self.config.prices.welcome_grant)
-        if granted:
-            ledger.add_money(
-                connection,
-                "grant",
-                account,
-                self.prices.currency,
-                granted,
-                reference=f"welcome {account}",
-                now_ms=int(1000 * time.time()),
-            )
+        welcome(connection, account, self.config.prices, now_ms=int(1000 * time.time()))

@@ -31,6 +31,7 @@ _OBJECT_HEAD = re.compile(
     r'\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:'
     r"\s*(?=\{)"
 )
+_NAME_OF_HALF = re.compile(r'\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*("(?:[^"\\]|\\.)*")')
 _NAME = re.compile(r"\s*([^\s`]+)\s*```(?:json)?\s*(?=\{)")  # of a headed call that says what kind of tool it is
 _PLAIN_STARTS = ('{"name":"', '{"type":"function","name":"')  # of a call without marks, without white space
 _LONGEST_HEAD = 1024  # characters in which a call without marks has told its name
@@ -83,10 +84,13 @@ class ToolCallParser:
         *,
         parallel: bool = True,
         bare: bool = False,
+        required: bool = False,
     ) -> None:
         """`names`: the tools that may be called. `parallel=False`: what follows the first call is not looked at.
-        `bare`: calls are objects without the family's marks, nothing before them.
+        `bare`: calls are objects without the family's marks, nothing before them. `required`: the answer is nothing
+        but calls.
         """
+        self._required = required
         self._format, self._names, self._parallel = chosen, frozenset(names), parallel
         control = tokenizer.control_tokens
         marks = () if bare else chosen.marks
@@ -110,7 +114,7 @@ class ToolCallParser:
     @property
     def satisfied(self) -> bool:
         """The one call that may be made has come to its end."""
-        return not self._parallel and self._begun > 0 and self._scan is None and self._raw is None
+        return not self._parallel and self._begun > 0 and self._scan is None  # a second one may have begun
 
     @property
     def _inside(self) -> bool:
@@ -143,9 +147,13 @@ class ToolCallParser:
             self._mark(self._ids[token])
         return self._given()
 
-    def finish(self) -> list[Found]:
-        """Nothing comes any more."""
+    def finish(self, *, cut: bool = False) -> list[Found]:
+        """Nothing comes any more. `cut`: the model had more to say; the beginning of a call is no content then."""
+        if cut and self._tail is not None:
+            self._held = ""  # of the mark that would have ended the call
         self._release()
+        if cut and self._raw is not None and (self._required or not self._unmarked):
+            self._cut_off(self._raw)
         self._end_call()
         if self._space and not self._begun:
             self._out.append(self._space)
@@ -280,6 +288,17 @@ class ToolCallParser:
         self._raw = None
         self._begun += 1
         self._out += [CallStart(call[0]), CallArguments(call[1])]
+
+    def _cut_off(self, raw: list[str]) -> None:
+        """Half a call, without arguments yet: where its name has come it is a call, else nothing."""
+        text = "".join(raw[1:])
+        if _whole_call(text, self._names) is not None:
+            return
+        self._raw, self._at_start = None, False
+        found = _NAME_OF_HALF.match(text)
+        if found and _unquoted(found.group(1)) in self._names and (self._parallel or not self._begun):
+            self._begun += 1
+            self._out.append(CallStart(_unquoted(found.group(1))))
 
     def _give_up(self) -> None:
         """It was no call."""

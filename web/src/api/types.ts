@@ -4,13 +4,20 @@ export interface Session {
   mode: "open" | "accounts";
   account: Account | null;
   csrf: string;
-  registration: "open" | "closed" | "braked";
+  registration: "open" | "invite" | "closed" | "braked";
   notices: Notice[];
   models: Model[];
   efforts: Effort[];
   prices: Prices | null;
   moderation: boolean;
-  limits: { max_content_bytes: number; max_runs: number; max_title_characters: number };
+  limits: Limits;
+}
+
+export interface Limits {
+  max_content_characters: number;
+  max_runs: number;
+  max_title_characters: number;
+  min_password_characters: number | null; // null in open mode, which has no passwords
 }
 
 export interface Account {
@@ -32,6 +39,7 @@ export interface Model {
   thinks: boolean;
   recommended: boolean;
   tools: boolean;
+  examples: string[]; // questions for a person to begin with; none: the page has its own
 }
 
 export interface Prices {

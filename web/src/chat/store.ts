@@ -155,20 +155,31 @@ function requestId(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-async function openOrNew(): Promise<string> {
-  if (open.value) return open.value.id;
+/** The first question of a new conversation. One that the server refuses leaves no empty conversation behind. */
+async function begin(choice: Choice): Promise<[string, Asked]> {
   const summary = await json<Summary>("POST", "/conversations", {});
+  const { id } = summary;
   open.value = { ...summary, messages: [] };
-  go(`/c/${summary.id}`);
-  return summary.id;
+  const isOpen = () => open.value?.id === id;
+  try {
+    const answer = await post(id, choice);
+    if (isOpen()) go(`/c/${id}`);
+    return [id, answer];
+  } catch (error) {
+    if (isOpen()) open.value = null;
+    // without an answer nobody knows whether the question was taken
+    if (error instanceof ApiError && error.status !== 0) await request("DELETE", `/conversations/${id}`).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** A question after `parent`; where a question stands there already, this makes another branch. */
 export async function ask(parent: string | null, content: string): Promise<void> {
-  const conversation = await openOrNew();
   const thinks = model.value?.thinks ?? false;
   const both = comparing.value && thinks;
-  const first = await post(conversation, { parent, content, thinking: both || (thinks && settings.value.thinking) });
+  const choice = { parent, content, thinking: both || (thinks && settings.value.thinking) };
+  const now = open.value;
+  const [conversation, first] = now ? [now.id, await post(now.id, choice)] : await begin(choice);
   void loadList().catch(() => undefined);
   if (!both) return;
   comparing.value = false; // for one question: two answers cost twice

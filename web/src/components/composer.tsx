@@ -22,8 +22,10 @@ async function send(): Promise<void> {
   if (!text.trim() || running.value.length > 0 || !model.value) return;
   draft.value = "";
   scrollToEnd();
-  const sent = await attempt(() => ask(branch.value.at(-1)?.id ?? null, text));
-  if (!sent && !draft.value) draft.value = text;
+  const last = () => branch.value.at(-1)?.id ?? null;
+  const parent = last();
+  const sent = await attempt(() => ask(parent, text));
+  if (!sent && !draft.value && last() === parent) draft.value = text; // of a comparison one side may have been taken
 }
 
 export function stopAll(): boolean {

@@ -1,7 +1,6 @@
 import { useId, useState } from "preact/hooks";
+import { session } from "../api/client";
 import { t } from "../i18n";
-
-const SHORTEST = 10; // characters
 
 interface Properties {
   kind: "current" | "new";
@@ -14,6 +13,7 @@ export function PasswordField({ kind, label, value, onInput }: Properties) {
   const [shown, setShown] = useState(false);
   const hint = useId();
   const id = useId();
+  const shortest = session.value?.limits.min_password_characters ?? 1;
   const common = {
     id,
     value,
@@ -21,7 +21,7 @@ export function PasswordField({ kind, label, value, onInput }: Properties) {
     maxLength: 1024,
     onInput: (event: InputEvent) => onInput((event.currentTarget as HTMLInputElement).value),
     ...(kind === "new"
-      ? { minLength: SHORTEST, autoComplete: "new-password", "aria-describedby": hint }
+      ? { minLength: shortest, autoComplete: "new-password", "aria-describedby": hint }
       : { autoComplete: "current-password" }),
   } as const;
   return (
@@ -35,7 +35,7 @@ export function PasswordField({ kind, label, value, onInput }: Properties) {
       </span>
       {kind === "new" && (
         <small id={hint} class="muted">
-          {t("password.hint", { n: SHORTEST })}
+          {t("password.hint", { n: shortest })}
         </small>
       )}
     </div>

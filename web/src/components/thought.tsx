@@ -5,12 +5,17 @@ import type { Message } from "../api/types";
 import { t } from "../i18n";
 import { settings } from "../settings";
 import { Icon } from "./icon";
-import { Markdown } from "./markdown";
+import { PlainText } from "./plain-text";
 import { atEnd } from "./scroller";
 import { attempt } from "./toast";
 
+/** Whole seconds; of less than one, tenths: a small model may think no longer. */
+export function shownSeconds(seconds: number): number {
+  return seconds < 0.95 ? Math.max(1, Math.round(10 * seconds)) / 10 : Math.round(seconds);
+}
+
 function label(live: Live): string {
-  const seconds = Math.round(live.seconds.value ?? 0);
+  const seconds = shownSeconds(live.seconds.value ?? 0);
   const tokens = live.tokens.value ?? 0;
   if (live.phase.value === "thinking") return t("thinking.live", { seconds, tokens });
   return live.seconds.value === null ? t("thought.stopped") : t("thought.for", { seconds });
@@ -50,7 +55,7 @@ export function Thought({ live, message }: { live: Live; message: Message }) {
         )}
       </div>
       <div id={id} class="thought-body" hidden={!open}>
-        {open && <Markdown stream={live.reasoning.value} />}
+        {open && <PlainText stream={live.reasoning.value} />}
       </div>
     </section>
   );

@@ -27,19 +27,19 @@ export function t(key: Key, values: Record<string, string | number> = {}): strin
   return fill((language.value === "zh" ? zh : en)[key], values, language.value);
 }
 
-const FRACTION = 6; // digits: money is kept in millionths
+const MOST_DIGITS = 6; // after the point: money is kept in millionths
 
 /** Millionths of a currency's unit, as money: small costs keep the digits that tell them from nothing. */
 export function money(microUnits: number, currency: string): string {
   const amount = microUnits / 1e6;
-  const small = amount !== 0 && Math.abs(amount) < 1;
+  const size = Math.abs(amount);
+  const digits = size > 0 && size < 1 ? Math.min(2 + Math.ceil(-Math.log10(size)), MOST_DIGITS) : 2;
   return amount.toLocaleString(language.value, {
     style: "currency",
     currency,
     currencyDisplay: "narrowSymbol",
     minimumFractionDigits: 2,
-    maximumFractionDigits: small ? FRACTION : 2,
-    ...(small ? { maximumSignificantDigits: 3, minimumSignificantDigits: 1 } : {}),
+    maximumFractionDigits: digits,
   });
 }
 

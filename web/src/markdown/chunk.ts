@@ -6,7 +6,7 @@
 import { decorate } from "./decorate";
 import { renderMarkdown } from "./render";
 import type { Block } from "./split";
-import { soon } from "./work";
+import { soon } from "../work";
 
 const FULL = 24; // blocks
 const NEAR = "1600px 0px"; // above and below what is seen, where chunks stay drawn

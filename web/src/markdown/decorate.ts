@@ -2,7 +2,7 @@
 
 import { copyText } from "../clipboard";
 import { t } from "../i18n";
-import { soon } from "./work";
+import { soon } from "../work";
 
 let math: typeof import("./math") | null = null;
 let code: typeof import("./code") | null = null;

@@ -2,10 +2,12 @@
 
 import DOMPurify from "dompurify";
 import MarkdownIt from "markdown-it";
+import { literalStars } from "./literal-stars";
 import { mathSyntax } from "./math-syntax";
 
 const markdown = new MarkdownIt({ html: false, linkify: true, typographer: false, breaks: false });
 markdown.use(mathSyntax);
+markdown.use(literalStars);
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
 
 // Cells are aligned by a class: the page's policy allows no style attribute.

@@ -3,7 +3,7 @@
 import { Chunk, drawBlock } from "./chunk";
 import { decorate, keepFormulas } from "./decorate";
 import { type Block, BlockSplitter } from "./split";
-import { soon } from "./work";
+import { soon } from "../work";
 
 const OPEN_SHARE = 0.1; // of the time, at most, goes into drawing the open block again
 

@@ -20,16 +20,18 @@ function Empty() {
     draft.value = text;
     focusComposer();
   };
+  const own = model.value?.examples ?? [];
+  const examples = own.length > 0 ? own : EXAMPLES.map((key) => t(key));
   return (
     <div class="empty">
       <img src="/icon.svg" alt="" width="52" height="52" />
       <h1>{t("empty.title")}</h1>
-      <p>{t("empty.hint")}</p>
+      <p>{t(model.value?.thinks === false ? "empty.hint.plain" : "empty.hint")}</p>
       <ul class="examples">
-        {EXAMPLES.map((key) => (
-          <li key={key}>
-            <button type="button" onClick={() => write(t(key))}>
-              {t(key)}
+        {examples.map((text) => (
+          <li key={text}>
+            <button type="button" onClick={() => write(text)}>
+              {text}
             </button>
           </li>
         ))}

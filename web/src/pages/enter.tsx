@@ -10,10 +10,13 @@ import { t } from "../i18n";
 export function Enter({ kind }: { kind: "login" | "register" }) {
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
+  const [invite, setInvite] = useState("");
   const [error, setError] = useState<{ text: string; param: string | null } | null>(null);
   const [busy, setBusy] = useState(false);
   const first = useRef<HTMLInputElement>(null);
-  const closed = kind === "register" && session.value?.registration === "closed";
+  const registration = session.value?.registration;
+  const closed = kind === "register" && registration === "closed";
+  const invited = kind === "register" && registration === "invite";
   useEffect(() => {
     document.title = `${t(kind)} – Ponder`;
     setError(null);
@@ -25,7 +28,7 @@ export function Enter({ kind }: { kind: "login" | "register" }) {
     setBusy(true);
     setError(null);
     try {
-      await enter(kind, name.trim(), password);
+      await enter(kind, { name: name.trim(), password, ...(invited ? { invite: invite.trim() } : {}) });
     } catch (problem) {
       setError({ text: describe(problem), param: problem instanceof ApiError ? problem.param : null });
     } finally {
@@ -59,6 +62,23 @@ export function Enter({ kind }: { kind: "login" | "register" }) {
               />
             </label>
             <PasswordField kind={kind === "login" ? "current" : "new"} label={t("password")} value={password} onInput={setPassword} />
+            {invited && (
+              <label class="field">
+                <span>{t("invite")}</span>
+                <input
+                  required
+                  name="invite"
+                  autoComplete="off"
+                  autoCapitalize="none"
+                  spellcheck={false}
+                  maxLength={200}
+                  value={invite}
+                  aria-invalid={error?.param === "invite"}
+                  onInput={(event) => setInvite(event.currentTarget.value)}
+                />
+                <small class="muted">{t("invite.hint")}</small>
+              </label>
+            )}
             {error && (
               <p class="problem" role="alert">
                 {error.text}

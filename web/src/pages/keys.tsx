@@ -91,7 +91,7 @@ export function Keys() {
       {loaded.value && keys.length === 0 && <p class="muted">{t("keys.none")}</p>}
       {keys.length > 0 && (
         <div class="table-frame" tabIndex={0}>
-          <table>
+          <table class="key-table">
             <thead>
               <tr>
                 <th scope="col">{t("keys.name")}</th>

@@ -16,11 +16,10 @@ from ponder.serve.accounts.passwords import Passwords
 from ponder.serve.accounts.secret import Secret
 from ponder.serve.accounts.tables import accounts, api_keys, sessions
 from ponder.serve.errors import ApiError
-from ponder.serve.moderation.appeals import delete_appeals_of
 from ponder.serve.storage.database import Database
-from ponder.serve.web_api.conversations import delete_conversations_of
 
 State = Literal["active", "suspended", "deleted"]
+OnAccount = Callable[[Connection, str], object]  # done in the transaction that changes the account of this id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,14 +42,21 @@ class Accounts:
         secret: Secret,
         *,
         passwords: Passwords | None = None,
-        on_created: Callable[[Connection, str], object] = lambda connection, account: None,
+        on_created: OnAccount = lambda connection, account: None,
+        on_deleted: OnAccount = lambda connection, account: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`on_created` runs in the transaction that makes an account, e.g. for a grant. `clock`: seconds since 1970."""
+        """`on_created` runs in the transaction that makes an account, e.g. for a grant; `on_deleted` in the one that
+        deletes it, for what others keep of it. `clock`: seconds since 1970.
+        """
         self._database, self._config, self._secret = database, config, secret
         self._passwords = passwords or Passwords(config.hashing)
-        self._on_created, self._clock = on_created, clock
+        self._on_created, self._on_deleted, self._clock = on_created, on_deleted, clock
         self._listeners: list[Callable[[str], None]] = []
+
+    @property
+    def min_password_characters(self) -> int:
+        return self._config.min_password
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         self._listeners.append(listener)
@@ -124,8 +130,10 @@ class Accounts:
         self._changed(account)
 
     async def delete(self, account: str) -> None:
-        """Its name, password, sessions, keys and conversations are gone; what it used and paid stays on the books."""
-        await self._database.write(lambda connection: delete_account(connection, account))
+        """Its name, password, sessions and keys are gone, and what `on_deleted` deletes; what it used and paid stays on
+        the books.
+        """
+        await self._database.write(lambda connection: delete_account(connection, account, self._on_deleted))
         self._changed(account)
 
     def close(self) -> None:
@@ -213,12 +221,12 @@ def set_password_hash(connection: Connection, account: str, password_hash: str, 
     connection.execute(ended if keep is None else ended.where(sessions.c.digest != keep))
 
 
-def delete_account(connection: Connection, account: str) -> None:
+def delete_account(connection: Connection, account: str, on_deleted: OnAccount) -> None:
+    """`on_deleted`: see `Accounts`."""
     _by_id(connection, account)
     connection.execute(delete(sessions).where(sessions.c.account_id == account))
     connection.execute(delete(api_keys).where(api_keys.c.account_id == account))
-    delete_conversations_of(connection, account)
-    delete_appeals_of(connection, account)
+    on_deleted(connection, account)
     connection.execute(
         update(accounts)
         .where(accounts.c.id == account)

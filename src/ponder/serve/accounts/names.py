@@ -1,7 +1,8 @@
 """Names and passwords as people type them.
 
 Two names are the same if they look the same to a program that knows Unicode: compatibility forms and case do not count
-(UTS #46's and PRECIS' way, RFC 8265: NFKC and case folding). What cannot be seen cannot be in a name.
+(UTS #46's and PRECIS' way, RFC 8265: NFKC and case folding). What cannot be seen cannot be in a name, and Latin,
+Cyrillic and Greek letters, which look alike, cannot stand in one name together.
 """
 
 import re
@@ -14,6 +15,7 @@ MOST_TYPED = 1_000  # characters of a text that is tried as a name
 LONGEST_PASSWORD = 1_000
 _EMAIL = re.compile(r"[^@]+@[^@.]+(\.[^@.]+)+")
 _INVISIBLE = ("C", "Z")  # control, format, surrogate, private use, unassigned; separators
+_ALIKE = {"LATIN", "CYRILLIC", "GREEK"}
 _COMMON = frozenset(
     """
     12345678 123456789 1234567890 password password1 passw0rd qwertyui qwerty123 qwertyuiop 11111111 00000000 abcd1234
@@ -34,6 +36,8 @@ def shown_name(name: str) -> str:
         raise _bad_name("holds a space or an invisible character")
     if "@" in text and not _EMAIL.fullmatch(text):
         raise _bad_name("holds an @ but is no address of e-mail")
+    if any(len(_alphabets(part)) > 1 for part in _parts(text)):
+        raise _bad_name("mixes letters of different alphabets that look alike")
     return text
 
 
@@ -64,6 +68,18 @@ def checked_password(password: str, name: str, least: int) -> str:
 def password_form(password: str) -> str:
     """Two keyboards may send the same character in two forms (RFC 8265, 4.2: NFC)."""
     return unicodedata.normalize("NFC", password)
+
+
+def _parts(name: str) -> list[str]:
+    """What has to be of one alphabet: a name, or the parts of an address, whose domain may be in another."""
+    own, _, domain = name.partition("@")
+    return [own, *domain.split(".")]
+
+
+def _alphabets(text: str) -> set[str]:
+    """Which of the alphabets that look alike it has letters of (UTS #39, 5: mixed scripts)."""
+    letters = [letter for letter in unicodedata.normalize("NFKC", text) if letter.isalpha()]
+    return {unicodedata.name(letter, "").partition(" ")[0] for letter in letters} & _ALIKE
 
 
 def _bad_name(what: str) -> ApiError:

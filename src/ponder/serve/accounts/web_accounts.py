@@ -14,6 +14,10 @@ class DatabaseAccounts:
     def __init__(self, accounts: Accounts, sessions: Sessions, keys: ApiKeys) -> None:
         self._accounts, self._sessions, self._keys = accounts, sessions, keys
 
+    @property
+    def min_password_characters(self) -> int:
+        return self._accounts.min_password_characters
+
     async def register(self, name: str, password: str, *, address: str, invite: str | None) -> SignedIn:
         return await self._sign_in(await self._accounts.register(name, password, invite=invite))
 

@@ -7,7 +7,7 @@ steps, so that they never differ.
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ponder.serve.records import Delta, Event, Finish, FinishReason, Queued, Retract, Usage
 from ponder.serve.wire.failed_run import raise_if_failed
@@ -18,13 +18,22 @@ STOP_REASONS: dict[FinishReason, str] = {
     "length": "max_tokens",
     "tool_calls": "tool_use",
     "content_filter": "refusal",
+    "cancelled": "end_turn",  # by the one who asked: an error would be tried again
 }
 
 
 class Reply:
     """The one message that a run says."""
 
-    def __init__(self, message_id: str, model: str, *, show_thought: bool = True) -> None:
+    def __init__(
+        self,
+        message_id: str,
+        model: str,
+        *,
+        show_thought: bool = True,
+        is_shutting_down: Callable[[], bool] = lambda: False,  # then the server has cancelled it, not who asked
+    ) -> None:
+        self._is_shutting_down = is_shutting_down
         self._id, self._model, self._show_thought = message_id, model, show_thought
         self._blocks: list[_Block] = []
         self._open: _Block | None = None
@@ -51,7 +60,8 @@ class Reply:
         else:
             yield from self._close()
             self._finish = event
-            raise_if_failed(event)
+            if event.reason != "cancelled" or event.error or self._is_shutting_down():
+                raise_if_failed(event)
 
     def end(self, usage: Usage) -> Iterator[Json]:
         """The stream's last events."""

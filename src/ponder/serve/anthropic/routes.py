@@ -36,7 +36,12 @@ def routes(service: Service, authenticator: Authenticator, settings: WireSetting
         body = read_fields(MessagesBody, await exchange.read_object(), status=400)
         model, alias = find_model(service, settings, body.model)
         ask = ask_of(body, model, alias, settings, f"msg_{secrets.token_hex(12)}")
-        reply = Reply(ask.id, body.model, show_thought=getattr(body.thinking, "display", None) != "omitted")
+        reply = Reply(
+            ask.id,
+            body.model,
+            show_thought=getattr(body.thinking, "display", None) != "omitted",
+            is_shutting_down=lambda: service.draining,
+        )
         async with exchange.until_disconnect(), await service.open(ask, exchange.caller) as run:
             if body.stream:
                 await deliver_stream(exchange, run, MessageStream(reply, run), keep_alive=_PING)

@@ -1,4 +1,4 @@
-"""Usage, balance and prices as the browser app shows them: see `ponder.serve.web_api.seams.Billing`."""
+"""Usage, balance and prices as they are shown to people."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from ponder.serve.ledger import ledger
 from ponder.serve.ledger.prices import PriceTable
 from ponder.serve.ledger.usage import sum_usage
+from ponder.serve.records import Balance, Price, PriceList, UsageOfDay
 from ponder.serve.storage.database import Database
-from ponder.serve.web_api.seams import Balance, Price, PriceList, UsageOfDay
 
 
 class LedgerBilling:
-    """A `Billing`."""
+    """A `Billing` of the browser app's API, and the `Balances` of the API for programs."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class LedgerBilling:
         ]
 
     async def balance(self, account_id: str) -> Balance | None:
-        """None where everything is free."""
+        """What can still be spent, in the currency of the prices; None where everything is free."""
         if self._prices.free:
             return None
         wallet = await self._database.read(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ponder.serve.errors import ApiError
@@ -22,6 +22,22 @@ LONGEST_REFERENCE = 200  # characters
 EntryKind = Literal["grant", "credit", "reserve", "settle", "release"]
 Book = Literal["granted", "topped_up", "reserved", "revenue", "grants", "payments"]
 _SOURCE: Mapping[str, tuple[Book, Book]] = {"grant": ("granted", "grants"), "credit": ("topped_up", "payments")}
+
+# The statements of every request are made once: to make one takes several times as long as to run it.
+_THIS_WALLET = (wallets.c.account_id == bindparam("of_account")) & (wallets.c.currency == bindparam("in_currency"))
+_LOCK_WALLET = select(wallets.c.granted, wallets.c.topped_up, wallets.c.reserved).where(_THIS_WALLET).with_for_update()
+_CHANGE_WALLET = (
+    update(wallets)
+    .where(_THIS_WALLET)
+    .values(
+        {
+            book: book + bindparam(f"add_{book.name}")
+            for book in (wallets.c.granted, wallets.c.topped_up, wallets.c.reserved)
+        }
+    )
+)
+_ADD_RESERVATION, _ADD_ENTRY, _ADD_POSTINGS = insert(reservations), insert(entries), insert(postings)
+_TAKE_RESERVATION = delete(reservations).where(reservations.c.ask_id == bindparam("ask")).returning(reservations)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,16 +120,8 @@ def reserve(connection: Connection, ask_id: str, account: str, currency: str, am
         raise _insufficient()
     granted = min(wallet.granted, amount)
     held = Held(ask_id=ask_id, account=account, currency=currency, granted=granted, topped_up=amount - granted)
-    connection.execute(
-        insert(reservations).values(
-            ask_id=ask_id,
-            account_id=account,
-            currency=currency,
-            granted=held.granted,
-            topped_up=held.topped_up,
-            created_ms=now_ms,
-        )
-    )
+    row = {"ask_id": ask_id, "account_id": account, "currency": currency, "created_ms": now_ms}
+    connection.execute(_ADD_RESERVATION, row | {"granted": held.granted, "topped_up": held.topped_up})
     moved: dict[tuple[str, Book], int] = {
         (account, "granted"): -held.granted,
         (account, "topped_up"): -held.topped_up,
@@ -135,6 +143,21 @@ def settle(connection: Connection, ask_id: str, cost: int, *, now_ms: int) -> in
     from_granted = min(charged, held.granted)
     from_topped_up = charged - from_granted
     _close(connection, "settle", held, held.granted - from_granted, held.topped_up - from_topped_up, now_ms)
+    return charged
+
+
+def charge(connection: Connection, ask_id: str, account: str, currency: str, cost: int, *, now_ms: int) -> int:
+    """Charge a request for which nothing is held any more, as far as the money reaches; how much that was."""
+    wallet = _lock_wallet(connection, account, currency)
+    charged = min(cost, wallet.available)
+    from_granted = min(charged, wallet.granted)
+    moved: dict[tuple[str, Book], int] = {
+        (account, "granted"): -from_granted,
+        (account, "topped_up"): from_granted - charged,
+        (HOUSE, "revenue"): charged,
+    }
+    _post(connection, "settle", ask_id, moved, currency, now_ms)
+    _change_wallet(connection, account, currency, granted=-from_granted, topped_up=from_granted - charged)
     return charged
 
 
@@ -237,7 +260,8 @@ def _post(
     """The only place where entries are made."""
     if sum(amounts.values()) != 0:
         raise AssertionError(f"the amounts of an entry sum to {sum(amounts.values())}, not to 0")
-    done = connection.execute(insert(entries).values(kind=kind, reference=reference, created_ms=now_ms, note=note))
+    row = {"kind": kind, "reference": reference, "created_ms": now_ms, "note": note}
+    done = connection.execute(_ADD_ENTRY, row)
     assert done.inserted_primary_key is not None
     rows = [
         {
@@ -251,7 +275,7 @@ def _post(
         if amount != 0
     ]
     if rows:
-        connection.execute(insert(postings), rows)
+        connection.execute(_ADD_POSTINGS, rows)
 
 
 def _booked(connection: Connection, kind: Literal["grant", "credit"], reference: str) -> tuple[str, str, int] | None:
@@ -267,9 +291,8 @@ def _lock_wallet(connection: Connection, account: str, currency: str) -> Wallet:
     """On PostgreSQL nobody else changes the row until this transaction has ended; SQLite has one writer anyway. Raises
     `ApiError` 404 where there is no such account.
     """
-    here = (wallets.c.account_id == account) & (wallets.c.currency == currency)
-    query = select(wallets).where(here).with_for_update()
-    row = connection.execute(query).first()
+    here = {"of_account": account, "in_currency": currency}
+    row = connection.execute(_LOCK_WALLET, here).first()
     if row is None:
         try:
             with connection.begin_nested():
@@ -277,24 +300,23 @@ def _lock_wallet(connection: Connection, account: str, currency: str) -> Wallet:
                 connection.execute(insert(wallets).values(values))
         except IntegrityError:  # another was faster, or there is no such account
             pass
-        row = connection.execute(query).first()
+        row = connection.execute(_LOCK_WALLET, here).first()
     if row is None:
         raise ApiError(404, "there is no such account", type="not_found_error", code="no_account")
     return Wallet(currency=currency, granted=row.granted, topped_up=row.topped_up, reserved=row.reserved)
 
 
-def _change_wallet(connection: Connection, account: str, currency: str, **changes: int) -> None:
-    here = (wallets.c.account_id == account) & (wallets.c.currency == currency)
-    values = {book: wallets.c[book] + change for book, change in changes.items() if change != 0}
-    if values:
-        connection.execute(update(wallets).where(here).values(values))
+def _change_wallet(
+    connection: Connection, account: str, currency: str, *, granted: int = 0, topped_up: int = 0, reserved: int = 0
+) -> None:
+    changes = {"add_granted": granted, "add_topped_up": topped_up, "add_reserved": reserved}
+    if any(changes.values()):
+        connection.execute(_CHANGE_WALLET, changes | {"of_account": account, "in_currency": currency})
 
 
 def _take_reservation(connection: Connection, ask_id: str) -> Held | None:
     """Of two that settle at the same moment, one gets it."""
-    row = connection.execute(
-        delete(reservations).where(reservations.c.ask_id == ask_id).returning(reservations)
-    ).first()
+    row = connection.execute(_TAKE_RESERVATION, {"ask": ask_id}).first()
     if row is None:
         return None
     return Held(

@@ -1,15 +1,16 @@
 """The meter of a server with accounts: holds back what a request can cost at most, and charges what it used."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from ponder.serve.errors import ApiError
@@ -20,9 +21,12 @@ from ponder.serve.ledger.usage import usage_values
 from ponder.serve.records import Ask, Caller, Cost, Usage
 from ponder.serve.seams import Prepared, Reservation
 from ponder.serve.storage.database import Database
-from ponder.serve.wire.balance import Balance
 
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # the last one again and again
+_ADD_USAGE = insert(usage_rows)
+_FIND_CHARGE = select(usage_rows.c.micro_units, usage_rows.c.currency).where(usage_rows.c.ask_id == bindparam("ask"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +34,26 @@ class KeyReservation(Reservation):
     """A reservation that remembers by which key the request came."""
 
     key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Charge:
+    """How a request was settled."""
+
+    ask_id: str
+    cost: Cost
+    hold_lost: bool = False  # what was held for it had been given back, as another server does that begins
+    missing: int = 0  # micro-units that the account had no longer
+
+    def tell(self) -> None:
+        if self.hold_lost:
+            logger.error(
+                "what was held for the request %s had been given back: %d micro-units were charged without it, %d "
+                "could not be; was another server started on this database?",
+                self.ask_id,
+                self.cost.micro_units,
+                self.missing,
+            )
 
 
 class LedgerMeter:
@@ -68,6 +92,7 @@ class LedgerMeter:
             id=ask.id, account=caller.account, model=ask.model, micro_units=amount, key=caller.key
         )
         if amount > 0:
+            self._database.require_the_server()
             now, currency = self._now(), self._prices.currency
             writing = self._database.submit_write(
                 lambda connection: ledger.reserve(connection, ask.id, caller.account, currency, amount, now_ms=now)
@@ -86,7 +111,8 @@ class LedgerMeter:
         """Once for each id: a second time charges nothing and tells the first cost. Goes on if who waits is cancelled.
 
         Raises `ApiError` 503 while the database cannot be used; the money stays held back, and it is tried again until
-        it is done or the meter is closed.
+        it is done or the meter is closed. 402 `hold_lost` where another server had given the money back meanwhile and
+        less was left than the request cost: then that was charged.
         """
         time_now = self._clock()
         cost = min(self._prices.cost(reservation.model, usage, time_now), reservation.micro_units)
@@ -101,15 +127,6 @@ class LedgerMeter:
         )
         return await asyncio.shield(self._own(self._settle(row, held=reservation.micro_units > 0)))
 
-    async def balances(self, caller: Caller) -> list[Balance]:
-        """What the caller can still spend, in the currency of the prices; nothing where everything is free."""
-        if self._prices.free:
-            return []
-        wallet = await self._database.read(
-            lambda connection: ledger.wallet_of(connection, caller.account, self._prices.currency)
-        )
-        return [Balance(currency=wallet.currency, granted=wallet.granted, topped_up=wallet.topped_up)]
-
     async def close(self) -> None:
         """Finish what is being settled. What the database still refuses is given back at the next start."""
         self._closing.set()
@@ -117,29 +134,24 @@ class LedgerMeter:
             await asyncio.wait(self._tasks)
 
     async def _settle(self, row: dict[str, Any], *, held: bool) -> Cost:
-        def work(connection: Connection) -> Cost:
-            if (before := _charged(connection, row["ask_id"])) is not None:
-                return before
-            charged = 0
-            if held:
-                charged = ledger.settle(connection, row["ask_id"], row["micro_units"], now_ms=row["finished_ms"]) or 0
-            connection.execute(insert(usage_rows).values(row | {"micro_units": charged}))
-            return Cost(micro_units=charged, currency=row["currency"])
-
-        def charged_before(connection: Connection) -> Cost | None:
-            return _charged(connection, row["ask_id"])
-
+        work = partial(_settle, row, held)
         try:
-            return await self._database.write(work)
+            charge = await self._database.write(work)
         except IntegrityError:  # another settled it at the same moment
-            before = await self._database.read(charged_before)
+            before = await self._database.read(lambda connection: _charged(connection, row["ask_id"]))
             if before is None:
                 raise
             return before
         except ApiError as error:
             if error.status == 503:
-                self._own(self._until_done(work))
+                self._own(self._until_done(work, _Charge.tell))
             raise
+        charge.tell()
+        if charge.missing:
+            raise ApiError(
+                402, "what was held for this request was given back, and less was left than it cost", code="hold_lost"
+            )
+        return charge.cost
 
     def _may_have_happened(self, writing: Future[Any]) -> bool:
         """Whether a write that was not waited for to its end, or failed, is perhaps in the database. A failure of
@@ -166,18 +178,21 @@ class LedgerMeter:
         finally:
             self._sweeping = False
 
-    async def _until_done(self, work: Callable[[Connection], object]) -> bool:
+    async def _until_done(
+        self, work: Callable[[Connection], T], done: Callable[[T], object] = lambda result: None
+    ) -> bool:
         """Write as soon as the database can be used again; False where the meter is closed before that."""
         tries = 0
         while True:
             try:
-                await self._database.write(work)
+                result = await self._database.write(work)
             except IntegrityError:  # done meanwhile
                 return True
             except ApiError as error:
                 if error.status != 503 or self._closing.is_set():
                     return False
             else:
+                done(result)
                 return True
             seconds = self._retry_seconds[min(tries, len(self._retry_seconds) - 1)]
             tries += 1
@@ -200,6 +215,26 @@ class LedgerMeter:
         return int(1000 * self._clock())
 
 
+def _settle(row: dict[str, Any], held: bool, connection: Connection) -> _Charge:
+    """`row`: of the usage, with the cost. `held`: whether money was held back for it."""
+    ask_id, cost, now = row["ask_id"], row["micro_units"], row["finished_ms"]
+    charged = ledger.settle(connection, ask_id, cost, now_ms=now) if held else None
+    hold_lost = held and charged is None
+    if charged is None:  # nothing was held, or it is no longer: perhaps it was settled before
+        if (before := _charged(connection, ask_id)) is not None:
+            return _Charge(ask_id=ask_id, cost=before)
+        charged = 0
+        if hold_lost:
+            charged = ledger.charge(connection, ask_id, row["account_id"], row["currency"], cost, now_ms=now)
+    connection.execute(_ADD_USAGE, row | {"micro_units": charged})
+    return _Charge(
+        ask_id=ask_id,
+        cost=Cost(micro_units=charged, currency=row["currency"]),
+        hold_lost=hold_lost,
+        missing=cost - charged if hold_lost else 0,
+    )
+
+
 def _release(asks: Sequence[str], now_ms: int, connection: Connection) -> None:
     for ask_id in asks:
         ledger.release(connection, ask_id, now_ms=now_ms)
@@ -207,6 +242,5 @@ def _release(asks: Sequence[str], now_ms: int, connection: Connection) -> None:
 
 def _charged(connection: Connection, ask_id: str) -> Cost | None:
     """What the request cost when it was settled; None where it was not."""
-    query = select(usage_rows.c.micro_units, usage_rows.c.currency).where(usage_rows.c.ask_id == ask_id)
-    row = connection.execute(query).first()
+    row = connection.execute(_FIND_CHARGE, {"ask": ask_id}).first()
     return None if row is None else Cost(micro_units=row.micro_units, currency=row.currency)

@@ -46,20 +46,22 @@ class RegistrationBrake:
 
     @property
     def rate(self) -> float:
-        """Sign-ups a second lately, those that were turned away included."""
+        """Sign-ups a second lately, those that the brake turned away included."""
         now, window = self._clock(), self.settings.window
         while self._tries and now - self._tries[0] > window:
             self._tries.popleft()
         return len(self._tries) / window
 
     def attempt(self) -> None:
-        """Somebody signs up. Raises `ApiError` 503 where the brake is on."""
+        """Somebody signs up, whose address is within its own rate: what one address sends beyond that is no flood, and
+        must not turn everybody away. Raises `ApiError` 503 where the brake is on.
+        """
         self._tries.append(self._clock())
         if not self._on:
             self._look(self.rate >= self.settings.on_rate, "sign-ups come too fast")
         self._tell("by hand")
         if self.on:
-            raise busy_error()
+            raise busy_error(self.settings.hold)
 
     def update(self, *, lag: float = 0.0, queue: float = 0.0) -> None:
         """Look whether it should go on or off; called once or more a second.
@@ -104,12 +106,15 @@ class RegistrationBrake:
         return self._flag
 
 
-def busy_error() -> ApiError:
-    """What is answered while it is on. Clients that try again by themselves must not."""
+def busy_error(hold: float) -> ApiError:
+    """What is answered while it is on. Clients that try again by themselves must not; a person may, after `hold`
+    seconds: it cannot go off before.
+    """
     return ApiError(
         503,
         f"{NOTICE['zh']} / {NOTICE['en']}",
         type="overloaded_error",
         code="registration_busy",
+        retry_after=hold,
         should_retry=False,
     )

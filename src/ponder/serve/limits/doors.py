@@ -10,7 +10,7 @@ from ponder.serve.errors import ApiError
 from ponder.serve.limits.brake import RegistrationBrake
 from ponder.serve.limits.lanes import LaneName, Lanes
 
-LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class HostDoor:
@@ -19,23 +19,26 @@ class HostDoor:
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        """`hosts`: without ports; "*.example.org" takes any name below it, "*" any at all."""
+        """`hosts`: without ports, an IPv6 address with or without brackets; "*.example.org" takes any name below it, "*" any at all."""
         self._app = app
         self._any = "*" in hosts
-        self._hosts = {host.lower() for host in hosts if not host.startswith("*")}
+        self._hosts = {host.lower().strip("[]") for host in hosts if not host.startswith("*")}
         self._suffixes = tuple(host[1:].lower() for host in hosts if host.startswith("*."))
         self._seen: set[bytes] = set()  # headers that were found good
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self._any:
-            header = next((value for name, value in scope["headers"] if name == b"host"), b"")
-            if header not in self._seen:
-                self._check(header)
+        if scope["type"] == "http":
+            found = [value for name, value in scope["headers"] if name == b"host"]
+            if len(found) > 1 or (not found and scope["http_version"] == "1.1"):
+                raise ApiError(  # RFC 9112, section 3.2
+                    400, f"the request has {len(found)} Host headers; expected one", code="invalid_host", param="host"
+                )
+            if not self._any and (not found or found[0] not in self._seen):
+                self._check(found[0] if found else b"")
         await self._app(scope, receive, send)
 
     def _check(self, header: bytes) -> None:
-        host = header.decode("latin-1").lower()
-        name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+        name = host_name(header.decode("latin-1").lower())
         if name not in self._hosts and not (self._suffixes and name.endswith(self._suffixes)):
             raise ApiError(
                 421,  # RFC 9110, section 15.5.20: misdirected request
@@ -48,16 +51,16 @@ class HostDoor:
 
 
 class BodyDoor:
-    """No body over `limit` bytes, whether it says its length or not. `limits` holds others for single paths."""
+    """No body over `limit` bytes, whether it says its length or not."""
 
-    def __init__(self, app: ASGIApp, limit: int, limits: Mapping[str, int] | None = None) -> None:
-        self._app, self._limit, self._limits = app, limit, limits or {}
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app, self._limit = app, limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        limit = self._limits.get(scope["path"], self._limit)
+        limit = self._limit
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > limit:
             raise _too_large(limit)
@@ -75,7 +78,9 @@ class BodyDoor:
 
 
 class LaneDoor:
-    """Sends sign-ups past the brake into their lane, and logins into theirs. Known users have the gate."""
+    """Sends sign-ups past the brake into their lane, and logins into theirs, each address at its own rate. Known users
+    have the gate.
+    """
 
     def __init__(
         self,
@@ -95,15 +100,24 @@ class LaneDoor:
         client = scope.get("client")
         entered = False
         try:
+            self._lanes[lane].count(client[0] if client else "")
             if lane == "registration":
                 self._brake.attempt()
-            async with self._lanes[lane].enter(client[0] if client else ""):
+            async with self._lanes[lane].enter():
                 entered = True
                 await self._app(scope, receive, send)
         except ApiError as error:
             if not entered:
                 self._rejected(error)
             raise
+
+
+def host_name(header: str) -> str:
+    """The name in a `Host` header (RFC 9110, section 7.2): without its port, and without an IPv6 address's brackets."""
+    if header.startswith("["):
+        name, _, port = header[1:].partition("]")
+        return name if not port or port.startswith(":") else header
+    return header.rpartition(":")[0] if header.count(":") == 1 else header
 
 
 def _too_large(limit: int) -> ApiError:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from ponder.serve.errors import ApiError
+from ponder.serve.errors import ApiError, shutting_down
 from ponder.serve.limits.bucket import TokenBucket
 from ponder.serve.limits.settings import AccountLimits, GateSettings
 from ponder.serve.limits.shares import FairShares
@@ -53,7 +53,7 @@ class FairGate:
     def check(self, caller: Caller, model: str) -> None:
         """Raises what `admit` would raise for the smallest request: before any work is done for a larger one."""
         if self.draining:
-            raise self._shutting_down()
+            raise shutting_down()
         account, table = self.account(caller.account), self._table(model)
         self._check_account(account, 1, self.clock())
         self._check_table(table, caller.account, 1)
@@ -66,10 +66,9 @@ class FairGate:
         prompt_tokens: int,
         max_completion_tokens: int,
         samples: int = 1,
-        priority: int = 0,
     ) -> "GatePlace":
         """A place, for `async with`. Entering raises `ApiError` 429 or 503 for who is sent away at once."""
-        return GatePlace(self, caller.account, model, prompt_tokens, max_completion_tokens, samples, priority)
+        return GatePlace(self, caller.account, model, prompt_tokens, max_completion_tokens, samples)
 
     def spent(self, caller: Caller, usage: Usage) -> None:
         """What a request really took, told before its place is given back: it counts with the most until then."""
@@ -86,14 +85,14 @@ class FairGate:
         """Send away who waits and whoever comes; who runs goes on."""
         self.draining = True
         for table in self._tables.values():
-            table.send_all_away(self._shutting_down)
+            table.send_all_away(shutting_down)
 
     # What follows is for `GatePlace`.
 
     def enter(self, place: "GatePlace") -> Ticket:
         """Check every limit, and only then take from any."""
         if self.draining:
-            raise self._shutting_down()
+            raise shutting_down()
         now = self.clock()
         account = self.account(place.account)
         table = self._table(place.model)
@@ -108,7 +107,7 @@ class FairGate:
         self._shares.enter(place.account)
         completion = min(place.max_completion_tokens, self._mean_completion)
         cost = place.prompt_tokens + self.settings.output_cost * completion
-        return table.arrive(place.account, place.samples, cost, place.priority)
+        return table.arrive(place.account, place.samples, cost)
 
     def leave(self, place: "GatePlace", ticket: Ticket) -> None:
         """Give back the place, and what was counted for a request that had not ended."""
@@ -210,15 +209,6 @@ class FairGate:
             retry_after=_retry_after(seconds - self.settings.expected_wait),
         )
 
-    def _shutting_down(self) -> ApiError:
-        return ApiError(
-            503,
-            "the server is shutting down; try again in a few seconds",
-            type="overloaded_error",
-            code="shutting_down",
-            retry_after=_retry_after(2.0),
-        )
-
     def _forget_idle(self) -> None:
         """Drop accounts with nothing under way and full buckets: a new one would be the same."""
         now = self.clock()
@@ -235,7 +225,6 @@ class GatePlace:
         "account",
         "max_completion_tokens",
         "model",
-        "priority",
         "prompt_tokens",
         "samples",
     )
@@ -248,9 +237,8 @@ class GatePlace:
         prompt_tokens: int,
         max_completion_tokens: int,
         samples: int,
-        priority: int,
     ) -> None:
-        self.account, self.model, self.samples, self.priority = account, model, samples, priority
+        self.account, self.model, self.samples = account, model, samples
         self.prompt_tokens, self.max_completion_tokens = prompt_tokens, max_completion_tokens
         self._gate = gate
         self._ticket: Ticket | None = None

@@ -29,10 +29,31 @@ class Lane:
         self._all = self._bucket(settings.per_minute, math.inf)
         self._addresses: OrderedDict[str, TokenBucket] = OrderedDict()
 
+    def count(self, address: str) -> None:
+        """Somebody comes from this address. Raises `ApiError` 429 where it is over its rate.
+
+        Told before `enter`, so that one address cannot use up what is for all.
+        """
+        now = self._clock()
+        own = self._of(address_group(address), now)
+        if own is None:
+            return
+        if seconds := own.seconds_until(1, now):
+            raise ApiError(
+                429,
+                f"too many tries of {self.name} from this address; try again in {seconds:.0f} seconds",
+                type="rate_limit_error",
+                code=f"{self.name}_rate_exceeded",
+                retry_after=seconds,
+            )
+        own.take(1, now)
+
     @asynccontextmanager
-    async def enter(self, address: str) -> AsyncIterator[None]:
-        """A place, given back at the end. Raises `ApiError` 429 for an address over its rate, 503 for a full lane."""
-        self._check_rates(address)
+    async def enter(self) -> AsyncIterator[None]:
+        """A place, given back at the end. Raises `ApiError` 503 for a full lane, or where all together are over their
+        rate.
+        """
+        self._check_rate_of_all()
         if self._free.locked():
             await self._wait()
         else:
@@ -56,23 +77,13 @@ class Lane:
         finally:
             self.waiting -= 1
 
-    def _check_rates(self, address: str) -> None:
-        """One address is counted before all, so that it cannot use up what is for all."""
+    def _check_rate_of_all(self) -> None:
         now = self._clock()
-        own = self._of(address_group(address), now)
-        if own is not None and (seconds := own.seconds_until(1, now)):
-            raise ApiError(
-                429,
-                f"too many tries of {self.name} from this address; try again in {seconds:.0f} seconds",
-                type="rate_limit_error",
-                code=f"{self.name}_rate_exceeded",
-                retry_after=seconds,
-            )
-        if self._all is not None and (seconds := self._all.seconds_until(1, now)):
+        if self._all is None:
+            return
+        if seconds := self._all.seconds_until(1, now):
             raise self._busy(seconds)
-        for bucket in (own, self._all):
-            if bucket is not None:
-                bucket.take(1, now)
+        self._all.take(1, now)
 
     def _of(self, group: str, now: float) -> TokenBucket | None:
         if self.settings.address_per_minute is None:

@@ -1,7 +1,6 @@
 """The places of one model and the queue in front of them."""
 
 import asyncio
-from bisect import insort
 from collections.abc import Callable
 
 from ponder.serve.errors import ApiError
@@ -13,18 +12,15 @@ _SMOOTHING = 0.1  # of a new measurement in a running mean
 class Ticket:
     """One request at a table: it waits, then it runs, then it has left."""
 
-    __slots__ = ("account", "cost", "error", "number", "priority", "running", "samples", "since", "turn")
+    __slots__ = ("account", "cost", "error", "number", "running", "samples", "since", "turn")
 
-    def __init__(self, account: str, samples: int, cost: float, priority: int, number: int, now: float) -> None:
-        self.account, self.samples, self.cost, self.priority = account, samples, cost, priority
+    def __init__(self, account: str, samples: int, cost: float, number: int, now: float) -> None:
+        self.account, self.samples, self.cost = account, samples, cost
         self.number = number  # in the order of arrival
         self.since = now  # when it came, then when it began
         self.running = False
         self.error: ApiError | None = None  # it was sent away while it waited
         self.turn: asyncio.Event | None = None  # set when it is its turn or it was sent away; made by who waits
-
-    def __lt__(self, other: "Ticket") -> bool:
-        return (-self.priority, self.number) < (-other.priority, other.number)
 
     def wake(self) -> None:
         if self.turn is not None:
@@ -32,8 +28,8 @@ class Ticket:
 
 
 class Table:
-    """`capacity` samples run at once; up to `queue` requests wait, in each account by priority and arrival, and between
-    accounts by who was served least.
+    """`capacity` samples run at once; up to `queue` requests wait, in each account by arrival, and between accounts by
+    who was served least.
     """
 
     def __init__(
@@ -51,18 +47,18 @@ class Table:
         self.waiting = 0  # requests
         self.held_seconds: float | None = None  # running mean of how long a place is held; None until one was
         self._shares, self._weight, self._most_running, self._clock = shares, weight, most_running, clock
-        self._queues: dict[str, list[Ticket]] = {}  # of accounts that wait, best first
+        self._queues: dict[str, list[Ticket]] = {}  # of accounts that wait, the oldest first
         self._running_of: dict[str, int] = {}  # samples
         self._arrivals = 0
 
-    def arrive(self, account: str, samples: int, cost: float, priority: int) -> Ticket:
+    def arrive(self, account: str, samples: int, cost: float) -> Ticket:
         """Take a free place or a place in the queue. `has_room` must have said yes."""
         self._arrivals += 1
-        ticket = Ticket(account, min(samples, self.capacity), cost, priority, self._arrivals, self._clock())
+        ticket = Ticket(account, min(samples, self.capacity), cost, self._arrivals, self._clock())
         if self._is_free(account, samples):
             self._begin(ticket)
         else:
-            insort(self._queues.setdefault(account, []), ticket)
+            self._queues.setdefault(account, []).append(ticket)
             self.waiting += 1
             self._serve()  # who is ahead may be held back by a limit of its own
         return ticket

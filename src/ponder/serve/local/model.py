@@ -20,6 +20,7 @@ class LocalModel:
     owned_by: str = "ponder"
     max_tokens: int | None = None  # of one sample whose asker names no limit; None: what the context leaves
     recommended: SamplingOptions = field(default_factory=SamplingOptions)  # where the asker says nothing of sampling
+    examples: tuple[str, ...] = ()  # questions that it was made for, for a person to begin with
     close: Callable[[], None] | None = None  # gives back what the engine holds
 
     @property
@@ -35,4 +36,5 @@ class LocalModel:
             tools=prompter.template is not None,
             infill=infill_format(prompter.tokenizer) is not None,
             sampling=self.recommended,
+            examples=self.examples,
         )

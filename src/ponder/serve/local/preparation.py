@@ -112,7 +112,10 @@ class Preparation:
             return None
         names = frozenset(tool.name for tool in asked.tools)
         many = asked.parallel_tool_calls and not asked.tool_choice.startswith("function:")
-        return functools.partial(ToolCallParser, self._tokenizer, template.tools, names, parallel=many, bare=bare)
+        return functools.partial(
+            ToolCallParser, self._tokenizer, template.tools, names,
+            parallel=many, bare=bare, required=asked.tool_choice != "auto",
+        )  # fmt: skip
 
     def _prepared(
         self,
@@ -137,7 +140,6 @@ class Preparation:
                 stop_strings=ask.stop,
                 thinking=thinking,
                 grammar=grammar,
-                priority=ask.priority,
                 account=caller.account,
                 shared_prefix=prompt.own_prefix,
             )

@@ -167,11 +167,12 @@ class Reply:
         self._told.clear()
 
     def _finish(self, piece: Piece) -> None:
+        whole = self.satisfied  # after `finish`, a call that was cut off looks like one that has ended
         if self._parser is not None:
-            self._take(self._parser.finish())
+            self._take(self._parser.finish(cut=piece.reason != "stop"))
         self._flush()
         reason = _REASONS[str(piece.reason)]
-        if self.satisfied or (reason == "stop" and self._calls and not piece.stop):
+        if whole or (reason == "stop" and self._calls and not piece.stop):
             reason = "tool_calls"
         self._events.append(
             Finish(

@@ -30,7 +30,7 @@ class Enforcement:
         if self.reviewed and reviewer is None:
             raise ConfigError(
                 f"rule {self.reviewed[0].number} has review = true, but there is no reviewer; name a model for it in "
-                "'review_model', or leave 'review' out"
+                "moderation.reviewer, or leave 'review' out"
             )
         self._matchers = {stage: _matcher_for(book, stage) for stage in STAGES}
 

@@ -4,13 +4,14 @@ Places are decided from left to right: a place is decided once no match can begi
 rule the first match is told.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import ahocorasick  # type: ignore[import-not-found]
 
 from ponder.serve.moderation.normalize import Normalizer, normalize
 from ponder.serve.moderation.rules import Rule
+from ponder.serve.moderation.spelling import MOST_GAP, Spelling, is_word, squeeze
 
 
 class Match(NamedTuple):
@@ -26,6 +27,42 @@ class _Term(NamedTuple):
     rule: Rule
     length: int
     whole_words: bool
+    spelling: Spelling | None  # None: it stands in a text exactly as it is written
+
+
+class _Terms:
+    """Terms that are looked for together."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[_Term]] = {}
+        self._automaton = ahocorasick.Automaton()
+        self.longest = 0
+
+    def add(self, form: str, rule: Rule, spelling: Spelling | None) -> None:
+        whole = is_word(form[0]) and is_word(form[-1])
+        self._found.setdefault(form, []).append(_Term(rule, len(form), whole, spelling))
+
+    def make(self) -> None:
+        """No more are added."""
+        for form, terms in self._found.items():
+            self._automaton.add_word(form, terms)
+        self._automaton.make_automaton()
+        self.longest = max(map(len, self._found), default=0)
+
+    def iter(self, form: str) -> Iterator[tuple[int, list[_Term]]]:
+        """Where a term's last character stands, and the terms."""
+        return self._automaton.iter(form)
+
+    def first_open(self, form: str, places: Sequence[int], begin: int, end: int) -> int | None:
+        """The first place from `begin` on where a term may stand that a text of `end` characters has not yet whole."""
+        first = len(form)
+        following = end
+        while first > max(0, len(form) - self.longest):  # backwards, as long as no gap is too wide
+            if following - places[first - 1] - 1 > MOST_GAP or places[first - 1] < begin:
+                break
+            first -= 1
+            following = places[first]
+        return next((places[start] for start in range(first, len(form)) if self._automaton.match(form[start:])), None)
 
 
 class Matcher:
@@ -33,25 +70,33 @@ class Matcher:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
-        found: dict[str, list[_Term]] = {}
+        self._spelled, self._literal = _Terms(), _Terms()
         for rule in rules:
             for term in rule.terms:
-                whole = term[0].isascii() and term[-1].isascii()
-                found.setdefault(term, []).append(_Term(rule, len(term), whole))
-        self._longest = max(map(len, found), default=0)
-        self._terms = ahocorasick.Automaton()
-        for term, entries in found.items():
-            self._terms.add_word(term, entries)
-        self._terms.make_automaton()
+                try:
+                    spelling = Spelling(term)
+                except ValueError:
+                    self._literal.add(term, rule, None)
+                else:
+                    self._spelled.add(spelling.squeezed, rule, spelling)
+        self._spelled.make()
+        self._literal.make()
         self._patterns = [(pattern, rule) for rule in rules for pattern in rule.patterns]
-        self.window = max([self._longest, *(pattern.width for pattern, _ in self._patterns)]) + 1
+        spelled = self._spelled.longest * (1 + MOST_GAP)
+        widths = [spelled, self._literal.longest, *(pattern.width for pattern, _ in self._patterns)]
+        self.window = max(widths) + 1  # the most characters of a normalised text that are held back
 
     def find(self, text: str, begin: int, done: set[int], *, ended: bool) -> tuple[list[Match], int]:
         """The matches that begin at `begin` or later, and up to where all is decided. `done`: rules to leave out."""
         boundary = len(text)
-        matches: list[Match] = []
-        if self._longest:
-            matches, boundary = self._find_terms(text, begin, done, ended)
+        first: dict[int, Match] = {}
+        if self._spelled.longest:
+            form, places = squeeze(text)
+            boundary = _find_terms(self._spelled, text, form, places, begin, done, first, ended)
+        if self._literal.longest:
+            everywhere = range(len(text))
+            boundary = min(boundary, _find_terms(self._literal, text, text, everywhere, begin, done, first, ended))
+        matches = list(first.values())
         for pattern, rule in self._patterns:
             if rule.number in done:
                 continue
@@ -61,34 +106,42 @@ class Matcher:
                 matches.append(Match(*found, rule, text[found[0] : found[1]]))
         return matches, boundary
 
-    def _find_terms(self, text: str, begin: int, done: set[int], ended: bool) -> tuple[list[Match], int]:
-        first: dict[int, Match] = {}  # by rule: a text may be one term a hundred thousand times
-        boundary = length = len(text)
-        for last, terms in self._terms.iter(text):
-            end = last + 1
-            for term in terms:
-                start, number = end - term.length, term.rule.number
-                if start < begin or number in done or (number in first and first[number].begin <= start):
-                    continue
-                if term.whole_words:
-                    if start and _continues(text[start - 1], text[start]):
-                        continue
-                    if end < length and _continues(text[end - 1], text[end]):
-                        continue
-                    if end == length and not ended:  # the word may go on
-                        boundary = min(boundary, start)
-                first[number] = Match(start, end, term.rule, text[start:end])
-        matches = list(first.values())
-        if not ended:
-            for start in range(max(begin, length - self._longest), boundary):
-                if self._terms.match(text[start:]):
-                    return matches, start
-        return matches, boundary
+
+def _find_terms(
+    terms: _Terms,
+    text: str,
+    form: str,  # in which it is searched
+    places: Sequence[int],  # of the form's characters in the text
+    begin: int,
+    done: set[int],
+    first: dict[int, Match],  # by rule, the first of two and the shorter at one place; it grows here
+    ended: bool,
+) -> int:
+    """Up to where all is decided. A text may be one term a hundred thousand times: only the first is kept."""
+    boundary = len(text)
+    for last, found in terms.iter(form):
+        end = places[last] + 1
+        for term in found:
+            start, number = places[last - term.length + 1], term.rule.number
+            if start < begin or number in done:
+                continue
+            if number in first and (first[number].begin, first[number].end) <= (start, end):
+                continue
+            if term.whole_words and _inside_word(text, start, end):
+                continue
+            if term.spelling is not None and not term.spelling.fits(text, places[last - term.length + 1 : last + 1]):
+                continue
+            if term.whole_words and end == len(text) and not ended:  # the word may go on
+                boundary = min(boundary, start)
+            first[number] = Match(start, end, term.rule, text[start:end])
+    if not ended and (still_open := terms.first_open(form, places, begin, len(text))) is not None:
+        boundary = min(boundary, still_open)
+    return boundary
 
 
-def _continues(left: str, right: str) -> bool:
-    """Whether two neighbours belong to one word of letters and digits. Chinese has no gaps between words."""
-    return left.isascii() and right.isascii() and left.isalnum() and right.isalnum()
+def _inside_word(text: str, start: int, end: int) -> bool:
+    """Whether letters or digits stand directly before or after."""
+    return (start > 0 and is_word(text[start - 1])) or (end < len(text) and is_word(text[end]))
 
 
 class TextScanner:

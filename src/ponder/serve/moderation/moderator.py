@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from ponder.serve.moderation.asked import asked_texts, language_for
+from ponder.serve.moderation.asked import asked_texts, dialogue_of, language_for
 from ponder.serve.moderation.enforcement import Enforcement
 from ponder.serve.moderation.matcher import Match, Matcher, scan
+from ponder.serve.moderation.normalize import normalize
 from ponder.serve.moderation.policy import notice_of
+from ponder.serve.moderation.reviewer import LONGEST_PART
 from ponder.serve.moderation.rules import Rule
 from ponder.serve.moderation.stream import RuleStream
 from ponder.serve.records import Ask, Caller, PlainText
 
 _LONG = 50_000  # characters; longer texts are looked at beside the event loop
+_AROUND = 2_000  # characters before and after a match, for a reviewer, where the whole is too long
+_MOST_EXCERPTS = 4
 Detokenize = Callable[[str, Sequence[int]], Awaitable[str]]  # of a model's name and ids
 
 
@@ -35,13 +39,15 @@ class RuleModerator:
             found = await asyncio.to_thread(_scan_all, matcher, texts)
         else:
             found = _scan_all(matcher, texts)
-        certain = [match for match in found if not match.rule.review]
+        certain = [match for _, match in found if not match.rule.review]
         for match in certain:
             self._enforcement.note(ask, caller, 0, "input", match)
         broken = [match.rule for match in certain if match.rule.action != "flag"]
-        suspected = [match for match in found if match.rule.review]
+        suspected = [(text, match) for text, match in found if match.rule.review]
         if suspected and not broken:
-            broken = await self._review(ask, caller, texts[-1], suspected)
+            broken = await self._review(
+                ask, caller, _evidence(ask, texts, suspected), [match for _, match in suspected]
+            )
         if not broken:
             return None
         return notice_of(min(broken, key=lambda rule: rule.number), "input", language_for(ask))
@@ -60,10 +66,24 @@ class RuleModerator:
         return asked_texts(ask)
 
 
-def _scan_all(matcher: Matcher, texts: Sequence[str]) -> list[Match]:
-    """Of each rule the first match, in whichever text."""
-    first: dict[int, Match] = {}
+def _scan_all(matcher: Matcher, texts: Sequence[str]) -> list[tuple[str, Match]]:
+    """Of each rule the first match, in whichever text, with that text."""
+    first: dict[int, tuple[str, Match]] = {}
     for text in texts:
         for match in scan(matcher, text):
-            first.setdefault(match.rule.number, match)
+            first.setdefault(match.rule.number, (text, match))
     return list(first.values())
+
+
+def _evidence(ask: Ask, texts: Sequence[str], suspected: Sequence[tuple[str, Match]]) -> str:
+    """What a reviewer reads: the dialogue; of a long one its end, and what stands around the matches."""
+    prompt = ask.prompt
+    dialogue = "\n\n".join(texts) if isinstance(prompt, PlainText) else dialogue_of(ask)
+    if len(dialogue) <= LONGEST_PART:
+        return dialogue
+    excerpts = []
+    for text, match in suspected[:_MOST_EXCERPTS]:
+        folded = normalize(text)
+        excerpts.append(folded[max(0, match.begin - _AROUND) : match.end + _AROUND])
+    room = LONGEST_PART - sum(map(len, excerpts)) - 100
+    return "\n[…]\n".join([*excerpts, dialogue[-room:]])

@@ -1,12 +1,15 @@
-"""The form in which texts are compared with rules: what looks the same becomes the same.
+"""The form in which texts are compared with rules.
 
 Every character is folded by itself, so that a text may come in any pieces: compatibility forms are decomposed
-(full-width letters, ligatures; Unicode NFKD), case is folded, accents and invisible characters are dropped, and every
-run of white space becomes one space.
+(full-width letters, ligatures; Unicode NFKD), case is folded, accents and invisible characters are dropped, Cyrillic
+and Greek letters that look like Latin ones become these, and every run of white space becomes one space. Digits for
+letters (`b0mb`), letters of other scripts and drawings of letters stay what they are.
 """
 
 import re
 import unicodedata
+
+from ponder.serve.moderation.lookalikes import LATIN_LETTERS
 
 SPACE = " "
 _SPACES = re.compile(" {2,}")
@@ -30,7 +33,8 @@ def fold(character: str) -> str:
     if character.isspace():
         return SPACE
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
-    return "".join(SPACE if c.isspace() else c for c in decomposed if not _is_dropped(c))
+    kept = "".join(SPACE if c.isspace() else c for c in decomposed if not _is_dropped(c))
+    return kept.translate(LATIN_LETTERS)
 
 
 def _is_dropped(character: str) -> bool:

@@ -6,6 +6,7 @@ streaming: so many characters are held back, no more.
 
 import re2  # type: ignore[import-untyped]
 
+from ponder.serve.moderation.lookalikes import with_latin_letters
 from ponder.serve.moderation.normalize import normalize
 
 MOST_WIDTH = 256  # characters
@@ -19,8 +20,8 @@ class Pattern:
     """A compiled expression and the most characters that it can match."""
 
     def __init__(self, source: str) -> None:
-        """Raises `PatternError`."""
-        self.source = source
+        """Raises `PatternError`. Look-alikes of Latin letters are searched as these: so they stand in folded texts."""
+        self.source = source = with_latin_letters(source)
         self.width = _Width(source).measure()
         if not 0 < self.width <= MOST_WIDTH:
             raise PatternError(f"it can match {self.width} characters; expected 1 to {MOST_WIDTH}")

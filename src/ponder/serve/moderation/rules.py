@@ -10,7 +10,8 @@
     patterns = ["炸弹.{0,8}(制作|配方)"]
     review = true                           # a match only asks for a second opinion
 
-Terms of letters and digits are whole words; others, such as Chinese, match anywhere.
+Terms that begin and end with a digit or a Latin, Greek or Cyrillic letter are whole words; others, such as Chinese,
+match anywhere.
 """
 
 import re

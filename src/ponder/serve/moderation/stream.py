@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ponder.serve.moderation.asked import asked_texts, language_for
+from ponder.serve.moderation.asked import dialogue_of, language_for
 from ponder.serve.moderation.audit import Part
 from ponder.serve.moderation.enforcement import Enforcement
 from ponder.serve.moderation.matcher import Match, TextScanner
@@ -83,7 +83,7 @@ class _Sample:
     async def review(self) -> Retract | None:
         if self._withheld or not self._suspected:
             return None
-        question, answer = asked_texts(self._ask)[-1], "".join(self._said or ())
+        question, answer = dialogue_of(self._ask), "".join(self._said or ())
         suspected = [match.rule for _, match in self._suspected]
         broken, review = await self._enforcement.second_opinion(question, answer, suspected)
         for part, match in self._suspected:

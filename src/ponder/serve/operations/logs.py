@@ -5,6 +5,7 @@ looks like a key or a password in any text is cut out. An exception is told by i
 by its words: those may quote what a person wrote. Only our own errors are told in full.
 """
 
+import json
 import logging
 import re
 import sys
@@ -34,6 +35,9 @@ _SECRET_TEXT = re.compile(
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user and password of a database's URL
 )
 _PLAIN_FIELDS = {"event", "level", "timestamp", "logger", "prompt_tokens"}
+_WRITTEN_HERE = {"level", "timestamp"}  # by processors before `redact`
+_NUMBERS = (int, float, type(None))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)  # made once: there is a line for every request
 
 
 def configure_logs(settings: OperationsSettings, stream: TextIO | None = None) -> None:
@@ -48,11 +52,7 @@ def configure_logs(settings: OperationsSettings, stream: TextIO | None = None) -
     form = settings.log_format
     if form == "auto":
         form = "console" if stream.isatty() else "json"
-    last = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
-    )
+    last = _as_json if form == "json" else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     level = _LEVELS[settings.log_level]
     structlog.configure(
         processors=[*shared, last],
@@ -78,9 +78,15 @@ def configure_logs(settings: OperationsSettings, stream: TextIO | None = None) -
 def redact(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A processor that takes secrets out of an event."""
     for name, value in event.items():
-        if not name.startswith("_"):  # the library's own
-            event[name] = _without_secrets(name, value)
+        # the most frequent values first; names that begin with "_" are the library's own
+        if (type(value) in _NUMBERS and not _is_secret(name)) or name.startswith("_") or name in _WRITTEN_HERE:
+            continue
+        event[name] = _without_secrets(name, value)
     return event
+
+
+def _as_json(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    return _ENCODER.encode(event)
 
 
 def describe_exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -101,9 +107,11 @@ class RequestLog:
     """A line for every request that ended."""
 
     def __init__(self) -> None:
-        self._logger = structlog.get_logger()
+        self._logger: Any = None  # put together by the configuration that holds when the first line is written
 
     def record(self, outcome: Outcome) -> None:
+        if self._logger is None:
+            self._logger = structlog.get_logger().bind()
         usage = outcome.usage
         self._logger.info(
             "request",

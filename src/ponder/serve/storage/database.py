@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import BoundedSemaphore
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -22,7 +22,8 @@ from ponder.core.errors import ConfigError
 from ponder.core.locks import hold_lock
 from ponder.serve.storage import migrate, postgresql, sqlite
 from ponder.serve.storage.config import StorageConfig
-from ponder.serve.storage.errors import StorageError, explained, reason_of, unavailable
+from ponder.serve.storage.errors import StorageError, explained, is_unavailable, reason_of, unavailable
+from ponder.serve.storage.server_lock import ServerLock
 from ponder.serve.storage.writer import GroupCommitWriter
 
 T = TypeVar("T")
@@ -48,6 +49,9 @@ class Database:
         self._writer: GroupCommitWriter | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._room = BoundedSemaphore(config.max_waiting)
+        self._file: sqlite.OpenedFile | None = None
+        self._server_lock: ServerLock | None = None
+        self._writes_fail = False  # as the last one did
         self._open_sqlite() if self.is_sqlite else self._open_postgresql()
         try:
             if migrate_now or migrate.revision_of(self.engine) is None:
@@ -99,35 +103,51 @@ class Database:
         return self._submit(self._read, work)
 
     def submit_write(self, work: Callable[[Connection], T]) -> Future[T]:
-        if self._writer is not None:
-            return self._writer.submit(work)
-        return self._submit(self._write, work)
+        future = self._submit(self._write, work) if self._writer is None else self._writer.submit(work)
+        future.add_done_callback(self._note_write)
+        return future
 
     async def wait(self, future: Future[T]) -> T:
         """The result of what was submitted. Raises `ApiError` 503 where it takes too long; then it may yet be done."""
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self.config.patience_seconds)
+            async with asyncio.timeout(self.config.patience_seconds):
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             raise unavailable("it takes too long") from None
 
     async def answers(self) -> bool:
-        """Whether a request that needs the database would be served now."""
+        """Whether a request that needs the database would be served now. To be asked every second or so: a server whose
+        lock was lost takes it again here.
+        """
         try:
-            await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+            if not await self._holds_server_lock():
+                return False
+            if self._writes_fail:  # nobody may be there to write and find that they do again
+                await self.write(_write_nothing)
+            return await self.read(self._may_write)
         except Exception:  # noqa: BLE001  # whatever it is, the answer is no
             return False
-        return True
 
     def become_the_server(self) -> None:
         """Make sure that no other server works on this database, until `close`. Raises `StorageError`."""
         if not self.is_sqlite:
-            connection = self._closing.enter_context(self.engine.connect())
-            if not postgresql.take_server_lock(connection, self.config.lock_seconds):
+            lock = ServerLock(self.engine)
+            self._serving.callback(lock.close)
+            try:
+                taken = lock.take(self.config.lock_seconds)
+            except SQLAlchemyError as error:
+                raise StorageError(f"cannot use the database {self.name}: {reason_of(error)}") from error
+            if not taken:
                 raise _in_use(self.name, "another one")
-            connection.detach()  # the pool gets another one in its place
+            self._server_lock = lock
         elif path := sqlite.database_file(self.url):
-            lock = path.with_name(path.name + ".lock")
-            self._closing.enter_context(hold_lock(lock, lambda holder: _in_use(self.name, holder)))
+            lock_file = path.with_name(path.name + ".lock")
+            self._serving.enter_context(hold_lock(lock_file, lambda holder: _in_use(self.name, holder)))
+
+    def require_the_server(self) -> None:
+        """Raises `ApiError` 503 where this was the one server of the database and is no longer known to be."""
+        if self._server_lock is not None and not self._server_lock.held:
+            raise unavailable("the lock of its one server was lost, and is not regained yet")
 
     def close(self) -> None:
         """Finish what waits, then let go. Blocks."""
@@ -139,6 +159,7 @@ class Database:
         self.journal: sqlite.JournalMode = "memory"
         if path is not None:
             sqlite.prepare_file(path)
+            self._file = sqlite.OpenedFile(path)
             self.journal = sqlite.choose_journal(driver, path, self.config.lock_seconds)
         self.engine = sqlite.open_engine(
             driver, self.url, connections=1, lock_seconds=self.config.lock_seconds, writes=True
@@ -165,8 +186,11 @@ class Database:
         self._closing.callback(self.engine.dispose)
 
     def _start(self) -> None:
+        self._serving = self._closing.enter_context(ExitStack())  # ends after everything that was begun is written
         if self.is_sqlite:
-            self._writer = GroupCommitWriter(self.engine, max_waiting=self.config.max_waiting)
+            self._writer = GroupCommitWriter(
+                self.engine, max_waiting=self.config.max_waiting, require_file=self._require_file
+            )
             self._closing.callback(self._writer.close)
         if not self.is_sqlite or self._reading is not self.engine:  # in memory there is one connection for all
             self._threads = ThreadPoolExecutor(self.config.connections, "ponder-database")
@@ -180,7 +204,30 @@ class Database:
         future.add_done_callback(lambda _: self._room.release())
         return future
 
+    async def _holds_server_lock(self) -> bool:
+        """Or has no need of one."""
+        if self._server_lock is None or self._threads is None:
+            return True
+        return await self.wait(self._threads.submit(self._server_lock.look))
+
+    def _require_file(self) -> None:
+        if self._file is not None:
+            self._file.require()
+
+    def _may_write(self, connection: Connection) -> bool:
+        """PostgreSQL answers also where it only reads: a standby, or one that was set so."""
+        query = "SELECT 'off'" if self.is_sqlite else "SHOW transaction_read_only"
+        return connection.execute(text(query)).scalar_one() == "off"
+
+    def _note_write(self, future: Future[Any]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None or is_unavailable(error):  # any other one is of the work, and tells nothing of the database
+            self._writes_fail = error is not None
+
     def _read(self, work: Callable[[Connection], T]) -> T:
+        self._require_file()
         return self._transact(self._reading, work)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
@@ -226,6 +273,11 @@ def _once(engine: Engine, work: Callable[[Connection], T]) -> T:
             raise
         transaction.commit()  # a connection lost during this is not tried again: nobody can tell what happened
     return result
+
+
+def _write_nothing(connection: Connection) -> None:
+    """A write that changes nothing, of a page or row that every database has."""
+    connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
 def _in_use(name: str, holder: str) -> StorageError:

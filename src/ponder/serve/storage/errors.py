@@ -37,6 +37,11 @@ def unavailable(reason: str) -> ApiError:
     )
 
 
+def is_unavailable(error: BaseException) -> bool:
+    """Whether this is what `unavailable` makes."""
+    return isinstance(error, ApiError) and error.code == "database_unavailable"
+
+
 def reason_of(error: Exception) -> str:
     """A few words for a person. The driver's text is not passed on: it may hold values, hosts and paths."""
     text = str(getattr(error, "orig", None) or error).lower()

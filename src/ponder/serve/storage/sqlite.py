@@ -16,7 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from ponder.core.files import explain_os_errors
-from ponder.serve.storage.errors import StorageError
+from ponder.serve.storage.errors import StorageError, unavailable
 
 FIRST_SAFE = (3, 51, 3)
 AFFECTED_FROM = (3, 7, 0)
@@ -46,6 +46,27 @@ def prepare_file(path: Path) -> None:
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+class OpenedFile:
+    """The file that a path meant when the database was opened. A process goes on writing to a file that was moved or
+    deleted, and nobody would ever read that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with explain_os_errors(path):
+            status = path.stat()
+        self._identity = (status.st_dev, status.st_ino)
+
+    def require(self) -> None:
+        """Raises `ApiError` 503 where the path means another file now, or none."""
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            raise unavailable("its file was moved or deleted") from None
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise unavailable("its file was replaced by another one")
 
 
 def choose_journal(driver: Any, path: Path, lock_seconds: float) -> JournalMode:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from ponder.serve.errors import ApiError
 from ponder.serve.storage.errors import explained, unavailable
 
 T = TypeVar("T")
@@ -27,19 +28,19 @@ class Job:
     def run(self, connection: Connection) -> None:
         """Within a transaction. An error of the work itself undoes this work only; one of the database is raised."""
         self.outcome = self.error = None
-        savepoint = connection.begin_nested()
+        # `Connection.begin_nested` does the same, and takes longer than two of the work's own statements
+        connection.exec_driver_sql("SAVEPOINT job")
         try:
             self.outcome = self.work(connection)
         except DBAPIError as error:
             if not isinstance(error, IntegrityError):
                 raise  # the disk may be full: SQLite has perhaps undone the whole transaction
-            savepoint.rollback()
             self.error = error
         except Exception as error:  # noqa: BLE001  # the border of a thread: it is raised where the work came from
-            savepoint.rollback()
             self.error = error
-        else:
-            savepoint.commit()
+        if self.error is not None:
+            connection.exec_driver_sql("ROLLBACK TO job")
+        connection.exec_driver_sql("RELEASE job")
 
     def run_alone(self, engine: Engine) -> None:
         """In a transaction of its own."""
@@ -60,8 +61,9 @@ class Job:
 class GroupCommitWriter:
     """A thread that runs work on one connection, in the order in which it came."""
 
-    def __init__(self, engine: Engine, *, max_waiting: int) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, max_waiting: int, require_file: Callable[[], None] = lambda: None) -> None:
+        """`require_file` is called before each commit, and raises `ApiError` where nothing may be written."""
+        self._engine, self._require_file = engine, require_file
         self._max_waiting = max_waiting
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ponder-database-writer", daemon=True)
@@ -105,9 +107,15 @@ class GroupCommitWriter:
                 return
 
     def _commit(self, jobs: list[Job]) -> None:
-        if len(jobs) == 1 or not self._commit_together(jobs):
+        try:
+            self._require_file()
+        except ApiError as error:
             for job in jobs:
-                job.run_alone(self._engine)
+                job.error = error
+        else:
+            if len(jobs) == 1 or not self._commit_together(jobs):
+                for job in jobs:
+                    job.run_alone(self._engine)
         for job in jobs:
             job.finish()
 

@@ -80,7 +80,7 @@ class AccountRoutes:
                 else {
                     "granted": balance.granted,
                     "topped_up": balance.topped_up,
-                    "total": balance.granted + balance.topped_up,
+                    "total": balance.total,
                 },
             }
         )

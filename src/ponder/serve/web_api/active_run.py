@@ -188,6 +188,7 @@ class ActiveRun:
             effort=self.message.effort,
             thinking_budget=self._settings.thinking_budget,
             language=self._settings.language,
+            own_history=True,
         )
 
     def _take(self, event: Event) -> None:

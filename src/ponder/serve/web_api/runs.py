@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ponder.serve.errors import ApiError
+from ponder.serve.errors import ApiError, shutting_down
 from ponder.serve.records import Caller
 from ponder.serve.service import Service
 from ponder.serve.web_api.active_run import ActiveRun, RunSettings
@@ -76,7 +76,7 @@ class Runs:
 
     def _check_room(self, account: str) -> None:
         if self._closing:
-            raise ApiError(503, "the server is shutting down; try again", type="overloaded_error", retry_after=5)
+            raise shutting_down()
         if len(self.under_way(account)) + self._held[account] >= self._config.max_runs_per_account:
             raise ApiError(
                 429,

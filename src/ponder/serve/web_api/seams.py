@@ -1,8 +1,10 @@
 """What the browser app's API needs of the accounts and the bill."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from ponder.serve.records import Balance, PriceList, UsageOfDay
 
 Registration = Literal["open", "invite", "closed"]  # who may register
 
@@ -40,49 +42,13 @@ class KeyInfo:
     last_used_ms: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UsageOfDay:
-    """What one model was used on one day (UTC)."""
-
-    date: str  # YYYY-MM-DD
-    model: str
-    requests: int
-    prompt_tokens: int
-    cache_hit_tokens: int
-    completion_tokens: int
-    reasoning_tokens: int
-    micro_units: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Balance:
-    """Money of an account, in micro-units."""
-
-    granted: int
-    topped_up: int
-    currency: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Price:
-    """Micro-units for a million tokens, now."""
-
-    cache_hit: int
-    cache_miss: int
-    output: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PriceList:
-    """What each model costs, until the next time of day with other prices."""
-
-    currency: str
-    models: Mapping[str, Price]
-    until: float | None  # seconds since 1970; None: always
-
-
 class WebAccounts(Protocol):
     """Accounts, sessions and keys."""
+
+    @property
+    def min_password_characters(self) -> int:
+        """Of a new password."""
+        ...
 
     async def register(self, name: str, password: str, *, address: str, invite: str | None) -> SignedIn:
         """Raises `ApiError` 403 where registration is closed, 409 `name_taken`, 422 for what will not do."""

@@ -6,12 +6,12 @@ from typing import get_args
 from starlette.routing import Route
 
 from ponder.serve.limits.brake import NOTICE
-from ponder.serve.records import Effort, ModelInfo
+from ponder.serve.records import Effort, ModelInfo, PriceList
 from ponder.serve.service import Service
 from ponder.serve.web_api.endpoint import Door, WebExchange
 from ponder.serve.web_api.fields import MAX_CONTENT, MAX_TITLE, Credentials, Nothing, PasswordChange, SignUp
 from ponder.serve.web_api.runs import Runs
-from ponder.serve.web_api.seams import Billing, PriceList, Registration, SignedIn, WebAccount
+from ponder.serve.web_api.seams import Billing, Registration, SignedIn, WebAccount
 from ponder.serve.wire.fields import read_fields
 
 
@@ -110,6 +110,7 @@ class SessionRoutes:
                 "max_content_characters": MAX_CONTENT,
                 "max_runs": self._runs.max_per_account,
                 "max_title_characters": MAX_TITLE,
+                "min_password_characters": None if accounts is None else accounts.min_password_characters,
             },
         }
 
@@ -121,6 +122,7 @@ def _describe_model(model: ModelInfo, *, first: bool) -> dict[str, object]:
         "thinks": model.thinks,
         "tools": model.tools,
         "recommended": first,
+        "examples": list(model.examples),
     }
 
 

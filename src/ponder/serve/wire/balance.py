@@ -1,48 +1,36 @@
 """What money a caller has, in DeepSeek's form."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from ponder.serve.records import Caller
+from ponder.serve.records import Balance
 from ponder.serve.wire.exchange import Exchange, Handler
 from ponder.serve.wire.json_text import compact
 
 _MICRO_UNITS_PER_CENT = 10_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Balance:
-    """Money in one currency, in millionths of its unit."""
-
-    currency: str  # "CNY" or "USD"
-    granted: int  # spent first
-    topped_up: int
-
-    @property
-    def total(self) -> int:
-        return self.granted + self.topped_up
-
-
 class Balances(Protocol):
     """Tells what money there is."""
 
-    async def balances(self, caller: Caller) -> list[Balance]: ...
+    async def balance(self, account_id: str) -> Balance | None:
+        """None where nothing is charged."""
+        ...
 
 
 class NoBalances:
     """A server that charges nothing has no balances, and is available."""
 
-    async def balances(self, caller: Caller) -> list[Balance]:
-        return []
+    async def balance(self, account_id: str) -> Balance | None:
+        return None
 
 
 def balance_handler(balances: Balances) -> Handler:
-    """`GET /user/balance`. Amounts are cut to two decimals, never rounded up; requests are served while some currency
-    has money in it, or always where nothing is charged: then the list is empty.
+    """`GET /user/balance`. Amounts are cut to two decimals, never rounded up; requests are served while there is
+    money, or always where nothing is charged: then the list is empty.
     """
 
     async def handle(exchange: Exchange) -> None:
-        found = await balances.balances(exchange.caller)
+        found = await balances.balance(exchange.caller.account)
         infos = [
             {
                 "currency": balance.currency,
@@ -50,9 +38,9 @@ def balance_handler(balances: Balances) -> Handler:
                 "granted_balance": two_decimals(balance.granted),
                 "topped_up_balance": two_decimals(balance.topped_up),
             }
-            for balance in found
+            for balance in ([] if found is None else [found])
         ]
-        available = not found or any(balance.total > 0 for balance in found)
+        available = found is None or found.total > 0
         await exchange.send_json(compact({"is_available": available, "balance_infos": infos}).encode())
 
     return handle

@@ -57,7 +57,7 @@ class CompletionStream:
 class _Sample:
     text: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
-    unscored: int = 0  # characters before the first token with a log-probability: an echo
+    unscored: int = 0  # characters before the first token with a log-probability
     reason: str = "stop"
 
 

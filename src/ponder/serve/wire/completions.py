@@ -61,6 +61,14 @@ def read_completion(
     samples = request.n or 1
     if request.best_of is not None and request.best_of != samples:
         raise ApiError(422, "best_of: differs from n; leave it out", param="best_of", code="unsupported")
+    if request.echo and request.logprobs is not None:
+        raise ApiError(
+            422,
+            "logprobs: stands beside echo, and the tokens of a prompt have no log-probabilities here; leave one of the "
+            "two out",
+            param="logprobs",
+            code="unsupported",
+        )
     sampling = sampling_options(request, model, logprobs=request.logprobs)
     identity = f"cmpl-{secrets.token_hex(16)}"
     asks = tuple(

@@ -68,19 +68,26 @@ class Exchange:
 
 
 class UntilDisconnect:
-    """Cancels what runs inside it when the connection is lost, and turns that into `ClientDisconnect`."""
+    """Cancels what runs inside it when the connection is lost, and turns that into `ClientDisconnect`.
+
+    The watching begins when what runs inside waits for the first time: most short answers never do.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._watched = task
         self._cancelling = task.cancelling()  # by somebody else, before
-        self._watcher = asyncio.create_task(self._watch())
+        self._beginning = asyncio.get_running_loop().call_soon(self._begin)
         return self
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -91,7 +98,8 @@ class UntilDisconnect:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._watcher.done():
+        self._beginning.cancel()
+        if self._watcher is not None and not self._watcher.done():
             self._watcher.cancel()
             await asyncio.wait((self._watcher,))
         if self._gone and self._watched.uncancel() <= self._cancelling and kind is asyncio.CancelledError:

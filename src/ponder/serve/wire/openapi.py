@@ -25,7 +25,9 @@ _ERRORS = {
     422: "A field has a wrong value",
     429: "Too many requests: come again after `Retry-After` seconds",
     500: "The server failed",
+    502: "The server behind the model makes no sense, or does not accept this site",
     503: "The server is overloaded or shutting down: come again after `Retry-After` seconds",
+    504: "The server behind the model does not answer",
 }
 _EVENT: dict[str, object] = {  # one of a stream, taken apart
     "type": "object",
@@ -33,7 +35,7 @@ _EVENT: dict[str, object] = {  # one of a stream, taken apart
     "required": ["data"],
 }
 ALWAYS = (401, 404, 405, 429, 500, 503)
-WITH_BODY = (400, 402, 408, 413, 415, 422)
+WITH_BODY = (400, 402, 408, 413, 415, 422, 502, 504)  # what has a body goes to a model, maybe another server's
 
 
 class ErrorDetail(BaseModel):

@@ -22,7 +22,7 @@ def parse_json(body: bytes) -> object:
     try:
         # the one parser knows UTF-8, surrogates and depth; the other can look at every object's keys
         from_json(body, allow_inf_nan=False)
-        value: object = json.loads(body, object_pairs_hook=_read_object, parse_float=_read_float)
+        value: object = _DECODER.decode(body.decode())
     except ValueError as error:
         raise ApiError(400, f"the body is not valid JSON: {_described(error)}", code="invalid_json") from None
     if b"\\u0000" in body and _holds_nul(value):
@@ -72,6 +72,9 @@ def _read_float(text: str) -> float | int:
     if not math.isfinite(number):
         raise ValueError("a number is too large for a double")
     return int(number) if abs(number) < _EXACT and number.is_integer() else number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_read_object, parse_float=_read_float)
 
 
 def _described(error: ValueError) -> str:
