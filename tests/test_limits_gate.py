@@ -366,7 +366,7 @@ def test_draining_sends_away_who_waits_and_whoever_comes() -> None:
         with pytest.raises(ApiError, match="shutting down"):
             await turn
         assert await running.wait() is None
-        assert ((await refused(gate)).status, gate.waiting) == (503, 0)
+        assert ((await refused(gate)).code, gate.waiting) == ("shutting_down", 0)
 
     run(scenario)
 

@@ -10,8 +10,8 @@ from gguf import GGMLQuantizationType as Kind
 
 from gguf_files import MODELS, export, rewrite, save
 from ponder.core.errors import ConfigError
+from ponder.engine.formats import FORMATS
 from ponder.engine.native import NativeModel, WeightFormat, available
-from ponder.engine.native.packing import FORMATS
 from ponder.models.config import GqaConfig
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.checkpoint import load_model, open_checkpoint, open_whole, save_model

@@ -200,9 +200,10 @@ def test_health_is_told_whatever_readiness_says() -> None:
 def test_ready_names_what_failed_and_not_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ponder.serve.operations.readiness._CHECK_SECONDS", 0.05)
     ready = get(operations(Clock(), checks={"backend": good}), "/ready")
-    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "failed": []})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "failed": [], "unready_models": []})
     unready = get(operations(Clock(), checks={"backend": slow, "database": bad, "disk": good}), "/ready")
-    assert (unready.status_code, unready.json()) == (503, {"status": "not ready", "failed": ["backend", "database"]})
+    assert (unready.status_code, unready.json()["status"]) == (503, "not ready")
+    assert unready.json()["failed"] == ["backend", "database"]
     assert "retry-after" in unready.headers
 
 

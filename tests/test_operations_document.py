@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
+from starlette.routing import Route
 
 from ponder.cli.main import COMMANDS, build_parser
 from ponder.core.config import apply_settings, parse_overrides
 from ponder.serve.config import ServeConfig, check_safe
 from ponder.serve.moderation.rules import parse_rules
+from ponder.serve.operations.drain import Drain
+from ponder.serve.operations.operations import Operations
 from ponder.serve.upstream.settings import UpstreamSettings
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +68,13 @@ def commands() -> list[list[str]]:
 def test_every_setting_stands_there_with_its_default() -> None:
     section = DOCUMENT.split("## Every setting")[1].split("\n## ")[0]
     assert dict(TABLE_ROW.findall(section)) == {name: shown(value) for name, value in settings(ServeConfig())}
+
+
+def test_so_does_every_address_for_operators() -> None:
+    section = DOCUMENT.split("## What is to be seen")[1].split("\n## ")[0]
+    told = re.findall(r"`(/[\w./-]+)`", "".join(re.findall(r"^\| (.*?) \|", section, re.MULTILINE)))
+    routes = [route for route in Operations(drain=Drain()).routes if isinstance(route, Route)]
+    assert sorted(told) == sorted(route.path for route in routes)
 
 
 def test_so_does_every_setting_of_an_upstream() -> None:

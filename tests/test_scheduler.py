@@ -12,6 +12,7 @@ from ponder.core.streaming import Request, SamplingOptions, Thinking
 from ponder.engine.request import NEXT_STATES, Sample, State
 from ponder.engine.scheduler import Scheduler
 from ponder.engine.step import Event, StepPlan
+from ponder.engine.thinking import Thought
 
 
 def step(engine: Scheduler, token: int = 9) -> tuple[StepPlan, list[Event]]:
@@ -323,6 +324,14 @@ def test_a_budget_closes_the_thought_and_the_answer_follows() -> None:
     assert events[-1].reason == "length"  # in an answer, the start id opens nothing
     assert events[0].sample.output == [THINK, 20, 21, 3, END_THINK, 4, THINK, 22, 22]
     assert events[0].sample.forced == [3, 4, 5]
+
+
+def test_where_there_is_one_thought_its_start_is_barred_after_it() -> None:
+    for once, barred in ((True, 7), (False, None)):
+        thought = Thought(Thinking(start_id=7, end_id=8, opened=True, once=once))
+        assert thought.barred is None  # inside
+        thought.push(8)
+        assert thought.barred == barred
 
 
 def test_a_thought_that_ends_by_itself_is_left_alone() -> None:

@@ -22,6 +22,7 @@ from ponder.core.seeds import torch_rng
 from ponder.models.transformer import Transformer
 from ponder.recipes.default_model import default_model
 from ponder.recipes.served_weights import recommended_weights
+from ponder.serve.server import ServerSettings, address_of, bind
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import Grpo
 from ponder.weights.checkpoint import save_model
@@ -97,6 +98,9 @@ def test_what_cannot_be_served_is_told_before_a_model_is_loaded(
     assert "ponder pull smollm2-135m-instruct" in refusal(capsys)
     assert "would answer everybody who reaches 0.0.0.0" in refusal(capsys, str(model), "--host", "0.0.0.0")
     assert "did you mean 'limits.queue'?" in refusal(capsys, str(model), "--limits.qeue=3")
+    refused = refusal(capsys, "--upstreams-only")
+    assert "nothing to serve" in refused
+    assert "[upstreams.NAME]" in refused
     assert "there is no file serve.toml" in refusal(capsys, str(model), "--config", "serve.toml")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -107,6 +111,26 @@ def test_what_cannot_be_served_is_told_before_a_model_is_loaded(
         main(["serve", "--port", "70000"])
     assert caught.value.code == 2
     assert not (tmp_path / "server").exists()
+
+
+def test_help_needs_neither_models_nor_a_server() -> None:
+    program = (
+        "import sys; from ponder.cli.main import build_parser; build_parser(['serve']); "
+        "print([name for name in ('torch', 'sqlalchemy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "told", "everywhere"),
+    [("127.0.0.1", "127.0.0.1", False), ("0.0.0.0", "127.0.0.1", True), ("::", "[::1]", True)],
+)
+def test_the_address_that_is_told_is_one_that_can_be_opened(host: str, told: str, everywhere: bool) -> None:
+    settings = ServerSettings(host=host, port=0)
+    with bind(settings) as listening:
+        assert address_of(listening) == f"http://{told}:{listening.getsockname()[1]}"
+    assert settings.is_everywhere is everywhere
 
 
 def run_with_weights(root: Path, name: str, model: Path, *, finished: bool, time: int) -> Path:

@@ -164,11 +164,12 @@ def test_the_other_dialects(url: str, client: openai.OpenAI) -> None:
     response = client.responses.create(
         model="m", input="What is 2 + 2?", max_output_tokens=60, extra_body={"thinking_budget": 12}
     )
-    assert [item.type for item in response.output][:2] == ["reasoning", "message"]  # by chance it thinks again
+    # by chance it ends where its answer would begin
+    assert [item.type for item in response.output] in (["reasoning", "message"], ["reasoning"])
     assert response.usage is not None
     assert response.usage.output_tokens_details.reasoning_tokens >= 1
     with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0) as other:
         message = other.messages.create(
             model="m", max_tokens=200, messages=QUESTION, thinking={"type": "enabled", "budget_tokens": 12}
         )
-    assert [block.type for block in message.content][:2] == ["thinking", "text"]
+    assert [block.type for block in message.content] in (["thinking", "text"], ["thinking"])

@@ -13,10 +13,12 @@ from sqlalchemy import select
 from moderation_rules import RULES
 from ponder.core.config import apply_settings
 from ponder.core.errors import ConfigError
-from ponder.serve.accounts.secret import Secret
+from ponder.serve.accounts.accounts import create_account
+from ponder.serve.accounts.keys import ApiKeys
+from ponder.serve.accounts.secret import Secret, load_secret
 from ponder.serve.config import ServeConfig, check_safe
 from ponder.serve.moderation.tables import audit
-from ponder.serve.scripted import Script, ScriptedBackend
+from ponder.serve.scripted import Script, ScriptedBackend, scripted_model
 from ponder.serve.site import Site, open_site
 from ponder.serve.storage.database import Database
 
@@ -78,6 +80,81 @@ def test_a_name_that_is_not_the_servers_is_refused(tmp_path: Path) -> None:
             assert (await client.get("/v1/models", headers={"host": host})).status_code == 200
 
     visit(config(tmp_path, hosts=["ponder.example"]), work)
+
+
+@pytest.mark.parametrize("host", ["evil.example:8000", "localhost.evil.example"])
+def test_a_foreign_name_that_points_here_neither_reads_nor_changes_anything_in_the_app(
+    tmp_path: Path, host: str
+) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        session = await client.get("/app/api/session")
+        own = {"x-ponder-csrf": session.json()["csrf"], "origin": f"http://{host}", "host": host}
+        assert (await client.get("/app/api/session", headers={"host": host})).status_code == 421
+        assert (await client.post("/app/api/conversations", json={}, headers=own)).status_code == 421
+        assert (await client.get("/app/api/conversations")).json()["data"] == []
+
+    visit(config(tmp_path), work)
+
+
+def test_figures_and_the_brake_are_for_administrators_keys_too(tmp_path: Path) -> None:
+    settings = config(tmp_path, accounts={"mode": "accounts", "registration": "open"})
+
+    async def key_of(name: str, *, admin: bool) -> dict[str, str]:
+        secret = load_secret(settings.accounts.secret_file, create=True)
+        database = await asyncio.to_thread(Database.open, settings.storage)
+        account = await database.write(lambda c: create_account(c, name, None, now_ms=0, admin=admin))
+        made = await ApiKeys(database, settings.accounts, secret).create(account.id, "laptop")
+        await asyncio.to_thread(database.close)
+        return {"authorization": f"Bearer {made.key}"}
+
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        admin = await key_of("ada", admin=True)
+        other = await key_of("bob", admin=False)
+        far = httpx.ASGITransport(site.app, client=("192.0.2.1", 1))
+        brake = "/operations/registration-brake"
+        async with httpx.AsyncClient(transport=far, base_url=ORIGIN) as visitor:
+            for headers, status in (({}, 401), (other, 401), ({"authorization": "Bearer x"}, 401), (admin, 200)):
+                assert (await visitor.get("/metrics", headers=headers)).status_code == status
+                assert (await visitor.put(brake, json={"setting": "on"}, headers=headers)).status_code == status
+                seen = (await visitor.get("/status.json", headers=headers)).json()
+                assert ("minutes" in seen, seen["registration_brake"]) == (status == 200, status == 200)
+            tried = await visitor.post("/app/api/register", json={})
+            assert (tried.status_code, tried.json()["error"]["code"]) == (503, "registration_busy")
+
+    visit(settings, work)
+
+
+def test_an_open_servers_figures_are_not_for_everybody(tmp_path: Path) -> None:
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        far = httpx.ASGITransport(site.app, client=("192.0.2.1", 1))
+        async with httpx.AsyncClient(transport=far, base_url=ORIGIN) as visitor:
+            answer = await visitor.get("/metrics", headers={"authorization": "Bearer anything"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "operators_only")
+
+    visit(config(tmp_path), work)
+
+
+def test_one_backend_that_is_gone_leaves_the_server_ready_and_is_named(tmp_path: Path) -> None:
+    async def main() -> None:
+        here = ScriptedBackend(lambda ask: Script(answer="Hello"))
+        gone = ScriptedBackend(lambda ask: Script(answer="Hello"), models=[scripted_model("gone")])
+        gone.is_ready = False
+        async with open_site(config(tmp_path), [here, gone]) as site:
+            transport = httpx.ASGITransport(site.app, client=("127.0.0.1", 1))
+            async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+                ready = await client.get("/ready")
+                assert (ready.status_code, ready.json()) == (
+                    200,
+                    {"status": "ready", "failed": [], "unready_models": ["gone"]},
+                )
+                status = (await client.get("/status.json")).json()
+                assert status["unready_models"] == ["gone"]
+                assert [(i["kind"], i["detail"], i["ended"]) for i in status["incidents"]] == [
+                    ("models_not_ready", "gone", None)
+                ]
+                assert (await client.post("/v1/chat/completions", json=ASK)).status_code == 200
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
@@ -193,7 +270,7 @@ def test_draining_is_told_at_once(tmp_path: Path) -> None:
         site.drain.begin()
         assert (await client.get("/ready")).status_code == 503
         answer = await client.post("/v1/chat/completions", json=ASK)
-        assert answer.status_code == 503
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down")
         assert 5 <= int(answer.headers["retry-after"]) <= 8
 
     visit(config(tmp_path), work)

@@ -5,6 +5,7 @@ import logging
 import time
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from ponder.core.errors import ConfigError
@@ -310,6 +311,28 @@ def test_a_connection_is_used_again() -> None:
         assert server.connections == 1
 
     with_backend(says(chunk({"content": "4"}, "stop"), DONE), use)
+
+
+def test_a_server_that_hangs_is_waited_for_once_in_five_seconds() -> None:
+    asked: list[httpx.Request] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) > 1:
+            await asyncio.sleep(60)
+        return httpx.Response(200, stream=httpx.ByteStream(b'{"data": [{"id": "big"}]}'))
+
+    async def run() -> None:
+        backend = await UpstreamBackend.open(SETTINGS, transport=httpx.MockTransport(answer), clock=lambda: 0.0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await backend.ready()
+        async with asyncio.timeout(1):
+            assert await backend.ready() is False
+        assert len(asked) == 2
+        await backend.close()
+
+    asyncio.run(run())
 
 
 def test_readiness_is_asked_for_again_after_five_seconds() -> None:

@@ -118,7 +118,7 @@ class WebApp:
         self.service = Service([backend], moderator=RuleModerator(Enforcement(rules)) if rules else None)
         self.store = ConversationStore(database)
         self.runs = Runs(self.service, self.store, config)
-        guard, desk, self.accounts = Guard(hosts=["localhost"]), None, None
+        guard, desk, self.accounts = Guard(), None, None
         if accounts:
             secret, settings = Secret(bytes(32)), AccountsConfig(mode="accounts", registration="open", hashing=QUICK)
             self.accounts = Accounts(database, settings, secret, on_deleted=delete_belongings)

@@ -82,6 +82,7 @@ def test_editing_makes_a_branch_and_both_can_be_seen(make_site: MakeSite) -> Non
     site.answered()
     page.hover(".user")
     page.click(".user [aria-label='Edit']")
+    expect(page.locator(".edit-form textarea")).to_be_focused()  # its caret is at the end by then
     page.fill(".edit-form textarea", "second")
     page.click("text=Send as a new branch")
     expect(page.locator(".assistant > .markdown")).to_have_text("Answer to second")

@@ -9,7 +9,7 @@ from ponder.cli.values import add_json as add_json
 from ponder.cli.values import count as count
 from ponder.cli.values import whole_number as whole_number
 from ponder.core.errors import ConfigError
-from ponder.engine.native.packing import FORMATS
+from ponder.engine.formats import FORMATS
 
 MODEL_HELP = "a run (its newest weights), a model's folder or .gguf file, or the name of a pulled model"
 

@@ -16,7 +16,7 @@ from ponder.cli.output import byte_size, err, out, parameter_count, percent, pri
 from ponder.core.errors import ConfigError
 from ponder.core.files import atomic_write_bytes
 from ponder.core.workers import available_cores
-from ponder.engine.native.packing import FORMATS
+from ponder.engine.formats import FORMATS
 from ponder.recipes.bench.figures import figures
 from ponder.recipes.bench.peers import PEERS
 from ponder.recipes.bench.plot import plot_bench

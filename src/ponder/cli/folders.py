@@ -6,8 +6,7 @@ from pathlib import Path
 from ponder.cli.output import shown_path
 from ponder.core.errors import RunError
 from ponder.core.files import what_is
-from ponder.core.runs import RunFolder, list_runs
-from ponder.recipes.opening import RUNS
+from ponder.core.runs import RUNS, RunFolder, list_runs
 
 DEFAULT_ROOT = RUNS
 

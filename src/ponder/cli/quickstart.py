@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_report(console, report)
     print_outlook(console, arguments, folder, was_finished=was_finished)
     if arguments.serve:
-        from ponder.cli.serve import serve_quickly  # the server's libraries: a quickstart without it needs none
+        from ponder.cli.serving import serve_quickly  # the server's libraries: a quickstart without it needs none
 
         return serve_quickly(folder.path)
     if not arguments.no_chat and sys.stdin.isatty() and sys.stdout.isatty():

@@ -1,40 +1,16 @@
 """`ponder serve`: an API for OpenAI, DeepSeek and Anthropic clients, and an app that shows the thinking."""
 
 import argparse
-import asyncio
-import socket
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
-
-import uvloop
-from rich.console import Console
 
 from ponder.cli.arguments import MODEL_HELP, add_runs, count
-from ponder.cli.output import err, printable
 from ponder.core.config import apply_settings, parse_overrides, read_toml
-from ponder.core.errors import RunError
-from ponder.core.streaming import SamplingOptions
-from ponder.engine.engine import EngineConfig
-from ponder.engine.native.packing import FORMATS, WeightFormat
-from ponder.recipes.default_model import default_model
-from ponder.recipes.examples import example_questions
-from ponder.recipes.opening import find_model
-from ponder.recipes.served_weights import recommended_weights
-from ponder.recipes.serving import OpenedServing, open_serving
-from ponder.serve.config import ServeConfig, check_safe
-from ponder.serve.local.backend import LocalBackend
-from ponder.serve.local.model import LocalModel
-from ponder.serve.operations.logs import configure_logs
-from ponder.serve.seams import Backend
-from ponder.serve.server import Server, bind, keep_what_is_loaded
-from ponder.serve.site import open_site
+from ponder.core.errors import ConfigError
+from ponder.engine.formats import FORMATS
+from ponder.serve.config import ServeConfig
 
 TAKES_SETTINGS = True
-GIGABYTE = 2**30
-RECOMMENDED = SamplingOptions(temperature=0.6, top_p=0.95)  # R1's own advice; greedy decoding repeats itself
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,28 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
-    paths = [find_model(name, arguments.runs) for name in arguments.models]
-    if not paths and not arguments.upstreams_only:
-        paths = [default_model(arguments.runs)]
+    if arguments.upstreams_only and not (arguments.models or config.upstreams):
+        raise ConfigError(
+            "--upstreams-only, and the settings name no upstream: there is nothing to serve. Give a section "
+            "[upstreams.NAME] with the url of another server (see docs/operations.md), or leave the option out"
+        )
+    from ponder.cli.serving import GIGABYTE, models_to_serve, serve  # torch, which --help does not need
+
+    only_upstreams = arguments.upstreams_only and not arguments.models
     return serve(
-        paths,
+        [] if only_upstreams else models_to_serve(arguments.models, arguments.runs),
         config,
         weights=arguments.weights,
         cache_bytes=arguments.cache * GIGABYTE,
         speculation=arguments.speculation,
         max_tokens=arguments.max_tokens,
     )
-
-
-def serve_quickly(path: Path) -> int:
-    """Serve one model with every setting at its default; at another port where the usual one is taken."""
-    config = ServeConfig()
-    try:
-        bind(config.server).close()
-    except RunError:
-        err().print(f"port {config.server.port} is taken; taking a free one", style="dim")
-        config = replace(config, server=replace(config.server, port=0))
-    return serve([path], config)
 
 
 def read_config(arguments: argparse.Namespace) -> ServeConfig:
@@ -102,74 +72,6 @@ def read_config(arguments: argparse.Namespace) -> ServeConfig:
     given = {"host": arguments.host, "port": arguments.port}
     server = replace(config.server, **{name: value for name, value in given.items() if value is not None})
     return replace(config, server=server)
-
-
-def serve(
-    paths: Sequence[Path],
-    config: ServeConfig,
-    *,
-    weights: WeightFormat | Literal["auto"] = "auto",
-    cache_bytes: int = GIGABYTE,
-    speculation: Literal["off", "ngram"] = "off",
-    max_tokens: int | None = None,
-) -> int:
-    """Until a signal."""
-    check_safe(config)  # before the models are loaded, which takes longer
-    console = err()
-    listening = bind(config.server)
-    with ExitStack() as stack:
-        stack.callback(listening.close)
-        models = []
-        for path in paths:
-            opened = stack.enter_context(
-                open_serving(
-                    path,
-                    weights=recommended_weights(path) if weights == "auto" else weights,
-                    config=EngineConfig(max_running=config.limits.running_samples, speculation=speculation),
-                    cache_bytes=cache_bytes,
-                )
-            )
-            models.append(local_model(opened, path, max_tokens))
-            if opened.notice:
-                console.print(opened.notice, style="dim", soft_wrap=True)
-        configure_logs(config.operations)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(models, config, listening, console))
-    return 0
-
-
-def local_model(opened: OpenedServing, path: Path, max_tokens: int | None) -> LocalModel:
-    """What the backend has to know of an opened model. Its engine runs from now on."""
-    opened.engine.start()
-    return LocalModel(
-        id=opened.name,
-        engine=opened.engine,
-        prompter=opened.prompter,
-        created=int(path.stat().st_mtime),
-        max_tokens=max_tokens,
-        recommended=RECOMMENDED,
-        examples=example_questions(path),
-        close=opened.engine.close,
-    )
-
-
-async def _serve(models: Sequence[LocalModel], config: ServeConfig, listening: socket.socket, console: Console) -> None:
-    backends: list[Backend] = [LocalBackend(models)] if models else []
-    async with open_site(config, backends) as site:
-
-        def tell(address: str) -> None:
-            address = config.public_url or address
-            names = ", ".join(printable(model.id) for model in site.service.models)
-            console.print(f"Serving {names}", soft_wrap=True)
-            console.print(f"  app  {address}", soft_wrap=True)
-            console.print(f"  API  {address}/v1  (OpenAI, DeepSeek and Anthropic clients)", soft_wrap=True)
-            console.print("Ctrl-C stops it: what is running may end first, a second Ctrl-C does not wait.", style="dim")
-
-        server = Server(
-            site.app, config.server, drain=site.drain, dropped=site.operations.connection_dropped, started=tell
-        )
-        keep_what_is_loaded()
-        await server.serve([listening])
 
 
 def port(text: str) -> int:

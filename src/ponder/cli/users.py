@@ -32,7 +32,9 @@ ACTIONS = ("list", "add", "password", "suspend", "activate", "delete", "invite")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS, nargs="?", default="list", help="what to do (list)")
     parser.add_argument("name", metavar="NAME", nargs="?", help="whose account; a name or an account's id")
-    parser.add_argument("--admin", action="store_true", help="with add: may do everything")
+    parser.add_argument(
+        "--admin", action="store_true", help="with add: its keys see the server's figures, and set its brake"
+    )
     parser.add_argument("--no-password", action="store_true", help="with add: may use keys, and not log in")
     parser.add_argument("--no-grant", action="store_true", help="with add: without the settings' welcome_grant")
     parser.add_argument("--uses", type=count, default=1, metavar="N", help="with invite: how many may use it (1)")

@@ -12,6 +12,7 @@ from ponder.core.errors import RunError, RunLockedError
 from ponder.core.files import clean_leftovers, explain_os_errors, is_leftover
 from ponder.core.locks import hold_lock
 
+RUNS = Path("runs")  # where runs are kept unless said otherwise
 CHECKPOINT_FILES = ("model.safetensors", "config.json", "tokenizer.json", "state.safetensors", "state.json")
 _STEP_FOLDER = re.compile(r"step-(\d+)")
 

@@ -66,6 +66,7 @@ class Thinking:
     closing_ids: tuple[int, ...] = ()  # forced where the thought must end; () means the end id alone
     budget: int | None = None  # tokens of thought after which it is closed; None: no bound
     min_tokens: int = 0  # the end id may not be sampled before the thought holds so many
+    once: bool = False  # the start id may not be sampled after the thought: there is one, and its budget holds
 
     def __post_init__(self) -> None:
         if self.closing_ids and self.end_id not in self.closing_ids:

@@ -160,11 +160,9 @@ def _cuts(options: SamplingOptions) -> bool:
 
 
 def _bar(logits_DV: torch.Tensor, samples: Sequence[Sample]) -> None:
-    """The end of a thought cannot be drawn while the thought is too short."""
+    """A thought does not end while it is too short, and where there may be one only, no other begins."""
     barred = [
-        (i, s.request.thinking.end_id)
-        for i, s in enumerate(samples)
-        if s.thought is not None and s.thought.bars_end and s.request.thinking is not None
+        (i, token) for i, s in enumerate(samples) if s.thought is not None and (token := s.thought.barred) is not None
     ]
     if barred:
         rows, ids = zip(*barred, strict=True)

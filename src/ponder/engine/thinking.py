@@ -1,8 +1,8 @@
 """The thought of one completion: how long it is, and when it is closed by force.
 
 A thought begins where the prompt ends inside one, or with the first start id that is sampled; it ends with the end id.
-After it, both are ordinary tokens. When the budget is used up, or on "answer now", the closing ids are forced and
-the model goes on to its answer.
+After it, both are ordinary tokens, unless there may be one thought only. When the budget is used up, or on "answer
+now", the closing ids are forced and the model goes on to its answer.
 """
 
 from enum import Enum
@@ -31,6 +31,13 @@ class Thought:
     def bars_end(self) -> bool:
         """Whether the end id may not be sampled next, since the thought is too short."""
         return self._phase is _Phase.INSIDE and self.tokens < self._settings.min_tokens
+
+    @property
+    def barred(self) -> int | None:
+        """The id that may not be sampled next; None where any may."""
+        if self._phase is _Phase.AFTER:
+            return self._settings.start_id if self._settings.once else None
+        return self._settings.end_id if self.bars_end else None
 
     def push(self, token: int) -> bool:
         """Take note of a sampled token. True where ids are `due` after it."""

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ponder.core.errors import PonderError, RunError
-from ponder.core.runs import RunFolder, list_runs
-from ponder.recipes.opening import RUNS, check_headers, model_folder
+from ponder.core.runs import RUNS, RunFolder, list_runs
+from ponder.recipes.opening import check_headers, model_folder
 from ponder.weights.pull.home import pulled_models, resolve_model
 
 QUICKSTART = "quickstart-"  # how the names of its runs begin

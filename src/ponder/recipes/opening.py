@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ponder.core.errors import CheckpointError, RunError
 from ponder.core.files import what_is
-from ponder.core.runs import RunFolder, list_runs
+from ponder.core.runs import RUNS, RunFolder, list_runs
 from ponder.core.workers import Workers
 from ponder.engine.native import WeightFormat
 from ponder.models.config import ModelConfig
@@ -20,8 +20,6 @@ from ponder.train.pretrain import Pretraining
 from ponder.weights.checkpoint import check_tensors, load_model, open_checkpoint, open_whole
 from ponder.weights.opened import LoadedModel
 from ponder.weights.pull.home import is_hub_id, known, pulled_models, resolve_model
-
-RUNS = Path("runs")  # where runs are kept unless said otherwise
 
 
 @dataclass(frozen=True, kw_only=True)

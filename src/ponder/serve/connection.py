@@ -7,6 +7,7 @@ second.
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ponder.core.errors import ConfigError
 
+UNIX_PEER = "127.0.0.1"  # the address of whoever comes by a Unix socket, which has none: a process of this machine
 _LINGER = 2.0  # seconds that what a client still sends is thrown away, so that it can read our answer
 _REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
@@ -65,6 +67,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.transport = cast(asyncio.Transport, _Transport(transport, self))
+        if transport.get_extra_info("socket").family == socket.AF_UNIX:
+            self.client = (UNIX_PEER, 0)
         self.phase, self.since = Phase.HEADERS, self.loop.time()
         self.header_bytes = self.body_bytes = self.requests = 0
         self.stalled_since: float | None = None

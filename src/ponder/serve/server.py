@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import ipaddress
 import os
 import resource
 import signal
@@ -19,11 +20,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ponder.core.errors import ConfigError, RunError
-from ponder.serve.connection import Connection, ConnectionLimits, limited
+from ponder.serve.connection import UNIX_PEER, Connection, ConnectionLimits, limited
 from ponder.serve.operations.drain import Drain
 
 _GRACE = 2.0  # seconds for what was ended when the drain's time was over, and the same for closing down
 _HARD_STOP = 4.5  # seconds after the drain's time at which the process ends whatever still runs
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all addresses, and the one by which this machine reaches itself
 _FILES = 128  # open files that are not connections
 
 
@@ -33,7 +35,8 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000  # 0: a free one
-    uds: str | None = None  # a Unix socket's path, instead of host and port
+    # a Unix socket's path, instead of host and port; whoever may connect to it is a proxy that is believed
+    uds: str | None = None
     drain_seconds: float = 30.0  # that running requests have after SIGTERM
     proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For and -Proto are believed
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
@@ -43,8 +46,13 @@ class ServerSettings:
             raise ConfigError(f"port = {self.port}; expected 0 (a free one) to 65535")
         if self.drain_seconds < 0:
             raise ConfigError(f"drain_seconds = {self.drain_seconds}; expected 0 or more")
-        if "*" in self.proxies:
-            raise ConfigError("proxies = '*' would let anybody claim any address; name the proxies' addresses")
+        for proxy in self.proxies:
+            _check_proxy(proxy)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it listens at every address of this machine."""
+        return self.uds is None and self.host in _EVERYWHERE
 
 
 class Server(uvicorn.Server):
@@ -64,6 +72,7 @@ class Server(uvicorn.Server):
         self.drain = drain or Drain()
         self._started_at = started
         limits = replace(self.settings.limits, connections=_possible_connections(self.settings.limits.connections))
+        proxies = [*self.settings.proxies, *([UNIX_PEER] if self.settings.uds is not None else [])]
         super().__init__(
             uvicorn.Config(
                 app,
@@ -73,8 +82,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=bool(self.settings.proxies),
-                forwarded_allow_ips=list(self.settings.proxies),
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=proxies,
                 timeout_keep_alive=int(limits.keep_alive),
             )
         )
@@ -145,6 +154,8 @@ class Server(uvicorn.Server):
         return True
 
     async def _close(self, sockets: list[socket.socket] | None) -> None:
+        if self.settings.uds is not None:  # while it listens: afterwards another server may have taken the name
+            Path(self.settings.uds).unlink(missing_ok=True)
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -162,10 +173,7 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(_GRACE):
                 await self.lifespan.shutdown()
         for sock in sockets or []:
-            path = sock.getsockname() if sock.family == socket.AF_UNIX else None
             sock.close()
-            if path:
-                Path(path).unlink(missing_ok=True)
 
 
 def keep_what_is_loaded() -> None:
@@ -201,11 +209,25 @@ def bind(settings: ServerSettings) -> socket.socket:
 
 
 def address_of(sock: socket.socket) -> str:
-    """Where a listening socket is reached, as a URL."""
+    """Where a listening socket is reached, as a URL: by this machine's own address where it listens on all."""
     if sock.family == socket.AF_UNIX:
         return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
+    host = _EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _check_proxy(proxy: str) -> None:
+    try:
+        network = ipaddress.ip_network(proxy)
+    except ValueError:
+        network = None
+    if proxy == "*" or (network is not None and not network.prefixlen):
+        raise ConfigError(f"proxies = {proxy!r} would let anybody claim any address; name the proxies' addresses")
+    if network is None:
+        raise ConfigError(
+            f"proxies = {proxy!r}; expected an address such as 127.0.0.1 or a network such as 10.0.0.0/24"
+        )
 
 
 def _bind_unix(path: Path) -> socket.socket:

@@ -149,10 +149,6 @@ class Service:
         for run in self._running.values():
             run.cancel()
 
-    async def ready(self) -> bool:
-        """Whether a request would be served now."""
-        return not self.draining and all([await backend.ready() for backend in self.backends])
-
     async def close(self) -> None:
         """End what is under way, settle it, and close the backends."""
         self.drain()

@@ -101,13 +101,20 @@ class _Builder:
 
     async def build(self, backends: Sequence[Backend]) -> Site:
         config = self.config
-        checks = {"database": self.database.answers, "models": self._models_are_ready}
-        self.operations = Operations(
-            config.operations, drain=self.drain, checks=checks, queue=self.gate, brake=self.brake, clock=self.clock
-        )
-        self.brake_changed = self.operations.brake_changed
         meter = await self._meter() if config.has_accounts else None
         secret = await asyncio.to_thread(self._secret) if config.has_accounts else None
+        known = None if secret is None else AccountAuthenticator(self.database, config.accounts, secret)
+        self.operations = Operations(
+            config.operations,
+            drain=self.drain,
+            checks={"database": self.database.answers},
+            backends=backends,
+            queue=self.gate,
+            brake=self.brake,
+            authenticator=known,
+            clock=self.clock,
+        )
+        self.brake_changed = self.operations.brake_changed
         digest = None if secret is None else partial(secret.digest, "audit")
         rules = await asyncio.to_thread(open_moderation, config.moderation, self.database, backends, digest=digest)
         self.policy = rules.policy if rules else None
@@ -128,8 +135,8 @@ class _Builder:
         self.drain.wait_for(lambda: self.service.running)
         self.drain.when_over(self.service.cancel_all)
         await self.stack.enter_async_context(self.operations.running())
-        if secret is not None:
-            routes = self._routes_with_accounts(store, secret)
+        if secret is not None and known is not None:
+            routes = self._routes_with_accounts(store, secret, known)
         else:
             routes = await self._open_routes(store)
         routes += [*self.operations.routes, *page_routes(), document_route(self._document)]
@@ -152,7 +159,7 @@ class _Builder:
         await self.database.write(
             lambda connection: ensure_account(connection, LOCAL, LOCAL, now_ms=int(1000 * time.time()), admin=True)
         )
-        guard = Guard(public_url=self.config.public_url, hosts=None if "*" in self.hosts else self.hosts)
+        guard = Guard(public_url=self.config.public_url)
         web = web_api_routes(
             self.service,
             store,
@@ -167,13 +174,14 @@ class _Builder:
     def _secret(self) -> Secret:
         return load_secret(self.config.accounts.secret_file, create=self.config.is_local)
 
-    def _routes_with_accounts(self, store: ConversationStore, secret: Secret) -> list[BaseRoute]:
+    def _routes_with_accounts(
+        self, store: ConversationStore, secret: Secret, authenticator: AccountAuthenticator
+    ) -> list[BaseRoute]:
         config, database = self.config, self.database
         billing = LedgerBilling(database, self.prices, lambda: (model.id for model in self.service.models))
         accounts = Accounts(database, config.accounts, secret, on_created=self._welcome, on_deleted=delete_belongings)
         self.stack.callback(accounts.close)
         sessions, keys = Sessions(database, config.accounts, secret), ApiKeys(database, config.accounts, secret)
-        authenticator = AccountAuthenticator(database, config.accounts, secret)
         authenticator.follow(accounts, keys)
         guard = Guard(sign=lambda session: secret.digest("csrf", session), public_url=config.public_url)
         web = web_api_routes(
@@ -223,9 +231,6 @@ class _Builder:
     def _let_nobody_in(self) -> None:
         self.service.drain()
         self.gate.drain()
-
-    async def _models_are_ready(self) -> bool:
-        return await self.service.ready()
 
     def _welcome(self, connection: Connection, account: str) -> None:
         """What every new account is given, in the transaction that makes it."""

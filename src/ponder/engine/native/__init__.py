@@ -3,9 +3,9 @@
 The kernels are built with the package where there is a C++ compiler; `available()` says why not, where there is none.
 """
 
+from ponder.engine.formats import WeightFormat
 from ponder.engine.native.generator import NativeGenerator
 from ponder.engine.native.library import Variant, available
 from ponder.engine.native.model import Cache, NativeModel, Step
-from ponder.engine.native.packing import WeightFormat
 
 __all__ = ["Cache", "NativeGenerator", "NativeModel", "Step", "Variant", "WeightFormat", "available"]

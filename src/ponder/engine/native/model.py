@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from ponder.core.errors import ConfigError, GenerationError
 from ponder.core.workers import available_cores, kernel_threads
+from ponder.engine.formats import FORMATS, WeightFormat
 from ponder.engine.native.library import Request, Samples, Shape, Variant, best_variant, checked, library
 from ponder.engine.native.packing import (
-    FORMATS,
     PlannedMatrix,
     PlannedVector,
     StoredBlocks,
-    WeightFormat,
     fine,
     number_format,
     plan,

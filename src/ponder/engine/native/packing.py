@@ -13,6 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from ponder.core.errors import ConfigError
+from ponder.engine.formats import WeightFormat
 from ponder.engine.native.library import MatrixPart, NumberFormat, SourceType, VectorPart
 from ponder.models.attention import GroupedQueryAttention, MultiHeadLatentAttention
 from ponder.models.config import ModelConfig
@@ -20,11 +21,6 @@ from ponder.models.layers import SwiGLU
 from ponder.models.moe import MixtureOfExperts
 from ponder.models.transformer import Block, Transformer
 
-WeightFormat = Literal["fp32", "bf16", "q8", "q4", "stored"]
-"""fp32; bf16; int8 or int4 in groups of 32 (q4 keeps the head in int8); or a GGUF file's own blocks where the kernels
-know them (Q8_0, Q4_0, Q4_1), and int8 or bf16 where they do not."""
-
-FORMATS: tuple[WeightFormat, ...] = ("fp32", "bf16", "q8", "q4", "stored")
 BLOCKS = {"Q8_0": NumberFormat.Q8, "Q4_0": NumberFormat.Q4, "Q4_1": NumberFormat.Q4M}
 FINE = {
     NumberFormat.Q8: NumberFormat.Q8_FINE,

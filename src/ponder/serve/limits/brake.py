@@ -108,7 +108,7 @@ class RegistrationBrake:
 
 def busy_error(hold: float) -> ApiError:
     """What is answered while it is on. Clients that try again by themselves must not; a person may, after `hold`
-    seconds: it cannot go off before.
+    seconds: a flood that is seen now keeps it on for as long.
     """
     return ApiError(
         503,

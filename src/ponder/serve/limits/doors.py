@@ -19,7 +19,9 @@ class HostDoor:
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        """`hosts`: without ports, an IPv6 address with or without brackets; "*.example.org" takes any name below it, "*" any at all."""
+        """`hosts`: without ports, an IPv6 address with or without brackets;
+        "*.example.org" takes any name below it, "*" any at all.
+        """
         self._app = app
         self._any = "*" in hosts
         self._hosts = {host.lower().strip("[]") for host in hosts if not host.startswith("*")}
@@ -60,18 +62,17 @@ class BodyDoor:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        limit = self._limit
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > limit:
-            raise _too_large(limit)
+        if not length.isdigit() or len(length) > 18 or int(length) > self._limit:
+            raise _too_large(self._limit)
         size = 0
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > limit:
-                raise _too_large(limit)
+            if size > self._limit:
+                raise _too_large(self._limit)
             return message
 
         await self._app(scope, counted, send)

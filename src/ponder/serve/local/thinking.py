@@ -76,4 +76,5 @@ def bound_thought(ids: ThoughtIds, *, opened: bool, max_tokens: int, room: int) 
         opened=opened,
         closing_ids=closing,
         budget=budget if budget >= 0 else None,  # one or two tokens: too few for any thought that is closed
+        once=True,
     )

@@ -1,7 +1,7 @@
 """Puts together what an operator sees: observer, metrics, log lines, readiness, incidents, status and their routes."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from ponder.serve.errors import ApiError
 from ponder.serve.limits.brake import SETTINGS, RegistrationBrake
 from ponder.serve.operations.drain import Drain
-from ponder.serve.operations.guard import check_may_see_figures, may_see_figures
+from ponder.serve.operations.guard import Operators
 from ponder.serve.operations.logs import RequestLog
 from ponder.serve.operations.metrics import CONTENT_TYPE, Metrics
 from ponder.serve.operations.pulse import Pulse
@@ -28,6 +28,7 @@ from ponder.serve.operations.status import (
     status_page,
 )
 from ponder.serve.operations.watch import Watch
+from ponder.serve.seams import Authenticator, Backend
 from ponder.serve.wire.body import read_json_bytes
 from ponder.serve.wire.strict_json import parse_object
 
@@ -56,12 +57,16 @@ class Operations:
         *,
         drain: Drain,
         checks: Mapping[str, Check] | None = None,
+        backends: Sequence[Backend] = (),
         queue: Queue | None = None,
         brake: RegistrationBrake | None = None,
+        authenticator: Authenticator | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`checks`: what readiness asks, by name. `wall` tells seconds since 1970."""
+        """`checks`: what readiness asks, by name, and of `backends` one at least has to be ready. `authenticator` knows
+        the accounts that may see figures; None where everybody is let in. `wall` tells seconds since 1970.
+        """
         self.settings = settings or OperationsSettings()
         self.metrics = Metrics()
         self.recent = RecentMinutes(wall)
@@ -71,7 +76,8 @@ class Operations:
             clock=clock,
             trouble=self.incidents.happened,
         )
-        self.readiness = Readiness(drain, checks or {}, clock)
+        self.readiness = Readiness(drain, checks or {}, backends, clock)
+        self._operators = Operators(self.settings.token, authenticator)
         self._queue, self._brake = queue, brake
         self._up_since = wall()
         self._pulse = Pulse(self._beat)
@@ -116,6 +122,7 @@ class Operations:
         if figures:
             status |= {
                 "failed_checks": list(found.failed),
+                "unready_models": list(found.unready_models),
                 "running": self.observer.running,
                 "waiting": self.observer.waiting,
                 "queue_fullness": self._fullness(),
@@ -141,19 +148,19 @@ class Operations:
 
     async def _ready(self, request: Request) -> Response:
         found = await self.readiness.look()
-        body = {"status": found.state, "failed": list(found.failed)}
+        body = {"status": found.state, "failed": list(found.failed), "unready_models": list(found.unready_models)}
         headers = _FRESH if found.ready else {**_FRESH, "retry-after": "2"}
         return JSONResponse(body, 200 if found.ready else 503, headers)
 
     async def _metrics(self, request: Request) -> Response:
-        check_may_see_figures(request, self.settings.token)
+        await self._operators.check(request)
         return Response(self.metrics.text(), headers={**_FRESH, "content-type": CONTENT_TYPE})
 
     async def _status_json(self, request: Request) -> Response:
-        return JSONResponse(self.status(figures=may_see_figures(request, self.settings.token)), headers=_FRESH)
+        return JSONResponse(self.status(figures=await self._operators.include(request)), headers=_FRESH)
 
     async def _status_page(self, request: Request) -> Response:
-        status = self.status(figures=may_see_figures(request, self.settings.token))
+        status = self.status(figures=await self._operators.include(request))
         language = preferred_language(request.headers.get("accept-language", ""), request.query_params.get("lang"))
         headers = {
             **_FRESH,
@@ -167,7 +174,7 @@ class Operations:
 
     async def _set_brake(self, request: Request) -> Response:
         """`{"setting": "on" | "off" | "auto"}`. PUT: a browser asks before it sends one to another site."""
-        check_may_see_figures(request, self.settings.token)
+        await self._operators.check(request)
         body = parse_object(await read_json_bytes(request.headers, request.receive, 1000))
         setting = next((known for known in SETTINGS if known == body.get("setting")), None)
         if self._brake is None or setting is None:
@@ -183,6 +190,10 @@ class Operations:
             self.incidents.began("not_ready", ", ".join(found.failed))
         else:
             self.incidents.ended("not_ready")
+        if found.unready_models:
+            self.incidents.began("models_not_ready", ", ".join(found.unready_models))
+        else:
+            self.incidents.ended("models_not_ready")
 
     def _note_incident(self, incident: Incident) -> None:
         self.metrics.troubles.labels(incident.kind).inc()

@@ -115,8 +115,8 @@ def status_page(status: dict[str, Any], language: Language) -> bytes:
     if "running" in status:
         rows = [(word(name), str(status[name])) for name in ("running", "waiting")]
         rows.append((word("lag"), f"{status['event_loop_lag_seconds'] * 1000:.0f} ms"))
-        if status["failed_checks"]:
-            rows.append((word("failed"), escape(", ".join(status["failed_checks"]))))
+        if failed := [*status["failed_checks"], *status["unready_models"]]:
+            rows.append((word("failed"), escape(", ".join(failed))))
         parts.append(_table([], rows))
         parts.append(f"<h2>{word('minutes')}</h2>" + _minutes(status["minutes"], word))
     parts.append(f"<h2>{word('incidents')}</h2>" + (_incidents(status["incidents"], word) or f"<p>{word('none')}</p>"))

@@ -8,6 +8,7 @@ only an affected one, the database is kept with a rollback journal: slower, and 
 import importlib
 import os
 import sqlite3
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -75,11 +76,7 @@ def choose_journal(driver: Any, path: Path, lock_seconds: float) -> JournalMode:
     """
     wanted: JournalMode = "wal" if write_ahead_is_safe(driver.sqlite_version_info) else "delete"
     try:
-        connection = driver.connect(str(path), timeout=lock_seconds)
-        try:
-            (mode,) = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()
-        finally:
-            connection.close()
+        mode = _set_journal(driver, path, wanted, lock_seconds)
     except driver.Error as error:
         raise StorageError(
             f"cannot open the database {path}: {error}; check that it is a SQLite file which this user may write, and "
@@ -91,6 +88,21 @@ def choose_journal(driver: Any, path: Path, lock_seconds: float) -> JournalMode:
             "other processes that use it, or install pysqlite3"
         )
     return "wal" if mode == "wal" else "delete"
+
+
+def _set_journal(driver: Any, path: Path, wanted: JournalMode, lock_seconds: float) -> str:
+    """SQLite does not wait for another process that sets the mode at the same moment, so it is tried again."""
+    end = time.monotonic() + lock_seconds
+    while True:
+        connection = driver.connect(str(path), timeout=lock_seconds)
+        try:
+            return str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
+        except driver.OperationalError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.05)
+        finally:
+            connection.close()
 
 
 def open_engine(driver: Any, url: URL, *, connections: int, lock_seconds: float, writes: bool) -> Engine:

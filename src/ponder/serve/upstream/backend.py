@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -138,11 +139,10 @@ class UpstreamBackend:
         async with self._probing:
             now = self._clock()
             if self._ready is None or now - self._ready[0] >= _READY_SECONDS:
-                try:
+                self._ready = now, False  # and it stays so where whoever asks gives up waiting
+                with suppress(ApiError):
                     await self._list()
                     self._ready = now, True
-                except ApiError:
-                    self._ready = now, False
             return self._ready[1]
 
     async def close(self) -> None:

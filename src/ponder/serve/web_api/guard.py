@@ -1,14 +1,14 @@
 """Keeps other sites' pages from using a visitor's session, or a server that listens on this machine only.
 
 A request that changes something has to come from our own page (`Origin`, `Sec-Fetch-Site`) and to carry a token that
-only our own page can read. Where nobody logs in, the host that was asked for has to be one of this server's: a foreign
-name that points here (DNS rebinding) would make a foreign page ours. See OWASP's cheat sheet "Cross-Site Request
-Forgery Prevention".
+only our own page can read. A foreign name that points here (DNS rebinding) would make a foreign page ours:
+`ponder.serve.limits.doors.HostDoor` has refused those before. See OWASP's cheat sheet "Cross-Site Request Forgery
+Prevention".
 """
 
 import hmac
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
@@ -18,7 +18,6 @@ from starlette.datastructures import Headers
 from ponder.serve.errors import ApiError
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 CSRF_HEADER = "x-ponder-csrf"
 SESSION_COOKIE = "ponder_session"
 MAX_TOKEN = 200  # characters
@@ -32,17 +31,14 @@ class Guard:
         *,
         sign: Callable[[str], str] | None = None,
         public_url: str | None = None,
-        hosts: Collection[str] | None = None,
     ) -> None:
         """`sign` makes a token of a session's: with a random key by default, so that it ends with the process.
-        `public_url`: where visitors find this server, if a proxy stands between. `hosts`: the names that it may be
-        asked for by; None: any.
+        `public_url`: where visitors find this server, if a proxy stands between.
         """
         self._sign = sign or _signer(secrets.token_bytes(32))
         parts = urlsplit(public_url) if public_url else None
         self._public_host = parts.netloc.lower() if parts else None
         self._public_https = parts is not None and parts.scheme == "https"
-        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
 
     def csrf_token(self, session: str | None) -> str:
         """The token of a session; that of nobody's session for None."""
@@ -50,16 +46,14 @@ class Guard:
 
     def check(self, method: str, headers: Headers, session: str | None) -> None:
         """Raises `ApiError` 403."""
-        host = headers.get("host", "").lower()
-        if self._hosts is not None and host_name(host) not in self._hosts:
-            raise _refused("this server was asked for by a name that is not its own", "origin")
         site = headers.get("sec-fetch-site")
         if site is not None and site not in ("same-origin", "none"):
             raise _refused("this request comes from another site's page", "origin")
         if method in SAFE_METHODS:
             return
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != (self._public_host or host):
+        own = self._public_host or headers.get("host", "").lower()
+        if origin is not None and urlsplit(origin).netloc.lower() != own:
             raise _refused("this request comes from another site's page", "origin")
         token = headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self.csrf_token(session).encode()):
@@ -93,13 +87,6 @@ class Guard:
 
 def _signer(key: bytes) -> Callable[[str], str]:
     return lambda value: hmac.new(key, value.encode("utf-8", "replace"), sha256).hexdigest()
-
-
-def host_name(host: str) -> str:
-    """The name in a `Host` header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
 
 
 def _refused(message: str, code: str) -> ApiError:
