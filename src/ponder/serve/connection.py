@@ -27,7 +27,7 @@ class ConnectionLimits:
     """What a client may take of a connection."""
 
     connections: int = 1000  # at once; idle ones are closed for new ones, then new ones are answered 503
-    header_seconds: float = 10.0  # for a request's line and headers, from its first byte
+    header_seconds: float = 8.0  # for a request's line and headers, from its first byte
     header_bytes: int = 32768  # of a request's line and headers together
     headers: int = 100
     body_seconds: float = 60.0  # for a request's body
