@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -271,6 +272,11 @@ sys.exit(chat(scene.model, ChatSettings(task=test_chat.CHAIN), out()))
 STYLE = re.compile(r"\x1b\[[0-9;?]*[a-z]")
 
 
+def heed_ctrl_c() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A chat in a process of its own, at a pseudo-terminal."""
 
@@ -279,7 +285,13 @@ class Terminal:
         arguments = [sys.executable, "-c", SLOW_CHAT, os.ttyname(slave), str(Path(__file__).parent), length]
         environment = os.environ | {"TERM": "xterm"}
         self.process = subprocess.Popen(
-            arguments, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment
+            arguments,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env=environment,
+            preexec_fn=heed_ctrl_c,
         )
         os.close(slave)
         self.seen = ""

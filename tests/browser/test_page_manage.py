@@ -32,7 +32,11 @@ def test_search_finds_by_title_and_text_and_shows_where(make_site: MakeSite) -> 
     site = make_site(with_conversations("The sky", "Kyoto", "罗密欧"))
     site.open()
     assert titles(site) == ["The sky", "Kyoto", "罗密欧"]
-    site.page.keyboard.press("Control+k")
+    for _ in range(50):  # the first page of a cold browser may be drawn before it listens to keys
+        site.page.keyboard.press("Control+k")
+        if site.page.locator("#search:focus").count():
+            break
+        site.page.wait_for_timeout(100)
     site.page.keyboard.type("kyo")
     expect(site.page.locator(".entry-title")).to_have_text(["Kyoto"])
     expect(site.page.locator(".entry-snippet")).to_have_text("Text on Kyoto")

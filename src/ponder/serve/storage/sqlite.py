@@ -97,8 +97,8 @@ def _set_journal(driver: Any, path: Path, wanted: JournalMode, lock_seconds: flo
         connection = driver.connect(str(path), timeout=lock_seconds)
         try:
             return str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
-        except driver.OperationalError:
-            if time.monotonic() >= end:
+        except driver.Error as error:
+            if "locked" not in str(error) or time.monotonic() >= end:
                 raise
             time.sleep(0.05)
         finally:
