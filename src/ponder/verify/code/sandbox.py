@@ -30,7 +30,7 @@ from ponder.verify.code.system_calls import seccomp_filter
 
 GUEST = Path(__file__).parent / "guest"
 GUEST_ROOT = "/guest"
-WORK = "/work"
+WORK = "/job"
 START_SECONDS = 30  # on a busy machine
 FIRST_SPARE_USER = 1_900_000_000  # user ids that no one has; as root, each sandbox takes one
 OPEN_FILES = 64
