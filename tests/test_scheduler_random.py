@@ -208,8 +208,10 @@ def test_ten_thousand_random_operations_lose_nothing(pages: int, changes: dict[s
             world.engine.check()
     world.finish(samples)
     statistics = world.engine.statistics()
-    assert min(statistics.preemptions, statistics.evictions, statistics.copies, statistics.hit_tokens) > 50
-    assert min(statistics.finished.values()) > 10
+    # right guesses make a request last fewer steps, so that less happens to it
+    events, ends = (50, 10) if guesses else (100, 20)
+    assert min(statistics.preemptions, statistics.evictions, statistics.copies, statistics.hit_tokens) > events
+    assert min(statistics.finished.values()) > ends
     assert (min(statistics.accepted_tokens, statistics.drafted_tokens - statistics.accepted_tokens) > 100) is guesses
 
 
