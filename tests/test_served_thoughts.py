@@ -142,10 +142,14 @@ def test_a_thought_that_was_begun_goes_on(url: str) -> None:
     begun: Any = [*QUESTION, {"role": "assistant", "content": "", "reasoning_content": "Two and", "prefix": True}]
     with openai.OpenAI(base_url=f"{url}/beta", api_key="any", max_retries=0) as beta:
         reply: Any = beta.chat.completions.create(
-            model="m", messages=begun, max_tokens=30, extra_body={"thinking_budget": 8}
+            model="m",
+            messages=begun,
+            max_tokens=30,
+            response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "boolean"}}},
+            extra_body={"thinking_budget": 8},
         )
     assert 1 <= reply.usage.completion_tokens_details.reasoning_tokens <= 9
-    assert reply.choices[0].message.content
+    assert reply.choices[0].message.content in ("true", "false")
 
 
 def test_log_probabilities_of_thought_and_answer(client: openai.OpenAI) -> None:
