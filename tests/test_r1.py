@@ -1,6 +1,7 @@
 """R1's pipeline on a tiny model, whole: what each stage leaves behind, how it goes on, and what it refuses."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ponder.cli.main import main
 from ponder.core.errors import ConfigError, DataError, RunError
 from ponder.core.generator import GenerationProgress
 from ponder.core.progress import SilentReporter
@@ -179,7 +181,9 @@ def written(run: RunFolder) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("solver")
-def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(base: Path, tmp_path: Path) -> None:
+def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = replace(RECIPE, start_from=str(base))
     whole = RunFolder.create(tmp_path / "whole")
     run_r1(recipe, whole, SilentReporter())
@@ -199,6 +203,10 @@ def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(base: Path
     report = whole.report.read_text(encoding="utf-8")
     assert "what reasoning RL adds to the cold start" in report
     assert "What is the capital of France?" in report
+    whole.report.unlink()
+    assert main(["report", "whole", "--runs", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"] == json.loads(json.dumps(figures["stages"]))
+    assert whole.report.read_text(encoding="utf-8") == report
 
     stopped = RunFolder.create(tmp_path / "stopped")
     for stage, step in (("cold-start", 1), ("final-rl", 0)):

@@ -17,6 +17,7 @@ from ponder.core.errors import ConfigError, RunError
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
 from ponder.core.types import Sampling
+from ponder.core.workers import Device
 from ponder.recipes.comparison_recipe import DEFAULT_COMPARISON, load_comparison_recipe
 from ponder.recipes.comparison_report import comparison_json
 from ponder.recipes.distill import run_distill
@@ -25,6 +26,7 @@ from ponder.recipes.distill_recipe import DEFAULT_RECIPE, DistillRecipe, is_url,
 from ponder.recipes.distill_report import distill_json, percent
 from ponder.recipes.files import merged_tables
 from ponder.recipes.teachers import Teacher
+from ponder.train.parallel import joined
 
 TAKES_SETTINGS = True  # arguments that argparse does not know are settings of the recipe
 
@@ -76,8 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     def work(reporter: Reporter) -> object:
         return run_distill(recipe, folder, reporter, endpoint=lambda: open_endpoint(recipe), resume=arguments.resume)
 
-    if not run_shown(folder, work, resume=arguments.resume, again=_again(arguments, folder)):
-        return INTERRUPTED
+    with _in_one_process(recipe.compute.device):
+        if not run_shown(folder, work, resume=arguments.resume, again=_again(arguments, folder)):
+            return INTERRUPTED
     figures = distill_json(folder)
     if arguments.json:
         print_json({**figures, "run": str(folder.path), "report": str(folder.report)})
@@ -120,8 +123,9 @@ def _compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     def work(reporter: Reporter) -> object:
         return run_comparison(recipe, folder, reporter, resume=arguments.resume)
 
-    if not run_shown(folder, work, resume=arguments.resume, again=_again(arguments, folder)):
-        return INTERRUPTED
+    with _in_one_process(recipe.compute.device):
+        if not run_shown(folder, work, resume=arguments.resume, again=_again(arguments, folder)):
+            return INTERRUPTED
     figures = comparison_json(folder)
     if arguments.json:
         print_json({**figures, "run": str(folder.path), "report": str(folder.report)})
@@ -131,6 +135,17 @@ def _compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         console.print(f"- {sentence.replace('**', '')}", soft_wrap=True)
     console.print(f"report: {shown_path(folder.report)}", soft_wrap=True)
     return 0
+
+
+@contextmanager
+def _in_one_process(device: Device) -> Iterator[None]:
+    """Train on this device, alone. Raises `ConfigError` where torchrun has started others."""
+    with joined(device) as parallel:
+        if not parallel.alone:
+            raise ConfigError(
+                f"ponder distill trains in one process, and torchrun started {parallel.world_size}; start it without"
+            )
+        yield
 
 
 def _named(arguments: argparse.Namespace) -> dict[str, Any]:

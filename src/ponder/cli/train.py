@@ -1,9 +1,7 @@
 """`ponder train`: run a recipe, with settings changed on the command line."""
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ponder.cli.arguments import add_json, add_runs, single_name
 from ponder.cli.figures import print_report, r1_table
@@ -19,8 +17,8 @@ from ponder.evals.report import report_json
 from ponder.recipes.files import DEFAULT_KIND, recipe_kind
 from ponder.recipes.opening import check_headers
 from ponder.recipes.r1 import run_r1
-from ponder.recipes.r1_recipe import load_r1_recipe
-from ponder.recipes.zero_recipe import load_recipe
+from ponder.recipes.r1_recipe import R1Recipe, load_r1_recipe
+from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 from ponder.train.divided import folder_of_process
 from ponder.train.parallel import current, joined
 
@@ -41,21 +39,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with joined():  # with the processes that torchrun started beside this one, if it did
-        return train(arguments)
-
-
-def train(arguments: argparse.Namespace) -> int:
-    """The command, in each of the processes that train together."""
     settings = parse_overrides(arguments.settings)
     kind = recipe_kind(arguments.recipe)
     if kind == "r1":
-        return train_r1(arguments, settings)
+        pipeline = load_r1_recipe(arguments.recipe, settings, arguments.task)
+        check_headers(Path(pipeline.start_from))  # before a folder is made for the run
+        with joined(pipeline.compute.device):  # with the processes that torchrun started beside this one, if it did
+            return train_r1(arguments, pipeline)
     if kind != DEFAULT_KIND:
         raise ConfigError(f"{arguments.recipe} is a recipe of kind {kind!r}; it belongs to: ponder distill")
     recipe = load_recipe(arguments.recipe, settings, arguments.task)
     if recipe.start_from:
-        check_headers(Path(recipe.start_from))  # before a folder is made for the run
+        check_headers(Path(recipe.start_from))
+    with joined(recipe.compute.device):
+        return train_zero(arguments, recipe)
+
+
+def train_zero(arguments: argparse.Namespace, recipe: ZeroRecipe) -> int:
+    """R1-Zero, in each of the processes that train together."""
     with folder_of_process(lambda: choose_folder(arguments)) as folder:
         if not train_shown(recipe, folder, resume=arguments.resume, again=resume_command(arguments, folder)):
             return INTERRUPTED
@@ -71,10 +72,8 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def train_r1(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """R1's pipeline, on the tasks that its recipe names, or on one's own."""
-    recipe = load_r1_recipe(arguments.recipe, settings, arguments.task)
-    check_headers(Path(recipe.start_from))
+def train_r1(arguments: argparse.Namespace, recipe: R1Recipe) -> int:
+    """R1's pipeline, on the tasks that its recipe names, or on one's own; in each of the processes."""
     resume = arguments.resume
     with folder_of_process(lambda: choose_folder(arguments)) as folder:
         again = resume_command(arguments, folder)

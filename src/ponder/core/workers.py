@@ -9,20 +9,24 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from ponder.core.errors import ConfigError
 
+Device = Literal["auto", "cpu", "cuda"]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """How the cores are used. The number of workers never changes a result; that of threads may, by rounding."""
+    """What is computed on. The number of workers never changes a result; that of threads may, by rounding, and so may
+    the device.
+    """
 
+    device: Device = "auto"  # of training; auto: the CPU, or under torchrun a GPU for each process where there are some
     workers: int = 0  # micro-batches at once; 0: one per core
     threads_per_worker: int = 1  # kernel threads of each; more only pays for large models
 

@@ -185,7 +185,7 @@ class _RouteLog:
 
     def of(self, row: int, tokens: int) -> bytes | None:
         """As `Completion.routes` holds them."""
-        return self._store[row, :tokens].numpy().tobytes() if self._layers else None
+        return self._store[row, :tokens].cpu().numpy().tobytes() if self._layers else None
 
     def _stack(self, route_map: RouteMap) -> torch.Tensor:
         return torch.stack([route_map.chosen[layer] for layer in self._layers], dim=2).to(torch.int16)

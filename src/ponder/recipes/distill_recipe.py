@@ -148,7 +148,7 @@ def load_distill_recipe(
     if not is_preset(student, runs):
         student = _local_path(student, runs)
     if recipe.engine == "auto":  # by its name, so that a run goes on with the engine that it began with
-        recipe = replace(recipe, engine=choose_engine(recipe.engine))
+        recipe = replace(recipe, engine=choose_engine(recipe.engine, recipe.compute.device))
     return replace(recipe, teacher=teacher, student=student, endpoint=endpoint)
 
 

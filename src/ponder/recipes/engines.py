@@ -5,13 +5,15 @@ from typing import Literal
 
 from ponder.core.errors import ConfigError
 from ponder.core.generator import TrainableGenerator
-from ponder.core.workers import Workers
+from ponder.core.workers import Device, Workers
 from ponder.engine import native
 from ponder.engine.native import NativeGenerator, NativeModel, WeightFormat
 from ponder.engine.reference import ReferenceGenerator
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
+from ponder.train.device_generator import DeviceGenerator
 from ponder.train.divided import divided
+from ponder.train.parallel import current
 from ponder.weights.checkpoint import OpenCheckpoint, read_model
 
 Engine = Literal["native", "torch"]
@@ -19,14 +21,14 @@ ENGINES: Mapping[str, Engine] = {"native": "native", "torch": "torch"}
 AnyGenerator = NativeGenerator | ReferenceGenerator
 
 
-def choose_engine(wanted: str) -> Engine:
-    """What "auto" means on this machine; any other name is taken as it is.
+def choose_engine(wanted: str, device: Device = "auto") -> Engine:
+    """What "auto" means on this machine, and for training on this device; any other name is taken as it is.
 
     Raises `ConfigError` for a name that is no engine, or for "native" where the kernels cannot be used.
     """
     missing = native.available()
     if wanted == "auto":
-        return "torch" if missing else "native"
+        return "torch" if missing or device == "cuda" else "native"
     if wanted == "native" and missing:
         raise ConfigError(f"engine = 'native' cannot be had: {missing}. Or take engine = 'torch'")
     if wanted not in ENGINES:
@@ -47,10 +49,13 @@ def training_generator(
     workers: Workers,
     weights: Literal["fp32", "bf16"] = "fp32",
 ) -> TrainableGenerator:
-    """A generator that follows the weights of a model in training. bf16 is the native engine's; without it, fp32.
+    """A generator that follows the weights of a model in training. bf16 is for the native engine and for GPUs; plain
+    PyTorch on a CPU holds the trainer's own fp32.
 
     Several processes each have one, and divide what there is to complete.
     """
+    if engine == "torch" and not current().on_cpu:
+        return divided(DeviceGenerator(model, weights, lambda moved: ReferenceGenerator(moved, control)))
     if engine == "torch":
         return divided(ReferenceGenerator(model, control, workers))
     return divided(NativeGenerator(NativeModel(model, weights=weights, threads=workers.count), control, model))

@@ -43,6 +43,7 @@ from ponder.train.checkpoint import load_weights
 from ponder.train.collect import COLLECTED, Origin, answer_prompts, collect
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.loop import Clock, Stage, run_stage
+from ponder.train.parallel import current
 from ponder.train.preference_reward import (
     PreferenceReward,
     by_rule_where_there_is_one,
@@ -414,7 +415,7 @@ class _Pipeline:
     @property
     def _rollout_weights(self) -> Literal["fp32", "bf16"]:
         """What the engine holds where nothing is trained on its logprobs."""
-        return "bf16" if choose_engine(self.recipe.engine) == "native" else "fp32"
+        return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
 
 
 def _last(marks: Sequence[bool], count: int) -> tuple[bool, ...]:

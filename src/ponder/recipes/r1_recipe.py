@@ -144,7 +144,7 @@ def load_r1_recipe(
     if not (start.is_absolute() and what_is(start) is None):  # a saved run names its weights as they were
         recipe = replace(recipe, start_from=str(model_folder(find_model(recipe.start_from)).resolve()))
     if recipe.engine == "auto":  # by its name, so that a run goes on with the engine that it began with
-        recipe = replace(recipe, engine=choose_engine(recipe.engine))
+        recipe = replace(recipe, engine=choose_engine(recipe.engine, recipe.compute.device))
     return recipe
 
 

@@ -73,7 +73,7 @@ def load_recipe(
     if recipe.start_from and not (start.is_absolute() and what_is(start) is None):  # the weights as they are now
         recipe = replace(recipe, start_from=str(model_folder(find_model(recipe.start_from)).resolve()))
     if recipe.engine == "auto":  # by its name, so that a run goes on with the engine that it began with
-        recipe = replace(recipe, engine=choose_engine(recipe.engine))
+        recipe = replace(recipe, engine=choose_engine(recipe.engine, recipe.compute.device))
     return recipe
 
 

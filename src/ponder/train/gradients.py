@@ -1,6 +1,6 @@
 """The gradient of a step from its micro-batches, worked side by side and summed in a fixed order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -34,18 +34,18 @@ def accumulate_gradients(
     shard of it, and all reports. The order of the sum then depends on how many processes there are.
     """
     parallel = current()
+
+    def placed(micro_batch: MicroBatch) -> tuple[torch.Tensor, Report]:
+        with parallel.on_device():  # of the worker's own thread
+            return loss_of(micro_batch)
+
     if parallel.alone:
-        return _sum_here(model, micro_batches, loss_of, workers, masters)
+        return _sum_here(model, micro_batches, placed, workers, masters)
     owners = list(masters) if masters is not None else [p for p in model.parameters() if p.requires_grad]
     parallel.require_same("the micro-batches of a step", list(micro_batches))
     if any(map(is_sharded, owners)):
         mine = _sum_into_shards(micro_batches, loss_of, workers, owners)
     else:
-
-        def placed(micro_batch: MicroBatch) -> tuple[torch.Tensor, Report]:
-            with parallel.on_device():  # of the worker's own thread
-                return loss_of(micro_batch)
-
         mine = _sum_here(model, parallel.share(micro_batches), placed, workers, masters)
     parallel.sum_gradients([p for p in owners if not is_sharded(p)])
     return parallel.gather(mine)
@@ -79,8 +79,6 @@ def score_micro_batches(
     them, and each gets all results.
     """
     parallel = current()
-    if parallel.alone:
-        return list(workers.map(score, micro_batches))
     mine = parallel.share(micro_batches)
 
     def placed(micro_batch: MicroBatch) -> Result:
@@ -88,13 +86,20 @@ def score_micro_batches(
             return score(micro_batch)
 
     if not any(map(is_sharded, model.parameters())):
-        return parallel.gather(list(workers.map(placed, mine)))
+        return parallel.gather(list(_side_by_side(placed, mine, workers)))
     with kernel_threads(workers.cores):
         results = [
             placed(mine[turn] if turn < len(mine) else micro_batches[0]) for turn in range(turns(len(micro_batches)))
         ]
     close_shards(model)
     return parallel.gather(results[: len(mine)])
+
+
+def _side_by_side(
+    function: Callable[[MicroBatch], Result], micro_batches: Sequence[MicroBatch], workers: Workers
+) -> Iterator[Result]:
+    """Results in order: by the workers on a CPU, one after the other on a GPU, whose memory is for one of them."""
+    return workers.map(function, micro_batches) if current().on_cpu else map(function, micro_batches)
 
 
 def _sum_here(
@@ -114,7 +119,7 @@ def _sum_here(
     owners = parameters if masters is None else masters
     total: list[torch.Tensor | None] = [None] * len(parameters)
     reports = []
-    for number, (gradients, report) in enumerate(workers.map(differentiate, micro_batches), 1):
+    for number, (gradients, report) in enumerate(_side_by_side(differentiate, micro_batches, workers), 1):
         reports.append(report)
 
         def add(i: int, gradients: tuple[torch.Tensor | None, ...] = gradients) -> None:

@@ -7,6 +7,7 @@ every 400 steps); the loss is averaged over tokens (the paper: over sequences); 
 Shapes: P prompts, G samples per prompt, B sequences, T tokens, M completion tokens, flat.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -201,7 +202,10 @@ class Grpo:
             self._reference = self._new_reference()
 
     def _new_reference(self) -> Transformer:
-        return frozen_copy(self.model).to(current().device)
+        if current().on_cpu:
+            return frozen_copy(self.model)
+        whole = copy.deepcopy(self.model)  # shares nothing, since `to` moves what is shared as well
+        return whole.to(current().device).requires_grad_(False)
 
     def _collect(self, step: int) -> tuple[list[Group], list[Group]]:
         """The groups to learn from, and all that were drawn: those without spread are replaced, in so many rounds."""

@@ -196,7 +196,7 @@ class Optimizer:
     def state_tensors(self) -> dict[str, torch.Tensor]:
         """Every tensor of the state under `<parameter>/<slot>`. Of several processes, the first alone gets them all."""
         return {
-            f"{name}/{slot}": for_first(value) if is_sharded(value) else value
+            f"{name}/{slot}": for_first(value) if is_sharded(value) else value.cpu()
             for name, parameter in self._named
             for part, _ in self._parts
             for slot, value in part.state.get(parameter, {}).items()
@@ -209,4 +209,6 @@ class Optimizer:
         for key, value in tensors.items():
             name, slot = key.rsplit("/", 1)
             parameter = by_name[name]
-            owner[parameter].state[parameter][slot] = parted_like(value, parameter) if value.dim() else value.clone()
+            owner[parameter].state[parameter][slot] = (
+                parted_like(value, parameter) if value.dim() else value.to(parameter.device, copy=True)
+            )

@@ -20,7 +20,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from ponder.core.errors import TrainingError
+from ponder.core.errors import ConfigError, TrainingError
+from ponder.core.workers import Device
 from ponder.models.transformer import Transformer
 
 Value = TypeVar("Value")
@@ -87,9 +88,14 @@ class Parallel:
                 "have the same; start them with the same recipe, files and versions"
             )
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the trained weights lie in main memory."""
+        return self.device == CPU
+
     def on_device(self) -> AbstractContextManager[object]:
         """Within it, new tensors are made where the trained weights lie."""
-        return nullcontext() if self.device.type == "cpu" else self.device
+        return nullcontext() if self.on_cpu else self.device
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Put the sum over the processes into every `.grad`; None stays where no process has one."""
@@ -114,31 +120,59 @@ def current() -> Parallel:
 
 
 @contextmanager
-def joined() -> Iterator[Parallel]:
+def joined(wanted: Device = "auto") -> Iterator[Parallel]:
     """Within it, the processes that `torchrun` started with this one are there; alone where it started none.
 
-    One GPU each with NCCL where there are GPUs, gloo on CPUs otherwise. Where another process ends early, whoever waits
-    for it gets `TrainingError`.
+    Training is on the CPU, with gloo, or on one GPU for each process, with NCCL. "auto" takes GPUs where several
+    processes see them. Where another process ends early, whoever waits for it gets `TrainingError`. Raises
+    `ConfigError` for a GPU that PyTorch does not see.
     """
-    if _joined or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    alone = not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1
+    if _joined:
         yield current()
         return
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else CPU
+    device = _device(wanted, alone=alone)
+    if alone:
+        with _placed(Parallel(device=device)) as parallel:
+            yield parallel
+        return
+    on_gpu = device != CPU
     if on_gpu:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-        _joined.append(Parallel(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device, mesh=mesh))
-        yield current()
+        place = Parallel(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device, mesh=mesh)
+        with _placed(place) as parallel:
+            yield parallel
     except RuntimeError as error:
         if not any(words in str(error).lower() for words in GONE):
             raise
         raise TrainingError("another process of this training has ended; what it says tells why") from error
     finally:
-        _joined.clear()
         dist.destroy_process_group()
+
+
+@contextmanager
+def _placed(place: Parallel) -> Iterator[Parallel]:
+    _joined.append(place)
+    try:
+        yield place
+    finally:
+        _joined.clear()
+
+
+def _device(wanted: Device, *, alone: bool) -> torch.device:
+    """Where this process's weights are to lie."""
+    seen = torch.cuda.is_available()
+    if wanted == "cuda" and not seen:
+        raise ConfigError(
+            f"compute.device = 'cuda', but PyTorch {torch.__version__} sees no GPU here; install a build of it for "
+            "CUDA and the GPU's driver, or take compute.device = 'cpu'"
+        )
+    if wanted == "cpu" or not seen or (wanted == "auto" and alone):
+        return CPU
+    return torch.device("cuda", 0 if alone else int(os.environ["LOCAL_RANK"]))
 
 
 def shard(model: Transformer, dtype: torch.dtype) -> Transformer:
@@ -183,7 +217,9 @@ def rows_of_process(whole: torch.Tensor) -> torch.Tensor:
 
 def parted_like(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """`value`, which every process has as a whole, in shards as `like` is; a copy of it where that is not sharded."""
-    return shard_of(rows_of_process(value).to(like.device).clone(), like) if is_sharded(like) else value.clone()
+    if is_sharded(like):
+        return shard_of(rows_of_process(value).to(like.device).clone(), like)
+    return value.to(like.device, copy=True)
 
 
 def shard_of(part: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -222,7 +258,9 @@ def copy_from_shards(sharded: nn.Module, whole: nn.Module) -> None:
 
 
 def _copy_buffers(source: nn.Module, target: nn.Module) -> None:
-    for (name, mine), (_, other) in zip(target.named_buffers(), source.named_buffers(), strict=True):
+    # duplicates too: `to` parts buffers that modules share
+    ours, theirs = (model.named_buffers(remove_duplicate=False) for model in (target, source))
+    for (name, mine), (_, other) in zip(ours, theirs, strict=True):
         if name != "rotations":  # a table that each of them grows on its own
             mine.copy_(other)
 

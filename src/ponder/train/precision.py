@@ -12,7 +12,7 @@ from ponder.algo.rounding import round_dithered_
 from ponder.core.workers import Workers
 from ponder.models.layers import RMSNorm
 from ponder.models.transformer import Transformer
-from ponder.train.parallel import CPU, copy_from_shards, copy_to_shards, current, shard
+from ponder.train.parallel import copy_from_shards, copy_to_shards, current, shard
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -55,7 +55,7 @@ class ComputeModel:
             self.master = self.model = shard(master, DTYPES[precision])
             return
         device = current().device
-        self.master = master if device == CPU else copy.deepcopy(master).to(device)
+        self.master = master if current().on_cpu else copy.deepcopy(master).to(device)
         self.model = self.master if precision == "fp32" else rounded_copy(self.master, DTYPES[precision])
 
     def refresh(self, *, frozen: bool = False) -> None:
@@ -111,6 +111,8 @@ def copy_weights(source: nn.Module, target: nn.Module, workers: Workers | None =
     for _ in map(write, pairs) if workers is None else workers.map(write, pairs):
         pass
     with torch.no_grad():
-        for (name, mine), (_, other) in zip(target.named_buffers(), source.named_buffers(), strict=True):
+        # duplicates too: `to` parts buffers that modules share
+        buffers = (model.named_buffers(remove_duplicate=False) for model in (target, source))
+        for (name, mine), (_, other) in zip(*buffers, strict=True):
             if name != "rotations":  # a table that each of them grows on its own
                 mine.copy_(other)
