@@ -76,7 +76,7 @@ RECIPE = R1Recipe(
     engine="torch",
     adapter=AdapterConfig(kind="lora", rank=2, alpha=4.0),
     tasks={"stories": 1.0, "drills": 2.0},
-    ordinary=OrdinaryConfig(prompts=24, share=0.25, collect=replace(DRAWN, samples_per_problem=1)),
+    ordinary=OrdinaryConfig(prompts=48, share=0.25, collect=replace(DRAWN, samples_per_problem=1)),
     cold_start=SFT,
     reasoning_rl=GRPO,
     rejection=RejectionConfig(problems=6, collect=DRAWN),

@@ -49,5 +49,8 @@ def test_nothing_to_measure_is_an_error() -> None:
     with pytest.raises(DataError, match="shorter than one passage of 256 tokens"):
         passages_of(["123"], TOKENIZER)
     model = Transformer(MODEL, torch.Generator().manual_seed(1))
-    with Workers(ComputeConfig(workers=1)) as workers, pytest.raises(DataError, match="no passage"):
-        text_loss(model, [], workers)
+    one = passages_of(["3-1=2;" * 20], TOKENIZER, tokens=16)[:1]
+    with Workers(ComputeConfig(workers=1)) as workers:
+        for passages in ([], one):
+            with pytest.raises(DataError, match=f"{len(passages)} passages to predict; expected two or more"):
+                text_loss(model, passages, workers)

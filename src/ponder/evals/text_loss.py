@@ -41,9 +41,11 @@ def passages_of(texts: Sequence[str], tokenizer: Tokenizer, *, tokens: int = 256
 
 
 def text_loss(model: Transformer, passages: Sequence[Passage], workers: Workers) -> Interval:
-    """Mean cross-entropy of a token, in nat, with a 95 % interval over passages. Of one passage it is unbounded."""
-    if not passages:
-        raise DataError("there is no passage to predict; expected at least one")
+    """Mean cross-entropy of a token, in nat, with a 95 % interval over passages. Raises `DataError` for fewer than two,
+    which have no interval.
+    """
+    if len(passages) < 2:
+        raise DataError(f"{len(passages)} passages to predict; expected two or more, which an interval can be of")
 
     def loss_of(passage: Passage) -> float:
         ids_BT = torch.tensor([passage.ids])
@@ -54,5 +56,5 @@ def text_loss(model: Transformer, passages: Sequence[Passage], workers: Workers)
 
     losses = list(workers.map(loss_of, passages))
     mean = statistics.fmean(losses)
-    half = 1.959964 * statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else math.inf
+    half = 1.959964 * statistics.stdev(losses) / math.sqrt(len(losses))
     return Interval(mean, max(0.0, mean - half), mean + half)

@@ -348,7 +348,9 @@ class _Pipeline:
         atomic_write_text(path, json.dumps(figures, indent=2))
 
     def _passages(self, *, plain: bool) -> dict[str, list[Passage]]:
-        """Ordinary text and dialogue that no stage learns. `plain`: in the base's own form, without a thought."""
+        """Ordinary text and dialogue that no stage learns, two or more of each kind. `plain`: in the base's own form,
+        without a thought.
+        """
         passages = {}
         if self.recipe.measure.texts:
             texts = [_read(Path(path)) for path in self.recipe.measure.texts]
@@ -360,7 +362,7 @@ class _Pipeline:
             read = base if plain else [encode_conversation(ours, c) for c in held_back]
             counts = [e.target_tokens for e in base]  # the reply itself: not the thought that is closed before it
             passages["dialogue"] = [Passage(e.ids, _last(e.target, n)) for e, n in zip(read, counts, strict=True)]
-        return passages
+        return {kind: found for kind, found in passages.items() if len(found) > 1}
 
     def _everyday(self, generator: Generator) -> list[dict[str, str]]:
         """Everyday questions, and what the model says to them."""
