@@ -170,12 +170,8 @@ class _StopAt(SilentReporter):
 
 
 def written(run: RunFolder) -> dict[str, str]:
-    """A hash of every adapter, every reward model and everything collected."""
-    patterns = (
-        "checkpoints/*/step-*/adapter_model.safetensors",
-        "models/*/*.safetensors",
-        "collections/*/collected.jsonl",
-    )
+    """A hash of every model or adapter, every reward model and everything collected."""
+    patterns = ("checkpoints/*/step-*/*model*.safetensors", "models/*/*.safetensors", "collections/*/collected.jsonl")
     files = sorted(file for pattern in patterns for file in run.path.glob(pattern))
     return {str(f.relative_to(run.path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
@@ -272,6 +268,17 @@ def test_a_stage_without_what_it_stands_on_is_refused(base: Path, tmp_path: Path
         run_r1(replace(recipe, stages=("cold-start",)), RunFolder.create(tmp_path / "cold"), SilentReporter())
     with pytest.raises(RunError, match="rejection, on which second-sft stands"):
         run_r1(replace(recipe, stages=("second-sft",)), RunFolder.create(tmp_path / "second"), SilentReporter())
+
+
+def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = r1.ready_to_think(base).tokenizer
+    monkeypatch.setattr(r1, "training_generator", lambda *_: Solver(tokenizer, {}))
+    recipe = replace(RECIPE, start_from=str(base), stages=("rejection", "second-sft"))
+    recipe = replace(recipe, measure=replace(RECIPE.measure, when="end"))
+    with pytest.raises(RunError, match=r"rejection kept nothing to learn from .*12 wrong.*a longer cold-start"):
+        run_r1(recipe, RunFolder.create(tmp_path / "run"), SilentReporter())
 
 
 def test_tasks_are_drawn_by_their_shares_from_training_problems_alone() -> None:

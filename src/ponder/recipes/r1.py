@@ -40,7 +40,7 @@ from ponder.text.examples import encode_conversation
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import parse_completion
 from ponder.train.checkpoint import load_weights
-from ponder.train.collect import COLLECTED, Origin, answer_prompts, collect
+from ponder.train.collect import Origin, answer_prompts, collect, read_collection
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.loop import Clock, Stage, run_stage
 from ponder.train.parallel import current
@@ -198,7 +198,10 @@ class _Pipeline:
         worked = self.recipe.rejection.worked_share
         if not self._is_done("rejection"):
             raise RunError(f"{self.run.path} has not been through rejection, on which second-sft stands")
-        collected = read_conversations(self._collection("rejection") / COLLECTED)
+        collected = self._kept(
+            "rejection",
+            "the model gave no right and readable answer: give it a longer cold-start, or more of them to try",
+        )
         parts = {
             "collected": (share * (1.0 - worked), one_of(collected, "the samples of the reasoner")),
             "worked": (share * worked, self.practice.conversation),
@@ -384,9 +387,16 @@ class _Pipeline:
                 f"{self.recipe.ordinary.share:g} of the examples (ordinary.share); put the stage ordinary before this "
                 "one, or set the share to 0"
             )
-        conversations = read_conversations(self._collection("ordinary") / COLLECTED)
+        conversations = self._kept("ordinary", "none of its replies was whole and readable: let them be longer")
         held_back = {c.id for c in conversations if split_of(c.id) == "held_out"}
         return [c for c in conversations if c.id not in held_back], [c for c in conversations if c.id in held_back]
+
+    def _kept(self, name: str, advice: str) -> list[Conversation]:
+        """What a collection of this run holds. Raises `RunError` where that is nothing."""
+        collection = read_collection(self._collection(name))
+        if not collection.conversations:
+            raise RunError(f"{name} kept nothing to learn from ({collection}); {advice}")
+        return read_conversations(collection.path)
 
     def _load(self) -> LoadedModel:
         """The model to start from, with a new adapter where the recipe says so."""
