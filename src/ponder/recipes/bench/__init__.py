@@ -11,4 +11,10 @@ Every side is a process of its own that loads once and then takes turns with the
     run.py       the order of turns
     figures.py   from turns to figures; plot.py draws them
     quality.py   what a format costs in exactness
+
+and `--contexts`, what a growing text costs:
+
+    reader.py    the side: reads one sequence on and on
+    contexts.py  how far, and what is measured on the way
+    contexts_figures.py  from the record to figures and their plot
 """

@@ -168,7 +168,7 @@ class _Bench:
         """Measure the machine, before and after; its bandwidth also in every round."""
         self._tell("measuring the machine")
         self._limits = self._start(
-            "limits", _module("limits"), {"threads": self.config.threads, "buffer": BUFFER, "size": SIZE}
+            "limits", module("limits"), {"threads": self.config.threads, "buffer": BUFFER, "size": SIZE}
         )
         try:
             self._measure_machine()
@@ -210,7 +210,7 @@ class _Bench:
         self._tell(f"{weights}: preparing the files")
         config, compared = self.config, bool(self.config.against)
         path, how = files.ours(weights, compared=compared)
-        wanted = [(OURS, path, how, _module("ours"))]
+        wanted = [(OURS, path, how, module("ours"))]
         for peer in config.against:
             theirs = files.theirs(peer, weights)
             if theirs is None:
@@ -268,7 +268,8 @@ class _Bench:
         self.bandwidth.append(self._limits.facts["buffer_bytes"] / self._limits.turn("bandwidth")["seconds"])
 
 
-def _module(name: str) -> list[str]:
+def module(name: str) -> list[str]:
+    """The command that starts a side of this package."""
     return [sys.executable, "-m", f"ponder.recipes.bench.{name}"]
 
 

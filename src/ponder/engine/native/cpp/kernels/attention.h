@@ -170,7 +170,7 @@ static inline void mix_some(const AttentionShape& shape, const AttentionSpace& s
 
 template <bool Half>
 static void attend_as(const Cache& cache, int layer, int head, const int32_t* table, const AttentionShape& shape,
-                      const float* queries, size_t stride, int count, const int* limits, AttentionSpace& space) {
+                      const float* const* queries, int count, const int* limits, AttentionSpace& space) {
   float most[kQueries], total[kQueries];
   const void* rows[kQueries];
   int longest = 0;
@@ -178,10 +178,10 @@ static void attend_as(const Cache& cache, int layer, int head, const int32_t* ta
     most[q] = -1e30f, total[q] = 0.0f;
     if (limits[q] > longest) longest = limits[q];
     std::memset(space.mixed + q * space.mixed_stride, 0, size_t(space.mixed_stride) * 4);
-    rows[q] = queries + stride * q;
+    rows[q] = queries[q];
     if (Half) {
       uint32_t* pairs = space.pairs + q * attention_scored(shape.scored) / 2;
-      const float* query = queries + stride * q;
+      const float* query = queries[q];
       for (int d = 0; d < shape.scored; d += 2) pairs[d / 2] = to_bf16(query[d]) | uint32_t(to_bf16(query[d + 1])) << 16;
       rows[q] = pairs;
     }
@@ -232,12 +232,11 @@ static void attend_as(const Cache& cache, int layer, int head, const int32_t* ta
   }
 }
 
-// Softmax attention of `count` (at most kQueries) queries, `stride` floats apart, to the first `limits[q]` positions
-// of one sequence. Leaves the results in `space.mixed`, `mixed_stride` apart.
+// Softmax attention of `count` (at most kQueries) queries to the first `limits[q]` positions of one sequence. Leaves the results in `space.mixed`, `mixed_stride` apart.
 static void attend(const Cache& cache, int layer, int head, const int32_t* table, const AttentionShape& shape,
-                   const float* queries, size_t stride, int count, const int* limits, AttentionSpace& space) {
-  if (cache.half) attend_as<true>(cache, layer, head, table, shape, queries, stride, count, limits, space);
-  else attend_as<false>(cache, layer, head, table, shape, queries, stride, count, limits, space);
+                   const float* const* queries, int count, const int* limits, AttentionSpace& space) {
+  if (cache.half) attend_as<true>(cache, layer, head, table, shape, queries, count, limits, space);
+  else attend_as<false>(cache, layer, head, table, shape, queries, count, limits, space);
 }
 
 // One position's numbers into a turned page.

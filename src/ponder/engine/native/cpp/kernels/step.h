@@ -157,6 +157,7 @@ class Step {
     float* queries = scratch_.rows.as<float>() + 2 * stride;
     float* plain = scratch_.rows.as<float>();
     const size_t out_stride = float_stride(layer.output.inputs);
+    const float* rows[kQueries];
     int limits[kQueries], filled = 0, first_of = 0;
     const int all = tile.count * group;
     for (int query = 0; query < all; ++query) {
@@ -164,9 +165,10 @@ class Step {
       std::memcpy(plain, slice_.first.as<float>() + float_stride(layer.first.outputs) * row + of * size, size_t(size) * 4);
       if (!layer.query_norm.empty()) rms_norm_head(plain, layer.query_norm.data(), size, shape_.norm_eps);
       rotate(plain, cosines(row), sines(row), size, shape_.interleaved != 0, queries + stride * filled);
+      rows[filled] = queries + stride * filled;
       limits[filled++] = position(row) + 1;
       if (filled < kQueries && query + 1 < all) continue;
-      attend(cache_, index, head, request_.table(table_row(tile.first)), shape, queries, stride, filled, limits, space);
+      attend(cache_, index, head, request_.table(table_row(tile.first)), shape, rows, filled, limits, space);
       for (int q = 0; q < filled; ++q) {
         const int at = first_of + q, to = tile.first + at / group, column = (head * group + at % group) * size;
         std::memcpy(slice_.mixed.as<float>() + out_stride * to + column, space.mixed + q * space.mixed_stride, size_t(size) * 4);
@@ -252,18 +254,22 @@ class Step {
     }
     const AttentionShape shape{latent + rope, latent, true, shape_.softmax_scale};
     AttentionSpace space = attention_space(scratch_.attention.as<void>(), shape);
+    float* rows[kQueries];
     int limits[kQueries];
     for (const RowTile& tile : slice_.tiles) {
       const int32_t* table = request_.table(table_row(tile.first));
-      for (int row = tile.first; row < tile.first + tile.count; ++row) {
-        for (int head = first; head < last; head += kQueries) {
-          const int count = last - head < kQueries ? last - head : kQueries;
-          for (int q = 0; q < count; ++q) limits[q] = position(row) + 1;
-          float* of_row = absorbed + all * row + scored * head;
-          attend(cache_, index, 0, table, shape, of_row, scored, count, limits, space);
-          for (int q = 0; q < count; ++q)  // over the queries, which are done with
-            std::memcpy(of_row + scored * q, space.mixed + q * space.mixed_stride, size_t(latent) * 4);
+      const int heads = last - first, all_queries = tile.count * heads;
+      // heads share their keys, and so do rows of a prompt: as many queries as there is room for go over them together
+      for (int done = 0; done < all_queries; done += kQueries) {
+        const int count = all_queries - done < kQueries ? all_queries - done : kQueries;
+        for (int q = 0; q < count; ++q) {
+          const int row = tile.first + (done + q) / heads, head = first + (done + q) % heads;
+          rows[q] = absorbed + all * row + scored * head;
+          limits[q] = position(row) + 1;
         }
+        attend(cache_, index, 0, table, shape, rows, count, limits, space);
+        for (int q = 0; q < count; ++q)  // over the queries, which are done with
+          std::memcpy(rows[q], space.mixed + q * space.mixed_stride, size_t(latent) * 4);
       }
     }
     const size_t out_stride = float_stride(layer.output.inputs);
