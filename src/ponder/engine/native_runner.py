@@ -28,6 +28,11 @@ class NativeRunner:
         self._cache = model.new_cache(pages)
         self._routes = RouteStore(model.config, pages, PAGE)
 
+    @property
+    def page_bytes(self) -> int:
+        """Bytes that a page takes, all layers together."""
+        return self._cache.page_bytes
+
     def run(self, plan: StepPlan) -> torch.Tensor:
         """See `Runner`."""
         if plan.copies:

@@ -56,6 +56,11 @@ class TorchRunner:
         self._layers = [torch.zeros(shape, dtype=dtype or own) for _ in range(model.config.layers)]
         self._routes = RouteStore(model.config, pages, page_size)
 
+    @property
+    def page_bytes(self) -> int:
+        """Bytes that a page takes, all layers together."""
+        return sum(store[0].nbytes for store in self._layers)
+
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> torch.Tensor:
         """See `Runner`."""

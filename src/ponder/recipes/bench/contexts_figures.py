@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from ponder.core.workers import available_cores
 from ponder.evals.plots import BLUE, GREEN, GRID, INK, ORANGE
@@ -118,6 +118,7 @@ def _axes(axes: Axes, title: str, contexts: list[int]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(round(value))))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("context, tokens", fontsize=9, color=INK)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)

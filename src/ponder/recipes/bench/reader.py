@@ -1,7 +1,7 @@
 """The side of `ponder bench --contexts`: one sequence in the native kernels' cache, read on and on.
 
-It reads as the engine does, a chunk of the prompt in each call, and makes tokens at the end of what was read. Started by
-sides.py.
+It reads as the engine does, a chunk of the prompt in each call, and makes tokens at the end of what was read.
+sides.py starts it.
 """
 
 import time
