@@ -1,11 +1,16 @@
 """The needle in a haystack: the texts, and a tiny model that is taught, stretched by YaRN and tested."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from ponder.core.errors import ConfigError, DataError
+from ponder.core.workers import Workers
 from ponder.data.needle import KINDS, NeedleLessons, needle_problem
+from ponder.models.config import MlaConfig, ModelConfig, MoeConfig
+from ponder.recipes.needle import Cell, NeedleRecipe, Phase, find_needles, teach, with_context
+from ponder.recipes.needle_plot import plot_needles
 from ponder.text.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer.for_arithmetic()
@@ -60,3 +65,57 @@ def test_what_is_no_text(tokens: int, depth: float, words: str) -> None:
 def test_lessons_that_cannot_be(lengths: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match="expected a question or more, 27 tokens or more"):
         NeedleLessons(tokenizer=TOKENIZER, lengths=lengths, seed=0, questions=8)
+
+
+# ---------------------------------------------------------------- a model that is taught
+
+RECIPE = NeedleRecipe(
+    model=ModelConfig(
+        vocab_size=TOKENIZER.vocab_size,
+        hidden_size=64,
+        layers=2,
+        heads=4,
+        attention=MlaConfig(kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=16, v_head_dim=16),
+        intermediate_size=128,
+        moe=MoeConfig(routed_experts=4, experts_per_token=2, shared_experts=1, expert_intermediate_size=32),
+        max_positions=64,
+    ),
+    taught=Phase(lengths=(40, 64), steps=60, tokens_per_step=1024),
+    stretched=Phase(lengths=(64, 256), steps=8, tokens_per_step=1024, learning_rate=1e-3, muon_learning_rate=4e-3),
+)
+
+
+def found(cells: list[Cell]) -> float:
+    """The share of needles that were found."""
+    return sum(cell.right for cell in cells) / sum(cell.count for cell in cells)
+
+
+def test_needles_are_found_far_beyond_the_original_context_by_yarn_alone() -> None:
+    """Taught on 64 tokens, stretched by 40 with a look at 256, asked in 2,048. The same weights without YaRN find them
+    where they were taught and lose them there: so positions beyond the original context are what is tested.
+    """
+    told: list[str] = []
+    with Workers() as workers:
+        model = teach(RECIPE, TOKENIZER, workers, told.append)
+    assert (model.config.max_positions, model.config.rope_scaling) == (2560, RECIPE.yarn)
+    assert (len(told), told[-1].startswith("needle-yarn: step 8 of 8")) == (68, True)
+    plain = with_context(model, RECIPE.positions, None)
+    depths = (0.0, 0.5, 1.0)
+    assert found(find_needles(model, TOKENIZER, [48], depths, 8)) >= 0.9
+    assert found(find_needles(plain, TOKENIZER, [48], depths, 8)) >= 0.8
+    far = find_needles(model, TOKENIZER, [2047], depths, 4)
+    lost = find_needles(plain, TOKENIZER, [2047], depths, 4)
+    assert [(cell.length, cell.depth, cell.count) for cell in far] == [(2047, depth, 4) for depth in depths]
+    assert found(far) >= 0.8
+    assert found(lost) <= found(far) - 0.25
+    png = plot_needles({"with": far, "without": lost}, "needles", original=64, learned=256)
+    assert png.startswith(b"\x89PNG")
+    with pytest.raises(ConfigError, match=r"a text of 2,560 tokens and its answer; the model has 2,560 positions"):
+        find_needles(model, TOKENIZER, [2560], depths, 1)
+
+
+def test_recipes_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match="has rope_scaling; expected none"):
+        replace(RECIPE, model=replace(RECIPE.model, rope_scaling=RECIPE.yarn))
+    with pytest.raises(ConfigError, match="texts of 100 tokens are to be learned at a context of 64"):
+        replace(RECIPE, taught=replace(RECIPE.taught, lengths=(50, 100)))
