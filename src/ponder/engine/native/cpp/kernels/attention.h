@@ -232,7 +232,8 @@ static void attend_as(const Cache& cache, int layer, int head, const int32_t* ta
   }
 }
 
-// Softmax attention of `count` (at most kQueries) queries to the first `limits[q]` positions of one sequence. Leaves the results in `space.mixed`, `mixed_stride` apart.
+// Softmax attention of `count` (at most kQueries) queries to the first `limits[q]` positions of one sequence. Leaves the
+// results in `space.mixed`, `mixed_stride` apart.
 static void attend(const Cache& cache, int layer, int head, const int32_t* table, const AttentionShape& shape,
                    const float* const* queries, int count, const int* limits, AttentionSpace& space) {
   if (cache.half) attend_as<true>(cache, layer, head, table, shape, queries, count, limits, space);
