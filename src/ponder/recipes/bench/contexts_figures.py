@@ -83,7 +83,12 @@ def plot_contexts(found: Mapping[str, Any]) -> bytes:
     for of_format in found["formats"]:
         measured = of_format["measured"]
         at = [m["context"] for m in measured]
-        line = {"color": COLOURS[of_format["weights"]], "marker": "o", "markersize": 4, "linewidth": 1.6}
+        line: dict[str, Any] = {
+            "color": COLOURS[of_format["weights"]],
+            "marker": "o",
+            "markersize": 4,
+            "linewidth": 1.6,
+        }
         left.plot(at, [m["prefill_seconds"] for m in measured], label=of_format["weights"], **line)
         milliseconds = [{k: 1e3 * m["decode_seconds"][k] for k in ("median", "lowest", "highest")} for m in measured]
         right.plot(at, [m["median"] for m in milliseconds], **line)

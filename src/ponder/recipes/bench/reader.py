@@ -14,12 +14,11 @@ import torch
 
 from ponder import __version__
 from ponder.engine.native import NativeModel
-from ponder.engine.native.model import PAGE
+from ponder.engine.native.model import PAGE, Int32s
 from ponder.recipes.bench.turns import Timed, serve
 from ponder.weights.checkpoint import open_checkpoint
 
 SEED = np.zeros(1, np.int64)
-ONE = np.zeros(1, np.int32)
 
 
 class Reader:
@@ -61,7 +60,7 @@ class Reader:
             chosen.append(self._forward(tokens[at : at + 1], start + at))
         return Timed(time.perf_counter() - began, [chosen])
 
-    def _forward(self, tokens: np.ndarray, start: int) -> int:
+    def _forward(self, tokens: Int32s, start: int) -> int:
         count = len(tokens)
         step = self._model.forward(
             self._cache,
