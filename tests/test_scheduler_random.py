@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from fake_mtp import FakeMtpModel, fake_mtp_drafter
 from fake_paged_model import (
     VOCABULARY,
     FakePagedModel,
@@ -21,6 +22,7 @@ from fake_paged_model import (
     thinking,
 )
 from ponder.core.streaming import Request
+from ponder.engine.mtp_drafter import MtpDrafter
 from ponder.engine.request import Sample
 from ponder.engine.step import Event
 
@@ -46,6 +48,9 @@ def random_request(rng: random.Random, name: str) -> Request:
     )
 
 
+GUESSES = ("off", "prophet", "module")
+
+
 class Prophet:
     """Guesses what the fake model is going to say, and is wrong now and then."""
 
@@ -65,10 +70,16 @@ class Prophet:
 class World:
     """A scheduler and a fake model, with the events of every sample kept and compared in the end."""
 
-    def __init__(self, pages: int, *, guesses: bool = False, **changes: Any) -> None:
-        drafter = Prophet(pages, self) if guesses else None
+    def __init__(self, pages: int, *, guesses: str = "off", **changes: Any) -> None:
+        page_size = changes.get("page_size", 4)
+        self.model = FakePagedModel(pages, page_size)
+        self.module: MtpDrafter | None = None
+        if guesses == "module":
+            self.model = FakeMtpModel(pages, page_size)
+            self.module = fake_mtp_drafter(self.model, pages)
+            changes["lookahead"] = 4
+        drafter = self.module or (Prophet(pages, self) if guesses == "prophet" else None)
         self.engine = scheduler(drafter, pages=pages, context=48, **changes)
-        self.model = FakePagedModel(pages, self.engine.config.page_size)
         self.told: dict[tuple[str, int], list[int]] = {}
         self.ended: dict[tuple[str, int], Sample] = {}
         self.hurried: set[str] = set()  # told to answer now
@@ -87,6 +98,11 @@ class World:
 
     def step(self, rng: random.Random, faulty: bool = False, broken: bool = False) -> None:
         """One step, with calls from outside while it runs."""
+        if self.module is not None:
+            self.module.observe(self.engine.running)
+            if rng.random() < 0.1 and self.engine.running:
+                self.cancel(rng.choice(self.engine.running).request.id, None)
+            self.module.predict()
         plan = self.engine.plan()
         if plan is None:
             assert not self.engine.has_work
@@ -140,8 +156,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.world = World(pages=12)
         self.count = self.samples = 0
 
-    @initialize(guesses=st.booleans())
-    def begin(self, guesses: bool) -> None:
+    @initialize(guesses=st.sampled_from(GUESSES))
+    def begin(self, guesses: str) -> None:
         self.world = World(pages=12, guesses=guesses)
 
     @rule(seed=st.integers(0, 2**20))
@@ -185,9 +201,9 @@ SchedulerMachine.TestCase.settings = settings(max_examples=60, stateful_step_cou
 TestScheduler = SchedulerMachine.TestCase
 
 
-@pytest.mark.parametrize("guesses", [False, True])
+@pytest.mark.parametrize("guesses", GUESSES)
 @pytest.mark.parametrize(("pages", "changes"), [(12, {}), (40, {"max_running": 8, "max_rows": 24, "page_size": 2})])
-def test_ten_thousand_random_operations_lose_nothing(pages: int, changes: dict[str, int], guesses: bool) -> None:
+def test_ten_thousand_random_operations_lose_nothing(pages: int, changes: dict[str, int], guesses: str) -> None:
     rng, world, names, samples = random.Random(3), World(pages, guesses=guesses, **changes), 0, 0
     for operation in range(10_000):
         kind = rng.random()
@@ -209,10 +225,11 @@ def test_ten_thousand_random_operations_lose_nothing(pages: int, changes: dict[s
     world.finish(samples)
     statistics = world.engine.statistics()
     # right guesses make a request last fewer steps, so that less happens to it
-    events, ends = (50, 10) if guesses else (100, 20)
+    events, ends = (100, 20) if guesses == "off" else (50, 10)
     assert min(statistics.preemptions, statistics.evictions, statistics.copies, statistics.hit_tokens) > events
     assert min(statistics.finished.values()) > ends
-    assert (min(statistics.accepted_tokens, statistics.drafted_tokens - statistics.accepted_tokens) > 100) is guesses
+    wrong = statistics.drafted_tokens - statistics.accepted_tokens
+    assert (min(statistics.accepted_tokens, wrong) > 100) is (guesses != "off")
 
 
 def test_equal_inputs_give_equal_plans() -> None:

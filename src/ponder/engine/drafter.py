@@ -19,9 +19,7 @@ class Drafter(Protocol):
     """Guesses for running samples."""
 
     def propose(self, sample: Sample, most: int) -> Sequence[int]:
-        """Up to `most` tokens that may come next. None where what may be drawn depends on the tokens before it in a way
-        that the sampler does not follow: penalties, and a thought that is still too short to end.
-        """
+        """Up to `most` tokens that may come next, as far as `DraftRules` let them."""
         ...
 
 
@@ -39,11 +37,61 @@ class Lookahead(Protocol):
     def fitting(self, tokens: Sequence[int]) -> int: ...
 
 
-class NgramDrafter:
-    """Guesses that what followed the last few tokens before follows again, or what a grammar sets."""
+class DraftRules:
+    """What may be guessed of a sample, whoever guesses it."""
 
     def __init__(self, constraint_of: Callable[[Sample], Lookahead | None] = lambda sample: None) -> None:
         self._constraint_of = constraint_of
+
+    def allow(self, sample: Sample) -> bool:
+        """Whether there may be guesses at all. There are none where what may be drawn depends on the tokens before it
+        in a way that the sampler does not follow: penalties, and a thought that is still too short to end.
+        """
+        return not sample.request.sampling.penalises and (sample.thought is None or not sample.thought.bars_end)
+
+    def keep(self, sample: Sample, guess: Sequence[int], most: int) -> Sequence[int]:
+        """As many of the guessed tokens as may be used, at most so many. Where a grammar sets what comes, that is
+        guessed instead; what it does not take, and what would end a thought or the sample, is cut off.
+        """
+        request, constraint, guess = sample.request, self._constraint_of(sample), guess[:most]
+        if constraint is not None and not constraint.free:
+            if not constraint.inside:
+                return ()
+            guess = constraint.foresee()[:most] or guess
+            guess = guess[: constraint.fitting(guess)]
+        ends = set(request.stop_ids)
+        if request.thinking is not None:
+            ends |= {request.thinking.end_id, request.thinking.start_id or request.thinking.end_id}
+        return guess[: next((i for i, token in enumerate(guess) if token in ends), len(guess))]
+
+
+class LastGuess:
+    """The last guess for one sample, and how good it was."""
+
+    __slots__ = ("_begin", "_guess")
+
+    def __init__(self) -> None:
+        self._begin = 0  # where it began
+        self._guess: tuple[int, ...] = ()
+
+    def note(self, sample: Sample, guess: Sequence[int]) -> None:
+        """This is guessed to follow now."""
+        self._begin, self._guess = len(sample.tokens), tuple(guess)
+
+    def judge(self, tokens: Sequence[int]) -> tuple[int, int] | None:
+        """How many tokens from its beginning on came, and of how many; None where there was none since."""
+        guess, self._guess = self._guess, ()
+        if not guess:
+            return None
+        came = tokens[self._begin : self._begin + len(guess)]
+        return next((i for i, (a, b) in enumerate(zip(came, guess, strict=False)) if a != b), len(came)), len(guess)
+
+
+class NgramDrafter:
+    """Guesses that what followed the last few tokens before follows again, or what a grammar sets."""
+
+    def __init__(self, rules: DraftRules | None = None) -> None:
+        self._rules = rules or DraftRules()
         self._memories: dict[Sample, _Memory] = {}
 
     @property
@@ -58,39 +106,27 @@ class NgramDrafter:
 
     def propose(self, sample: Sample, most: int) -> Sequence[int]:
         """See `Drafter`."""
-        request, thought = sample.request, sample.thought
-        if request.sampling.penalises or (thought is not None and thought.bars_end):
+        if not self._rules.allow(sample):
             return ()
         memory = self._memories.get(sample)
         if memory is None:
             memory = self._memories[sample] = _Memory()
         memory.catch_up(sample.tokens)
-        constraint = self._constraint_of(sample)
-        if constraint is None or constraint.free:
-            guess = memory.look_up(sample.tokens, most)
-        elif constraint.inside:
-            guess = constraint.foresee()[:most] or memory.look_up(sample.tokens, most)
-            guess = guess[: constraint.fitting(guess)]
-        else:
-            return ()
-        ends = set(request.stop_ids)
-        if request.thinking is not None:
-            ends |= {request.thinking.end_id, request.thinking.start_id or request.thinking.end_id}
-        guess = guess[: next((i for i, token in enumerate(guess) if token in ends), len(guess))]
-        memory.proposed = (len(sample.tokens), guess)
+        guess = self._rules.keep(sample, memory.look_up(sample.tokens, most), most)
+        memory.last.note(sample, guess)
         return guess
 
 
 class _Memory:
     """Where each run of tokens of one sample occurred last, and how good its guesses are."""
 
-    __slots__ = ("_after", "_length", "_read", "proposed")
+    __slots__ = ("_after", "_length", "_read", "last")
 
     def __init__(self) -> None:
         self._after: dict[tuple[int, ...], int] = {}  # by a run of tokens, where what follows it begins
         self._read = 0  # tokens whose runs are known
         self._length = LONGEST // 2  # of the next guess
-        self.proposed: tuple[int, Sequence[int]] = (0, ())  # where the last guess began, and it
+        self.last = LastGuess()
 
     def catch_up(self, tokens: Sequence[int]) -> None:
         """Learn what came, but for the runs at the end, which nothing has followed yet; and judge the last guess."""
@@ -99,15 +135,13 @@ class _Memory:
                 if end >= length:
                     self._after[tuple(tokens[end - length : end])] = end
         self._read = len(tokens)
-        begin, guess = self.proposed
-        if guess:
-            came = tokens[begin : begin + len(guess)]
-            right = next((i for i, (a, b) in enumerate(zip(came, guess, strict=False)) if a != b), len(came))
-            if right == len(guess):
+        judged = self.last.judge(tokens)
+        if judged is not None:
+            right, guessed = judged
+            if right == guessed:
                 self._length = min(2 * self._length, LONGEST)
-            elif 2 * right < len(guess):
+            elif 2 * right < guessed:
                 self._length = max(self._length // 2, 1)
-            self.proposed = (0, ())
 
     def look_up(self, tokens: Sequence[int], most: int) -> list[int]:
         """What followed the last tokens when they came before; where that reaches to the end, it begins again."""

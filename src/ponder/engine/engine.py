@@ -9,24 +9,28 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from ponder.core.errors import GenerationError
 from ponder.core.streaming import EndReason, Request
 from ponder.engine.constraint import Constraints
-from ponder.engine.drafter import NgramDrafter
+from ponder.engine.drafter import DraftRules, NgramDrafter
 from ponder.engine.grammar import CompiledGrammar
+from ponder.engine.mtp_drafter import MtpDrafter
+from ponder.engine.mtp_drafter import LONGEST as MTP_LONGEST
+from ponder.engine.mtp_rows import MtpRunner
 from ponder.engine.request import Sample, State
 from ponder.engine.runner import Runner
 from ponder.engine.sampler import Drawn, Sampler
 from ponder.engine.scheduler import Scheduler, SchedulerConfig
 from ponder.engine.step import Event, SchedulerStatistics, StepPlan
+from ponder.engine.speculation import SPECULATIONS, Speculation
 from ponder.engine.stop_strings import StopStrings
 from ponder.engine.stream import Stream
 from ponder.engine.text_stream import TextStream
 from ponder.engine.track import Track
+from ponder.models.config import ModelConfig
 from ponder.text.reasoning import inside_thought
 from ponder.text.tokenizer import Tokenizer
 
@@ -41,12 +45,21 @@ class EngineConfig:
     max_waiting: int = 65536  # samples in the queue; beyond it a request is refused
     max_unread: int = 16384  # pieces of a stream that nobody has read; beyond it the request ends with an error
     context: int | None = None  # most positions of a sample; None: the model's
-    # "ngram": few samples at a time are faster where texts repeat themselves, or a grammar leaves no choice
-    speculation: Literal["off", "ngram"] = "off"
+    # few samples at a time are faster with "ngram" where texts repeat themselves, or a grammar leaves no choice; with
+    # "mtp" for a model that has a multi-token prediction module, at the price of its weights and its cache
+    speculation: Speculation = "off"
 
     def __post_init__(self) -> None:
-        if self.speculation not in ("off", "ngram"):
-            raise GenerationError(f"speculation = {self.speculation!r}; expected off or ngram")
+        if self.speculation not in SPECULATIONS:
+            raise GenerationError(f"speculation = {self.speculation!r}; expected one of {', '.join(SPECULATIONS)}")
+
+    def require_fits(self, model: ModelConfig) -> None:
+        """Raises `GenerationError` where this model cannot guess as it is asked to."""
+        if self.speculation == "mtp" and not model.mtp_depth:
+            raise GenerationError(
+                "speculation = 'mtp', and this model has no multi-token prediction module (its config says "
+                "num_nextn_predict_layers = 0, or nothing of it); choose 'ngram', which needs none, or 'off'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +74,9 @@ class EngineStatistics:
     draft_rows: int  # and those for guesses
     drawn_tokens: int
     run_seconds: float  # in the model
+    draft_seconds: float  # in its multi-token prediction module
     sample_seconds: float
-    step_seconds: float  # whole steps: both of the above, scheduling and delivery
+    step_seconds: float  # whole steps: all of the above, scheduling and delivery
 
     @property
     def tokens_per_second(self) -> float:
@@ -83,29 +97,42 @@ class Engine:
         self._runner, self._tokenizer = runner, tokenizer
         self._constraints = None if tokenizer is None else Constraints(tokenizer, runner.config.vocab_size)
         self._sampler = Sampler(runner.sample, self._constraints)
-        self._drafter = None
-        if self.config.speculation == "ngram":
-            self._drafter = NgramDrafter(lambda s: None if self._constraints is None else self._constraints.of(s))
-        self._scheduler = Scheduler(
-            SchedulerConfig(
-                pages=runner.pages,
-                page_size=runner.page_size,
-                context=self.context,
-                vocab_size=runner.config.vocab_size,
-                max_running=self.config.max_running,
-                max_rows=max(self.config.max_rows, self.config.max_running),
-                max_chunk=self.config.max_chunk,
-                max_waiting=self.config.max_waiting,
-            ),
-            self._drafter,
+        sizes = SchedulerConfig(
+            pages=runner.pages,
+            page_size=runner.page_size,
+            context=self.context,
+            vocab_size=runner.config.vocab_size,
+            max_running=self.config.max_running,
+            max_rows=max(self.config.max_rows, self.config.max_running),
+            max_chunk=self.config.max_chunk,
+            max_waiting=self.config.max_waiting,
+            lookahead=MTP_LONGEST if self.config.speculation == "mtp" else 0,
         )
+        self._drafter = self._open_drafter(sizes)
+        self._scheduler = Scheduler(sizes, self._drafter)
         self._asked: dict[str, _Asked] = {}
         self._tracks: dict[Sample, Track] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
         self._steps = self._failed_steps = self._drawn_tokens = 0
         self._prefill_rows = self._decode_rows = self._draft_rows = 0
-        self._run_seconds = self._sample_seconds = self._step_seconds = 0.0
+        self._run_seconds = self._draft_seconds = self._sample_seconds = self._step_seconds = 0.0
+
+    def _open_drafter(self, sizes: SchedulerConfig) -> NgramDrafter | MtpDrafter | None:
+        rules = DraftRules(lambda s: None if self._constraints is None else self._constraints.of(s))
+        if self.config.speculation == "ngram":
+            return NgramDrafter(rules)
+        if self.config.speculation == "off":
+            return None
+        self.config.require_fits(self._runner.config)
+        if not isinstance(self._runner, MtpRunner):
+            raise GenerationError(
+                f"speculation = 'mtp', and {type(self._runner).__name__} does not run the model's multi-token "
+                "prediction module; open the engine with `open_engine`, or choose 'ngram' or 'off'"
+            )
+        return MtpDrafter(
+            self._runner, self._sampler.guess, rules, max_rows=sizes.max_rows, max_draft_rows=sizes.max_draft_rows
+        )
 
     # requests
 
@@ -178,11 +205,13 @@ class Engine:
         If the model fails, everybody who took part ends with an error that says why, and the engine goes on.
         """
         with self._stepping:
-            began = time.perf_counter()
+            entered = time.perf_counter()
+            self._look_ahead()
             with self.lock:
                 plan = self._scheduler.plan()
             if plan is None:
                 return False
+            began = time.perf_counter()
             try:
                 logits = self._runner.run(plan)
                 ran = time.perf_counter()
@@ -202,8 +231,26 @@ class Engine:
             self._count(plan)
             self._run_seconds += ran - began
             self._sample_seconds += sampled - ran
-            self._step_seconds += time.perf_counter() - began
+            self._step_seconds += time.perf_counter() - entered
             return True
+
+    def _look_ahead(self) -> None:
+        """Let the model's own module guess what comes, for the step that is planned next."""
+        if not isinstance(self._drafter, MtpDrafter):
+            return
+        began = time.perf_counter()
+        with self.lock:
+            self._drafter.observe(self._scheduler.running)
+        try:
+            self._drafter.predict()
+        except BaseException as error:
+            reason = f"the model failed in guessing ahead: {type(error).__name__}: {error}"
+            with self.lock:
+                for request_id in {s.request.id for s in self._scheduler.running}:
+                    self._give_up(request_id, reason)
+            if not isinstance(error, Exception):  # an interrupt is for the caller
+                raise
+        self._draft_seconds += time.perf_counter() - began
 
     def _count(self, plan: StepPlan) -> None:
         decodes, drafts = plan.decode_rows + len(plan.drafts), sum(map(len, plan.drafts.values()))
@@ -281,6 +328,7 @@ class Engine:
                 draft_rows=self._draft_rows,
                 drawn_tokens=self._drawn_tokens + scheduler.accepted_tokens,
                 run_seconds=self._run_seconds,
+                draft_seconds=self._draft_seconds,
                 sample_seconds=self._sample_seconds,
                 step_seconds=self._step_seconds,
             )

@@ -1,4 +1,4 @@
-"""The runner on the native kernels. Shapes: D draws, V vocabulary."""
+"""The runner on the native kernels. Shapes: D draws, V vocabulary; of the module, N rows, D hidden size."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ponder.algo.sampling import Sampled
 from ponder.core.errors import GenerationError
-from ponder.engine.native.model import PAGE, NativeModel
+from ponder.engine.native.model import PAGE, NativeModel, Step
+from ponder.engine.mtp_rows import MtpPages, MtpRows, Predicted
 from ponder.engine.runner import RouteStore
 from ponder.engine.step import StepPlan
 from ponder.models.config import ModelConfig
@@ -35,6 +36,12 @@ class NativeRunner:
 
     def run(self, plan: StepPlan) -> torch.Tensor:
         """See `Runner`."""
+        step = self._forward(plan)
+        if step.logits is None:
+            raise GenerationError("the native model made no logits")
+        return step.logits
+
+    def _forward(self, plan: StepPlan, *, states: bool = False) -> Step:
         if plan.copies:
             sources, targets = np.array(plan.copies, np.int32).T
             self._cache.copy_pages(sources, targets)
@@ -47,12 +54,11 @@ class NativeRunner:
             np.asarray(plan.tables).reshape(-1, plan.table_width),
             np.asarray(plan.logit_rows),
             routes=self._routes.wanted,
+            states=states,
         )
         if step.routes is not None:
             self._routes.write(plan, step.routes)
-        if step.logits is None:
-            raise GenerationError("the native model made no logits")
-        return step.logits
+        return step
 
     def sample(
         self, logits_DV: torch.Tensor, seed_D: torch.Tensor, index_D: torch.Tensor, temperature: float
@@ -74,3 +80,38 @@ class NativeRunner:
     def close(self) -> None:
         """See `Runner`."""
         self._model.close()
+
+
+class NativeMtpRunner(NativeRunner):
+    """Keeps the cache of the model's multi-token prediction module too. See `MtpRunner`."""
+
+    def __init__(self, model: NativeModel, *, pages: int, module: Transformer | None = None) -> None:
+        """As in `NativeRunner`, of a model that was packed with `mtp`."""
+        if not model.mtp:
+            raise GenerationError("the native model was packed without its module; pack it with mtp=True")
+        super().__init__(model, pages=pages, module=module)
+        dtype = torch.float32 if model.weights == "fp32" else torch.bfloat16  # as the cache
+        self.mtp = MtpPages(model.config.hidden_size, pages, PAGE, dtype)
+
+    def _forward(self, plan: StepPlan, *, states: bool = True) -> Step:
+        self.mtp.copy(plan.copies)
+        step = super()._forward(plan, states=states)
+        if step.states is not None:
+            self.mtp.write(plan, step.states)
+        return step
+
+    def predict(self, rows: MtpRows, before_ND: torch.Tensor | None = None) -> Predicted:
+        """See `MtpRunner`."""
+        step = self._model.forward(
+            self._cache,
+            np.asarray(rows.tokens),
+            np.asarray(rows.slots),
+            np.asarray(rows.positions),
+            rows.tables,
+            np.asarray(rows.wanted),
+            hidden=True,
+            before=self.mtp.before(rows) if before_ND is None else before_ND,
+        )
+        if step.hidden is None or step.logits is None:
+            raise GenerationError("the native model made no predictions")
+        return Predicted(step.hidden, step.logits)

@@ -7,9 +7,9 @@ import torch
 from ponder.core.errors import GenerationError
 from ponder.engine.engine import Engine, EngineConfig
 from ponder.engine.native import NativeModel, WeightFormat, available
-from ponder.engine.native_runner import NativeRunner
+from ponder.engine.native_runner import NativeMtpRunner, NativeRunner
 from ponder.engine.runner import Runner, pages_for
-from ponder.engine.torch_runner import TorchRunner
+from ponder.engine.torch_runner import TorchMtpRunner, TorchRunner
 from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
@@ -43,13 +43,18 @@ def open_engine(
     `GenerationError` where that is too little for a single page.
     """
     config = config or EngineConfig()
-    pages = _cache_pages(model.config, config, weights, cache_bytes)
+    config.require_fits(model.config)
+    pages, mtp = _cache_pages(model.config, config, weights, cache_bytes), config.speculation == "mtp"
     missing = available()
     runner: Runner
     if missing is None:
-        runner = NativeRunner(NativeModel(model, weights=weights, threads=threads), pages=pages, module=model)
+        native = NativeModel(model, weights=weights, threads=threads, mtp=mtp)
+        runner = (NativeMtpRunner if mtp else NativeRunner)(native, pages=pages, module=model)
     else:
-        runner = TorchRunner(model, pages=pages, page_size=PAGE, dtype=_torch_precision(weights), threads=threads)
+        dtype = _torch_precision(weights)
+        runner = (TorchMtpRunner if mtp else TorchRunner)(
+            model, pages=pages, page_size=PAGE, dtype=dtype, threads=threads
+        )
     return OpenedEngine(engine=Engine(runner, config, tokenizer), notice=_notice(missing))
 
 
@@ -65,20 +70,24 @@ def open_engine_on_disk(
     files. Everything else as in `open_engine`; "stored" takes a GGUF file's own blocks.
     """
     config = config or EngineConfig()
-    pages = _cache_pages(opened.config, config, weights, cache_bytes)
+    config.require_fits(opened.config)
+    pages, mtp = _cache_pages(opened.config, config, weights, cache_bytes), config.speculation == "mtp"
     missing = available()
     runner: Runner
     if missing is None:
-        native = NativeModel.from_source(opened.config, opened.source, weights=weights, threads=threads)
-        runner = NativeRunner(native, pages=pages)
+        native = NativeModel.from_source(opened.config, opened.source, weights=weights, threads=threads, mtp=mtp)
+        runner = (NativeMtpRunner if mtp else NativeRunner)(native, pages=pages)
     else:
         model = read_model(opened, _torch_precision(weights)).requires_grad_(False)
-        runner = TorchRunner(model, pages=pages, page_size=PAGE, threads=threads)
+        runner = (TorchMtpRunner if mtp else TorchRunner)(model, pages=pages, page_size=PAGE, threads=threads)
     return OpenedEngine(engine=Engine(runner, config, opened.tokenizer), notice=_notice(missing))
 
 
 def _cache_pages(shape: ModelConfig, config: EngineConfig, weights: WeightFormat, cache_bytes: int) -> int:
-    page_bytes = PAGE * shape.layers * shape.cache_width * (4 if weights == "fp32" else 2)
+    numbers = shape.layers * shape.cache_width
+    if config.speculation == "mtp":  # its module's own layer, and the states that it is given
+        numbers += shape.cache_width + shape.hidden_size
+    page_bytes = PAGE * numbers * (4 if weights == "fp32" else 2)
     pages = min(pages_for(config.max_running, config.context or shape.max_positions, PAGE), cache_bytes // page_bytes)
     if pages < 1:
         raise GenerationError(

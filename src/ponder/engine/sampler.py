@@ -71,28 +71,44 @@ class Sampler:
         if not samples:
             return Drawn([], [], {}, {})
         options = [s.request.sampling for s in samples]
-        distinct = list({id(o): o for o in options}.values())
         logits_DV = logits_RV
         if plan.draw_logits.tolist() != list(range(len(logits_RV))):  # siblings draw from the same row
             logits_DV = logits_RV[torch.from_numpy(np.asarray(plan.draw_logits, np.int64))]
-        if any(o.penalises for o in distinct):
+        if any(o.penalises for o in options):
             self._penalise(logits_DV, samples)
         _bar(logits_DV, samples)
         stuck = {} if self._constraints is None else self._constraints.mask(logits_DV, plan)
-        if any(map(_cuts, distinct)) or len({o.temperature for o in distinct}) > 1:
-            temperature, greedy_D = 1.0, _shape_distributions(logits_DV, options)
-        else:
-            temperature, greedy_D = distinct[0].temperature, None
         seed_D = torch.from_numpy(np.asarray(plan.draw_seeds, np.int64))
         index_D = torch.from_numpy(np.asarray(plan.draw_indices, np.int64))
-        if greedy_D is None or not greedy_D.any():
-            ids_D, logp_D = self._plain(logits_DV, seed_D, index_D, temperature)
-        else:
-            ids_D, logp_D = self._draw_mixed(logits_DV, seed_D, index_D, greedy_D)
+        (ids_D, logp_D), temperature = self._draw(logits_DV, options, seed_D, index_D)
         tokens, logprobs = ids_D.tolist(), logp_D.tolist()
         faults = dict.fromkeys((~logp_D.isfinite() | (ids_D < 0)).nonzero()[:, 0].tolist(), NOT_FINITE)
         faults.update(stuck)
         return Drawn(tokens, logprobs, faults, _likeliest(logits_DV, options, temperature or 1.0, faults))
+
+    @torch.inference_mode()
+    def guess(self, logits_DV: torch.Tensor, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
+        """What these samples would draw as those tokens of their output, were these the logits; penalties, bars and
+        grammars aside. Writes over the logits.
+        """
+        options = [s.request.sampling for s in samples]
+        drawn, _ = self._draw(logits_DV, options, torch.tensor([s.seed for s in samples]), torch.tensor(indices))
+        return drawn.ids_B.clamp(min=0).tolist()
+
+    def _draw(
+        self, logits_DV: torch.Tensor, options: Sequence[SamplingOptions], seed_D: torch.Tensor, index_D: torch.Tensor
+    ) -> tuple[Sampled, float]:
+        """Ids, with their log-probabilities; and the temperature that the logits, which may be written over, still
+        have to be divided by.
+        """
+        distinct = list({id(o): o for o in options}.values())
+        if any(map(_cuts, distinct)) or len({o.temperature for o in distinct}) > 1:
+            temperature, greedy_D = 1.0, _shape_distributions(logits_DV, options)
+        else:
+            temperature, greedy_D = distinct[0].temperature, None
+        if greedy_D is None or not greedy_D.any():
+            return self._plain(logits_DV, seed_D, index_D, temperature), temperature
+        return self._draw_mixed(logits_DV, seed_D, index_D, greedy_D), temperature
 
     def _draw_mixed(
         self, logits_DV: torch.Tensor, seed_D: torch.Tensor, index_D: torch.Tensor, greedy_D: torch.Tensor

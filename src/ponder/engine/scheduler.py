@@ -51,7 +51,7 @@ class Scheduler:
         self._deferred: list[str] = []  # requests told "answer now" while a step was under way
         self._closed = False
         self._prompt_tokens = self._hit_tokens = self._recomputed_tokens = self._preemptions = self._copies = 0
-        self._drafted_tokens = self._accepted_tokens = 0
+        self._drafts = self._drafted_tokens = self._accepted_tokens = 0
         self._finished: dict[EndReason, int] = {"stop": 0, "length": 0, "cancelled": 0, "error": 0}
 
     # requests come and go
@@ -282,12 +282,14 @@ class Scheduler:
             if most < 1:
                 continue
             guess = self._drafter.propose(sample, most)[:most]
-            while sample.capacity < sample.computed + 1 + len(guess) and self.pool.available > len(self._running):
+            wanted = min(sample.computed + 1 + len(guess) + self.config.lookahead, sample.end)
+            while sample.capacity < wanted and self.pool.available > len(self._running):
                 self._cache.append_page(sample)
             guess = guess[: sample.capacity - sample.computed - 1]
             if guess:
                 drafts[sample] = guess
                 spare -= len(guess)
+                self._drafts += 1
                 self._drafted_tokens += len(guess)
         return drafts
 
@@ -451,6 +453,11 @@ class Scheduler:
         """Whether anything is waiting or running."""
         return self._live > 0
 
+    @property
+    def running(self) -> Sequence[Sample]:
+        """The samples that hold a slot, the first to be served first."""
+        return self._running
+
     def statistics(self) -> SchedulerStatistics:
         """Cheap enough for every step."""
         pool = self.pool
@@ -466,6 +473,7 @@ class Scheduler:
             evictions=pool.evictions,
             preemptions=self._preemptions,
             copies=self._copies,
+            drafts=self._drafts,
             drafted_tokens=self._drafted_tokens,
             accepted_tokens=self._accepted_tokens,
             finished=dict(self._finished),

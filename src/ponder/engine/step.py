@@ -145,6 +145,7 @@ class SchedulerStatistics:
     evictions: int
     preemptions: int
     copies: int  # of pages that siblings shared
-    drafted_tokens: int  # guessed by a drafter
+    drafts: int  # guesses that a step checked, of one token or several
+    drafted_tokens: int  # in all of them
     accepted_tokens: int  # of these, what was then drawn
     finished: dict[EndReason, int]

@@ -8,9 +8,10 @@ size, V vocabulary.
 """
 
 import copy
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from ponder.algo.sampling import Sampled, counter_uniform, sample
 from ponder.core.workers import kernel_threads
+from ponder.engine.mtp_rows import MtpPages, MtpRows, Predicted
 from ponder.engine.runner import RouteStore
 from ponder.engine.step import StepPlan
 from ponder.models.cache import Cache
@@ -65,28 +67,29 @@ class TorchRunner:
     def run(self, plan: StepPlan) -> torch.Tensor:
         """See `Runner`."""
         with kernel_threads(self._threads):
-            for source, target in plan.copies:
-                for store in self._layers:
-                    store[target] = store[source]
-            self._routes.copy(plan.copies)
-            token_N, position_N, slot_N = (
-                torch.from_numpy(np.asarray(row, np.int64)) for row in (plan.tokens, plan.positions, plan.slots)
+            return self._model.head(self._states(plan)[_integers(plan.logit_rows)]).float()
+
+    def _states(self, plan: StepPlan) -> torch.Tensor:
+        """The normed states of all rows, (N, D), after the plan's copies."""
+        for source, target in plan.copies:
+            for store in self._layers:
+                store[target] = store[source]
+        self._routes.copy(plan.copies)
+        token_N = _integers(plan.tokens)
+        hidden_ND = torch.empty(len(token_N), self.config.hidden_size, dtype=self._model.norm.weight.dtype)
+        chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for batch in self._batches(plan, first_position=0):
+            route_map = RouteMap() if self._routes.wanted else None
+            hidden_BTD = self._model(
+                token_N[batch.rows_BT], cache=batch.cache, positions_BT=batch.positions_BT, route_map=route_map
             )
-            tables = torch.from_numpy(np.asarray(plan.tables, np.int64)).view(-1, plan.table_width)
-            hidden_ND = torch.empty(len(token_N), self.config.hidden_size, dtype=self._model.norm.weight.dtype)
-            chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
-            for rows_BT, valid_BT in _batches(plan):
-                positions_BT = torch.where(valid_BT, position_N[rows_BT], 0)
-                cache = self._cache(tables[slot_N[rows_BT[:, 0]]], positions_BT, valid_BT)
-                route_map = RouteMap() if self._routes.wanted else None
-                hidden_BTD = self._model(token_N[rows_BT], cache=cache, positions_BT=positions_BT, route_map=route_map)
-                rows = rows_BT[valid_BT]
-                hidden_ND[rows] = hidden_BTD[valid_BT]
-                if route_map is not None:
-                    picked = [route_map.chosen[layer][valid_BT] for layer in self.config.routed_layers]
-                    chosen.append((rows, torch.stack(picked, dim=1)))
-            self._keep_routes(plan, chosen)
-            return self._model.head(hidden_ND[torch.from_numpy(np.asarray(plan.logit_rows, np.int64))]).float()
+            rows = batch.rows_BT[batch.valid_BT]
+            hidden_ND[rows] = hidden_BTD[batch.valid_BT]
+            if route_map is not None:
+                picked = [route_map.chosen[layer][batch.valid_BT] for layer in self.config.routed_layers]
+                chosen.append((rows, torch.stack(picked, dim=1)))
+        self._keep_routes(plan, chosen)
+        return hidden_ND
 
     def sample(
         self, logits_DV: torch.Tensor, seed_D: torch.Tensor, index_D: torch.Tensor, temperature: float
@@ -110,7 +113,18 @@ class TorchRunner:
         """See `Runner`."""
         self._layers = []
 
-    def _cache(self, table_BP: torch.Tensor, positions_BT: torch.Tensor, valid_BT: torch.Tensor) -> "PagedCache":
+    def _batches(self, plan: StepPlan | MtpRows, first_position: int) -> Iterator["_Batch"]:
+        """The rows of a plan, batch by batch. `first_position`: the lowest at which there is a row of a sequence."""
+        position_N, slot_N = _integers(plan.positions), _integers(plan.slots)
+        tables = torch.from_numpy(np.asarray(plan.tables, np.int64)).view(-1, plan.table_width)
+        for rows_BT, valid_BT in _row_batches(plan):
+            positions_BT = torch.where(valid_BT, position_N[rows_BT], first_position)
+            cache = self._cache(tables[slot_N[rows_BT[:, 0]]], positions_BT, valid_BT, first_position)
+            yield _Batch(rows_BT, valid_BT, positions_BT, cache)
+
+    def _cache(
+        self, table_BP: torch.Tensor, positions_BT: torch.Tensor, valid_BT: torch.Tensor, first_position: int
+    ) -> "PagedCache":
         """The pages of these sequences, as the model sees them in this step."""
         size = self.page_size
         last_B1 = positions_BT.amax(dim=1, keepdim=True)
@@ -118,6 +132,7 @@ class TorchRunner:
         table_BP = table_BP[:, :count]
         page_BT = torch.where(valid_BT, table_BP.gather(1, positions_BT // size), self._waste)
         offset_BT = torch.where(valid_BT, positions_BT % size, 0)
+        begins_BT = (offset_BT == 0) | (positions_BT == first_position)
         return PagedCache(
             layers=self._layers,
             extent=min(count * size, self.config.max_positions),
@@ -125,7 +140,7 @@ class TorchRunner:
             table_BP=torch.where(torch.arange(count) <= last_B1 // size, table_BP, self._blank),
             page_BT=page_BT,
             offset_BT=offset_BT,
-            begun=page_BT[valid_BT & (offset_BT == 0)],
+            begun=page_BT[valid_BT & begins_BT],
         )
 
     def _keep_routes(self, plan: StepPlan, chosen: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -134,6 +149,58 @@ class TorchRunner:
             chosen_NLK = torch.empty_like(experts, dtype=torch.int16)
             chosen_NLK[rows] = experts.to(torch.int16)
             self._routes.write(plan, chosen_NLK.numpy())
+
+
+class TorchMtpRunner(TorchRunner):
+    """Keeps the cache of the model's multi-token prediction module too. See `MtpRunner`."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        pages: int,
+        page_size: int = 16,
+        dtype: torch.dtype | None = None,
+        threads: int = 0,
+    ) -> None:
+        """As in `TorchRunner`, for a model that has such a module."""
+        super().__init__(model, pages=pages, page_size=page_size, dtype=dtype, threads=threads)
+        self._layers.append(torch.zeros_like(self._layers[0]))  # of the module's block, which follows the last
+        self.mtp = MtpPages(model.config.hidden_size, pages, page_size, self._model.norm.weight.dtype)
+
+    def _states(self, plan: StepPlan) -> torch.Tensor:
+        self.mtp.copy(plan.copies)
+        hidden_ND = super()._states(plan)
+        self.mtp.write(plan, hidden_ND)
+        return hidden_ND
+
+    @torch.inference_mode()
+    def predict(self, rows: MtpRows, before_ND: torch.Tensor | None = None) -> Predicted:
+        """See `MtpRunner`."""
+        with kernel_threads(self._threads):
+            token_N = _integers(rows.tokens)
+            if before_ND is None:
+                before_ND = self.mtp.before(rows)
+            state_ND = torch.empty_like(before_ND)
+            for batch in self._batches(rows, first_position=1):
+                state_BTD = self._model.mtp_cached(
+                    before_ND[batch.rows_BT],
+                    token_N[batch.rows_BT],
+                    cache=batch.cache,
+                    positions_BT=batch.positions_BT,
+                )
+                state_ND[batch.rows_BT[batch.valid_BT]] = state_BTD[batch.valid_BT]
+            wanted_WD = state_ND[_integers(rows.wanted)]
+            return Predicted(wanted_WD, self._model.head(wanted_WD).float())
+
+
+class _Batch(NamedTuple):
+    """Rows that run together."""
+
+    rows_BT: torch.Tensor  # of the plan; padding repeats a sequence's first row
+    valid_BT: torch.Tensor  # which of them are there
+    positions_BT: torch.Tensor
+    cache: "PagedCache"
 
 
 @dataclass(kw_only=True)
@@ -156,7 +223,11 @@ class PagedCache(Cache):
         return gathered[:, : self.extent]
 
 
-def _batches(plan: StepPlan) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _integers(numbers: "array[int]") -> torch.Tensor:
+    return torch.from_numpy(np.asarray(numbers, np.int64))
+
+
+def _row_batches(plan: StepPlan | MtpRows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Rows (B, T) that run together, and which of them are there; padding repeats a sequence's first row."""
     positions = plan.positions
     decodes = sorted(range(plan.decode_rows), key=lambda row: -positions[row])

@@ -90,10 +90,15 @@ class MtpModule(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
 
     def forward(
-        self, hidden_BTD: torch.Tensor, embedded_BTD: torch.Tensor, positions: Positions, stats: RoutingStats | None
+        self,
+        hidden_BTD: torch.Tensor,
+        embedded_BTD: torch.Tensor,
+        positions: Positions,
+        stats: RoutingStats | None,
+        cache: Cache | None = None,
     ) -> torch.Tensor:
         joined = torch.cat((self.embedding_norm(embedded_BTD), self.hidden_norm(hidden_BTD)), dim=-1)
-        return self.norm(self.block(self.project(joined), positions, None, stats))
+        return self.norm(self.block(self.project(joined), positions, cache, stats))
 
 
 class Transformer(nn.Module):
@@ -157,6 +162,20 @@ class Transformer(nn.Module):
             )
             states.append(hidden_BTD)
         return states
+
+    def mtp_cached(
+        self, before_BTD: torch.Tensor, ids_BT: torch.Tensor, *, cache: Cache, positions_BT: torch.Tensor
+    ) -> torch.Tensor:
+        """States of the first MTP module over a cache, (B, T, D). A row stands at the position p of its token, from 1
+        on, is given the state at p-1 (`before_BTD`: the main model's, or the module's own) and predicts the token at
+        p+1.
+
+        In training an entry stands where its state does, one place earlier: rotations know only differences, so that
+        is the same. Nothing stands at position 0, and no row looks at it.
+        """
+        positions = self._cached(cache, positions_BT)
+        positions.bias[..., 0] = float("-inf")
+        return self.mtp[0](before_BTD, self.embedding(ids_BT), positions, None, cache)
 
     def moe_layers(self) -> dict[int, MixtureOfExperts]:
         """Every mixture of experts by layer number; MTP blocks count on from the last layer."""

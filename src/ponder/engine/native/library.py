@@ -58,6 +58,7 @@ class MatrixPart(IntEnum):
     EXPERT_DOWN = 9
     EMBEDDING = 10
     HEAD = 11
+    MTP_PROJECT = 12
 
 
 class VectorPart(IntEnum):
@@ -70,6 +71,9 @@ class VectorPart(IntEnum):
     KEY_NORM = 4
     BALANCE_BIAS = 5
     FINAL_NORM = 6
+    MTP_EMBEDDING_NORM = 7
+    MTP_STATE_NORM = 8
+    MTP_NORM = 9
 
 
 class Shape(ctypes.Structure):
@@ -79,7 +83,7 @@ class Shape(ctypes.Structure):
         *((name, c_int32) for name in ("vocabulary", "hidden", "layers", "heads", "max_positions", "latent_attention")),
         *((name, c_int32) for name in ("kv_heads", "head_dim", "query_rank", "latent", "nope", "rope", "value")),
         *((name, c_int32) for name in ("interleaved", "experts", "experts_per_token", "groups", "groups_per_token")),
-        *((name, c_int32) for name in ("softmax_gate", "group_max", "normalise_weights", "half_cache")),
+        *((name, c_int32) for name in ("softmax_gate", "group_max", "normalise_weights", "half_cache", "mtp")),
         *((name, c_float) for name in ("softmax_scale", "norm_eps", "latent_norm_eps", "route_scale")),
     ]
 
@@ -99,6 +103,8 @@ class Request(ctypes.Structure):
         ("logits", c_void_p),
         ("hidden", c_void_p),
         ("routes", c_void_p),
+        ("states", c_void_p),
+        ("before", c_void_p),
     ]
 
 

@@ -42,6 +42,7 @@ class Step(NamedTuple):
     logits: torch.Tensor | None  # (wanted rows, vocabulary) fp32
     hidden: torch.Tensor | None  # (wanted rows, hidden size) fp32, after the final norm
     routes: NDArray[np.int16] | None  # (rows, MoE layers, experts per token); None without experts
+    states: torch.Tensor | None = None  # (rows, hidden size) fp32, after the final norm
 
 
 class Sampled(NamedTuple):
@@ -77,9 +78,11 @@ class NativeModel:
         source: StoredBlocks | None = None,
         variant: Variant | None = None,
         reading: Reading | None = None,
+        mtp: bool = False,
     ) -> None:
         """`threads` 0: one per core. `source`: the file that the model was loaded from, for `weights="stored"`.
-        `reading`: where the numbers come from, if not from the module itself; see `from_source`.
+        `reading`: where the numbers come from, if not from the module itself; see `from_source`. `mtp`: hold the first
+        multi-token prediction module too, and its layer of the cache.
 
         The cache is fp32 where the weights are, else bf16. `variant` None: the newest that the processor runs.
         Raises `GenerationError` where the kernels are not there, `ConfigError` for a format that does not exist.
@@ -94,7 +97,8 @@ class NativeModel:
         cos, sin = rotation_table(model.config)
         self._tables = (cos.contiguous(), sin.contiguous())  # read by the library for as long as it has the model
         self._moe_layers = len(model.config.routed_layers)
-        shape = _shape(model.config, half_cache=weights != "fp32")
+        self.mtp = mtp
+        shape = _shape(model.config, half_cache=weights != "fp32", mtp=mtp)
         handle = self._library.ponder_model_new(
             ctypes.byref(shape), self._tables[0].data_ptr(), self._tables[1].data_ptr(), self.threads, int(self.variant)
         )
@@ -102,7 +106,7 @@ class NativeModel:
             raise GenerationError(f"native kernels: {self._library.ponder_error().decode()}")
         self._handle: int = handle
         self._close = weakref.finalize(self, self._library.ponder_model_free, handle)
-        self._logits = self._hidden = torch.empty(0)
+        self._logits = self._hidden = self._states = torch.empty(0)
         self._build(model, source, reading or FromModule())
 
     @classmethod
@@ -114,6 +118,7 @@ class NativeModel:
         weights: WeightFormat = "fp32",
         threads: int = 0,
         variant: Variant | None = None,
+        mtp: bool = False,
     ) -> "NativeModel":
         """Packed straight from the files, to the same bits as by way of a module. `source` is not needed afterwards.
 
@@ -131,6 +136,7 @@ class NativeModel:
                 source=source if isinstance(source, StoredBlocks) else None,
                 variant=variant,
                 reading=FromFiles(unread, source),
+                mtp=mtp,
             )
 
     def close(self) -> None:
@@ -152,7 +158,7 @@ class NativeModel:
         with self._lock, torch.no_grad():
             self._open()
             reading = FromModule()
-            for item in plan(model):
+            for item in plan(model, mtp=self.mtp):
                 if isinstance(item, PlannedVector):
                     self._set_vector(item, reading)
                 else:
@@ -179,6 +185,8 @@ class NativeModel:
         logits: bool = True,
         hidden: bool = False,
         routes: bool = False,
+        states: bool = False,
+        before: torch.Tensor | None = None,
     ) -> Step:
         """Take rows of tokens through the model, and write what attention will need of them into the cache.
 
@@ -186,6 +194,8 @@ class NativeModel:
         a table holds positions 16p to 16p + 15. Rows of one sequence stand together and follow each other without
         gaps; whatever is before them is in the cache. Rows of prompts and of running sequences may be mixed freely: a
         row's result does not depend on the others, to the last bit. `wanted` (ascending rows): whose logits to make.
+        `states`: tell those of all rows. `before` (rows, hidden size): run the multi-token prediction module instead,
+        each row of which is given the state at the position before its own; see `Transformer.mtp_cached`.
 
         Raises `GenerationError` for a token, position or page that does not exist.
         """
@@ -196,6 +206,10 @@ class NativeModel:
             raise GenerationError(
                 f"{rows} tokens, {len(sequences)} sequences, {len(positions)} positions; expected as many of each"
             )
+        if before is not None:
+            before = before.float().contiguous()
+            if before.shape != (rows, self.config.hidden_size):
+                raise GenerationError(f"states of shape {tuple(before.shape)} for {rows} rows; expected one for each")
         if rows and int(sequences.max()) >= len(tables):
             raise GenerationError(f"sequence {int(sequences.max())}; there are {len(tables)} page tables")
         with self._lock:
@@ -204,6 +218,8 @@ class NativeModel:
                 self._logits = torch.empty(count, self.config.vocab_size)
             if hidden and self._hidden.shape[0] < count:
                 self._hidden = torch.empty(count, self.config.hidden_size)
+            if states and self._states.shape[0] < rows:
+                self._states = torch.empty(rows, self.config.hidden_size)
             chosen = None
             if routes and self.config.moe is not None and self._moe_layers:
                 chosen = np.empty((rows, self._moe_layers, self.config.moe.experts_per_token), dtype=np.int16)
@@ -219,9 +235,16 @@ class NativeModel:
                 self._logits.data_ptr() if logits and count else None,
                 self._hidden.data_ptr() if hidden and count else None,
                 None if chosen is None else chosen.ctypes.data,
+                self._states.data_ptr() if states else None,
+                None if before is None else before.data_ptr(),
             )
             checked(self._library.ponder_forward(self._handle, cache.handle, ctypes.byref(request)))
-            return Step(self._logits[:count] if logits else None, self._hidden[:count] if hidden else None, chosen)
+            return Step(
+                self._logits[:count] if logits else None,
+                self._hidden[:count] if hidden else None,
+                chosen,
+                self._states[:rows] if states else None,
+            )
 
     def sample(
         self, logits: torch.Tensor, seeds: NDArray[np.int64], counters: NDArray[np.int64], temperature: float
@@ -259,7 +282,7 @@ class NativeModel:
         return self._handle
 
     def _build(self, model: Transformer, source: StoredBlocks | None, reading: Reading) -> None:
-        for item in plan(model):
+        for item in plan(model, mtp=self.mtp):
             if isinstance(item, PlannedVector):
                 self._set_vector(item, reading)
                 continue
@@ -301,7 +324,7 @@ def _int32s(numbers: Int32s) -> Int32s:
     return np.ascontiguousarray(numbers, dtype=np.int32)
 
 
-def _shape(config: ModelConfig, *, half_cache: bool) -> Shape:
+def _shape(config: ModelConfig, *, half_cache: bool, mtp: bool) -> Shape:
     attention, moe = config.attention, config.moe
     shape = Shape(
         vocabulary=config.vocab_size,
@@ -311,6 +334,7 @@ def _shape(config: ModelConfig, *, half_cache: bool) -> Shape:
         max_positions=config.max_positions,
         interleaved=int(config.rope_layout == "interleaved"),
         half_cache=int(half_cache),
+        mtp=int(mtp),
         norm_eps=config.norm_eps,
         latent_norm_eps=LATENT_NORM_EPS,
     )
@@ -326,7 +350,7 @@ def _shape(config: ModelConfig, *, half_cache: bool) -> Shape:
     else:
         shape.kv_heads, shape.head_dim = attention.kv_heads, attention.head_dim
         shape.softmax_scale = softmax_scale(attention.head_dim, config.rope_scaling)
-    if moe is not None and config.routed_layers:
+    if moe is not None and (config.routed_layers or (mtp and config.is_moe_layer(config.layers))):
         shape.experts, shape.experts_per_token = moe.routed_experts, moe.experts_per_token
         shape.groups, shape.groups_per_token = moe.groups, moe.groups_per_token
         shape.softmax_gate, shape.group_max = int(moe.scoring == "softmax"), int(moe.group_score == "max")

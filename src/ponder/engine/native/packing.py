@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
+from torch import nn
 
 from ponder.core.errors import ConfigError
 from ponder.engine.formats import WeightFormat
@@ -19,7 +20,7 @@ from ponder.models.attention import GroupedQueryAttention, MultiHeadLatentAttent
 from ponder.models.config import ModelConfig
 from ponder.models.layers import SwiGLU
 from ponder.models.moe import MixtureOfExperts
-from ponder.models.transformer import Block, Transformer
+from ponder.models.transformer import Block, MtpModule, Transformer
 
 BLOCKS = {"Q8_0": NumberFormat.Q8, "Q4_0": NumberFormat.Q4, "Q4_1": NumberFormat.Q4M}
 FINE = {
@@ -76,28 +77,44 @@ class PlannedVector:
     layer: int = 0
 
 
-def plan(model: Transformer) -> Iterator[PlannedMatrix | PlannedVector]:
-    """Every matrix and vector of the model, without its multi-token prediction modules."""
+def plan(model: Transformer, *, mtp: bool = False) -> Iterator[PlannedMatrix | PlannedVector]:
+    """Every matrix and vector of the model; with `mtp`, its first multi-token prediction module too, whose block is the
+    layer after the last.
+    """
     config = model.config
-    for layer, block in enumerate(model.blocks):
-        assert isinstance(block, Block)
-        yield PlannedVector(VectorPart.ATTENTION_NORM, (block.attention_norm.weight,), layer)
-        yield PlannedVector(VectorPart.FEED_FORWARD_NORM, (block.feed_forward_norm.weight,), layer)
-        attention, feed_forward, name = block.attention, block.feed_forward, f"model.layers.{layer}."
-        if isinstance(attention, MultiHeadLatentAttention):
-            yield from _latent(attention, layer, name + "self_attn.")
-        else:
-            yield from _grouped(attention, layer, name + "self_attn.", config)
-        if isinstance(feed_forward, MixtureOfExperts):
-            yield from _mixture(feed_forward, layer, name + "mlp.")
-        else:
-            yield from _swiglu(feed_forward, layer, name + "mlp.")
+    for block in model.blocks:
+        yield from _block(block, config)
+    if mtp:
+        module = model.mtp[0]
+        assert isinstance(module, MtpModule)
+        project = Rows(module.project.weight, (f"model.layers.{config.layers}.eh_proj.weight",))
+        yield PlannedVector(VectorPart.MTP_EMBEDDING_NORM, (module.embedding_norm.weight,))
+        yield PlannedVector(VectorPart.MTP_STATE_NORM, (module.hidden_norm.weight,))
+        yield PlannedMatrix(MatrixPart.MTP_PROJECT, (project,), config.layers)
+        yield from _block(module.block, config)
+        yield PlannedVector(VectorPart.MTP_NORM, (module.norm.weight,))
     yield PlannedVector(VectorPart.FINAL_NORM, (model.norm.weight,))
     if config.tie_embeddings:
         yield PlannedMatrix(MatrixPart.HEAD, (Rows(model.head.weight, ("model.embed_tokens.weight",)),))
     else:
         yield PlannedMatrix(MatrixPart.HEAD, (Rows(model.head.weight, ("lm_head.weight",)),))
         yield PlannedMatrix(MatrixPart.EMBEDDING, (Rows(model.embedding.weight, ("model.embed_tokens.weight",)),))
+
+
+def _block(block: nn.Module, config: ModelConfig) -> Iterator[PlannedMatrix | PlannedVector]:
+    assert isinstance(block, Block)
+    layer = block.layer
+    yield PlannedVector(VectorPart.ATTENTION_NORM, (block.attention_norm.weight,), layer)
+    yield PlannedVector(VectorPart.FEED_FORWARD_NORM, (block.feed_forward_norm.weight,), layer)
+    attention, feed_forward, name = block.attention, block.feed_forward, f"model.layers.{layer}."
+    if isinstance(attention, MultiHeadLatentAttention):
+        yield from _latent(attention, layer, name + "self_attn.")
+    else:
+        yield from _grouped(attention, layer, name + "self_attn.", config)
+    if isinstance(feed_forward, MixtureOfExperts):
+        yield from _mixture(feed_forward, layer, name + "mlp.")
+    else:
+        yield from _swiglu(feed_forward, layer, name + "mlp.")
 
 
 def _grouped(

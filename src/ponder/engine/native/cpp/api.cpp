@@ -24,8 +24,8 @@ int fail(const char* format, ...) {
 }
 
 // The matrices of a layer by number; library.py has the same numbers. `index` is a head or an expert.
-enum Part : int32_t { First, QueryUp, AttentionOut, GateUp, Down, Router, KeyHead, ValueHead, ExpertGateUp, ExpertDown, Embedding, Head };
-enum VectorPart : int32_t { AttentionNorm, FeedForwardNorm, FirstBias, QueryNorm, KeyNorm, BalanceBias, FinalNorm };
+enum Part : int32_t { First, QueryUp, AttentionOut, GateUp, Down, Router, KeyHead, ValueHead, ExpertGateUp, ExpertDown, Embedding, Head, MtpProject };
+enum VectorPart : int32_t { AttentionNorm, FeedForwardNorm, FirstBias, QueryNorm, KeyNorm, BalanceBias, FinalNorm, MtpEmbeddingNorm, MtpStateNorm, MtpNorm };
 
 Matrix* at(std::vector<Matrix>& list, int index, int count) {
   if (index < 0 || index >= count) return nullptr;
@@ -36,7 +36,8 @@ Matrix* at(std::vector<Matrix>& list, int index, int count) {
 Matrix* matrix_of(Model& model, int part, int layer_index, int index) {
   if (part == Embedding) return &model.embedding;
   if (part == Head) return &model.head;
-  if (layer_index < 0 || layer_index >= model.shape.layers) return nullptr;
+  if (part == MtpProject) return model.shape.mtp ? &model.mtp_project : nullptr;
+  if (layer_index < 0 || layer_index >= model.layers_held()) return nullptr;
   Layer& layer = model.layers[layer_index];
   switch (part) {
     case First: return &layer.first;
@@ -60,7 +61,10 @@ bool known(Format format) {
 
 Vector* vector_of(Model& model, int part, int layer_index) {
   if (part == FinalNorm) return &model.norm;
-  if (layer_index < 0 || layer_index >= model.shape.layers) return nullptr;
+  if (part == MtpEmbeddingNorm) return &model.mtp_embedding_norm;
+  if (part == MtpStateNorm) return &model.mtp_state_norm;
+  if (part == MtpNorm) return &model.mtp_norm;
+  if (layer_index < 0 || layer_index >= model.layers_held()) return nullptr;
   Layer& layer = model.layers[layer_index];
   switch (part) {
     case AttentionNorm: return &layer.attention_norm;
@@ -74,12 +78,14 @@ Vector* vector_of(Model& model, int part, int layer_index) {
 }
 
 int check(const Model& model, const Cache& cache, const Request& r) {
+  const int first = r.before != nullptr;  // nothing of the module stands at position 0
+  if (first && model.mtp_project.empty()) return fail("the model has no multi-token prediction module, or was packed without it");
   for (int row = 0; row < r.rows; ++row) {
     const int sequence = r.sequences[row], position = r.positions[row];
     if (r.tokens[row] < 0 || r.tokens[row] >= model.shape.vocabulary)
       return fail("row %d: token %d is not of the vocabulary of %d", row, r.tokens[row], model.shape.vocabulary);
-    if (position < 0 || position >= model.shape.max_positions)
-      return fail("row %d: position %d is not below the model's %d", row, position, model.shape.max_positions);
+    if (position < first || position >= model.shape.max_positions)
+      return fail("row %d: position %d is not from %d to below the model's %d", row, position, first, model.shape.max_positions);
     if (sequence < 0 || position / kPage >= r.table_width)
       return fail("row %d: position %d of sequence %d is beyond its page table", row, position, sequence);
     for (int entry = 0; entry <= position / kPage; ++entry)
@@ -184,7 +190,7 @@ EXPORT Cache* ponder_cache_new(const Model* model, int32_t pages) {
   }
   const size_t number = s.half_cache ? 2 : 4;
   cache->pages = pages;
-  cache->layers = s.layers;
+  cache->layers = model->layers_held();
   cache->half = s.half_cache != 0;
   cache->heads = s.latent_attention ? 1 : s.kv_heads;
   // what reads a turned page four dimensions at a time may reach past the last

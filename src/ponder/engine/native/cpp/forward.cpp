@@ -12,7 +12,7 @@ int padded(int columns) { return round_up(columns, kGroup); }
 
 // The widest matrix row of a format, over all layers.
 struct Widths {
-  size_t record = 0, mixed = 0, query = 0, gated = 0, shared = 0, head_record = 0;
+  size_t record = 0, mixed = 0, query = 0, gated = 0, shared = 0, head_record = 0, joined = 0;
   int first = 0, queries = 0, inputs = 0;
 };
 
@@ -23,6 +23,10 @@ Widths widths_of(const Model& model) {
   const int hidden = model.shape.hidden;
   w.record = activation_bytes(model.head.format, hidden);
   w.inputs = hidden;
+  if (!model.mtp_project.empty()) {
+    w.joined = activation_bytes(model.mtp_project.format, 2 * hidden);
+    w.inputs = 4 * padded(hidden);
+  }
   for (const Layer& layer : model.layers) {
     w.record = larger(w.record, activation_bytes(layer.first.format, hidden));
     w.mixed = larger(w.mixed, activation_bytes(layer.output.format, layer.output.inputs));
@@ -48,7 +52,8 @@ bool reserve_slice(const Model& model, const Widths& w, Slice& slice) {
   const size_t rows = slice.rows, width = padded(shape.hidden), slots = rows * shape.experts_per_token;
   bool ok = slice.x.reserve(rows * width * 4) && slice.normed_record.reserve(rows * w.record) &&
             slice.first.reserve(rows * w.first * 4) && slice.mixed.reserve(rows * padded(model.mixed_width()) * 4) &&
-            slice.mixed_record.reserve(rows * w.mixed) && slice.gated.reserve(slots * w.gated + rows * w.shared);
+            slice.mixed_record.reserve(rows * w.mixed) && slice.gated.reserve(slots * w.gated + rows * w.shared) &&
+            slice.joined.reserve(rows * w.joined);
   if (shape.latent_attention)
     ok = ok && slice.latent_record.reserve(rows * w.query) && slice.queries.reserve(rows * w.queries * 4) &&
          slice.absorbed.reserve(rows * shape.heads * padded(shape.latent + shape.rope) * 4);
@@ -73,7 +78,8 @@ bool reserve_scratch(const Model& model, const Widths& w, int rows, Scratch& scr
 }
 
 // Cut the slice's rows into tiles of one sequence each; says whether some sequence has several rows.
-void tile_rows(const Shape& shape, const Request& request, Slice& slice) {
+void tile_rows(const Model& model, const Request& request, Slice& slice) {
+  const Shape& shape = model.shape;
   const int group = shape.latent_attention ? 1 : shape.heads / shape.kv_heads;
   int most = kTileQueries / group;
   most = most < 1 ? 1 : most;
@@ -87,8 +93,8 @@ void tile_rows(const Shape& shape, const Request& request, Slice& slice) {
       slice.tiles.push_back({row + done, count - done < most ? count - done : most});
     row += count;
   }
-  slice.next_tile.reset(new std::atomic<int>[shape.layers]);
-  for (int layer = 0; layer < shape.layers; ++layer) slice.next_tile[layer].store(0, std::memory_order_relaxed);
+  slice.next_tile.reset(new std::atomic<int>[model.layers_held()]);
+  for (int layer = 0; layer < model.layers_held(); ++layer) slice.next_tile[layer].store(0, std::memory_order_relaxed);
 }
 
 // Where each of `parts` slices of the rows ends: near even, never inside a sequence.
@@ -105,7 +111,7 @@ std::vector<int> ends_of_parts(const Request& request, int parts) {
 
 }  // namespace
 
-Model::Model(const Shape& s, int threads) : shape(s), layers(s.layers), pool(threads), run(new Run) {}
+Model::Model(const Shape& s, int threads) : shape(s), layers(s.layers + s.mtp), pool(threads), run(new Run) {}
 
 namespace {
 void release(Matrix& matrix) {
@@ -122,10 +128,11 @@ Model::~Model() {
   }
   release(embedding);
   release(head);
+  release(mtp_project);
 }
 
 size_t Model::weight_bytes() const {
-  size_t total = head.bytes() + embedding.bytes();
+  size_t total = head.bytes() + embedding.bytes() + mtp_project.bytes();
   for (const Layer& layer : layers) {
     for (const Matrix* m : {&layer.first, &layer.query_up, &layer.output, &layer.gate_up, &layer.down, &layer.router})
       total += m->bytes();
@@ -158,7 +165,7 @@ bool forward(Model& model, const Cache& cache, const Request& request) {
     slice.wanted = wanted - slice.wanted_begin;
     begin = ends[part];
     most = slice.rows > most ? slice.rows : most;
-    tile_rows(model.shape, request, slice);
+    tile_rows(model, request, slice);
     if (!reserve_slice(model, widths, slice)) return false;
   }
   for (auto& scratch : run.scratch)

@@ -25,6 +25,7 @@ struct Shape {
   int32_t experts, experts_per_token, groups, groups_per_token;
   int32_t softmax_gate, group_max, normalise_weights;
   int32_t half_cache;                // bf16 keys and values; else fp32
+  int32_t mtp;                       // 1: a multi-token prediction module, whose block is the layer after the last
   float softmax_scale, norm_eps, latent_norm_eps, route_scale;
 };
 
@@ -46,6 +47,8 @@ struct Model {
   std::vector<Layer> layers;
   Matrix embedding, head;  // a tied model has no embedding of its own: tokens are read from the head
   Vector norm;
+  Matrix mtp_project;  // of the module: (hidden, 2 hidden), for the normed embedding and the normed state after it
+  Vector mtp_embedding_norm, mtp_state_norm, mtp_norm;
   const float* cosines = nullptr;  // (max_positions, rope/2), the caller's
   const float* sines = nullptr;
   Pool pool;
@@ -62,6 +65,7 @@ struct Model {
     return shape.heads * (shape.latent_attention ? shape.nope + shape.rope : shape.head_dim);
   }
   int mixed_width() const { return shape.heads * (shape.latent_attention ? shape.value : shape.head_dim); }
+  int layers_held() const { return shape.layers + shape.mtp; }
   size_t weight_bytes() const;
 };
 
@@ -97,6 +101,8 @@ struct Request {
   float* logits = nullptr;               // (wanted, vocabulary), or null
   float* hidden = nullptr;               // (wanted, hidden) normed, or null
   int16_t* routes = nullptr;             // (rows, routed layers, experts per token), or null
+  float* states = nullptr;               // (rows, hidden): of all rows, normed; or null
+  const float* before = nullptr;         // (rows, hidden): run the module, which is given these states; or null
   const int32_t* table(int row) const { return tables + size_t(sequences[row]) * table_width; }
 };
 
@@ -113,7 +119,7 @@ struct Slice {
   std::vector<RowTile> tiles;
   std::unique_ptr<std::atomic<int>[]> next_tile;  // per layer
   Buffer x, normed, normed_record, first, latent_record, queries, absorbed, mixed, mixed_record, gated, expert_out,
-      router_logits, chosen, weights;
+      router_logits, chosen, weights, joined;
 };
 
 // What one thread needs for itself.

@@ -10,6 +10,7 @@ struct AttentionShape {
   int scored, mixed;      // numbers of a key and of a value
   bool turned_values;     // values are the first `mixed` dimensions of the turned keys (MLA)
   float scale;
+  bool without_first;     // nothing stands at position 0
 };
 
 // What `attend` needs for itself, for kQueries queries of a shape.
@@ -200,6 +201,7 @@ static void attend_as(const Cache& cache, int layer, int head, const int32_t* ta
     }
     for (int q = 0; q < count; ++q) {
       float* scores = space.scores + q * kSpan;
+      if (shape.without_first && start == 0) scores[0] = -1e30f;
       const int left = limits[q] - start, valid = left < 0 ? 0 : left < span ? left : span;
       Lanes peak = splat(most[q]);
       for (int i = 0; i < valid; i += 16) peak = largest(keep_first(load(scores + i), valid - i, -1e30f), peak);

@@ -18,7 +18,7 @@ void Step::route_rows(const Layer& layer, int routed, const Rows& records) {
   const Rows rows{reinterpret_cast<uint8_t*>(normed + normed_stride * begin_), normed_stride * 4};
   gemm(layer.router, pointers(rows, mine), mine, out, 0, layer.router.panels);
   int layers = 0;
-  for (const Layer& other : model_.layers) layers += other.routed();
+  for (int index = 0; index < shape_.layers; ++index) layers += model_.layers[index].routed();
   for (int row = begin_; row < end_; ++row) {
     int32_t* chosen = slice_.chosen.as<int32_t>() + size_t(row) * per_token;
     route_row(shape_, slice_.router_logits.as<float>() + logit_stride * row, layer.balance_bias, scratch_.rows.as<float>(),

@@ -20,13 +20,14 @@ class Step {
         begin_(team.begin(slice.rows)), end_(team.end(slice.rows)) {}
 
   void walk() {
-    for (int row = begin_; row < end_; ++row) {
-      const Matrix& table = model_.embedding.empty() ? model_.head : model_.embedding;
-      unpack_row(table, request_.tokens[slice_.begin + row], x_ + size_t(row) * width_);
+    if (module()) {
+      join_rows();
+    } else {
+      for (int row = begin_; row < end_; ++row) embed(row, x_ + size_t(row) * width_);
     }
     if (shared()) team_.sync();
     int routed = 0;
-    for (int index = 0; index < shape_.layers; ++index) {
+    for (int index = module() ? shape_.layers : 0; index < shape_.layers + int(module()); ++index) {
       const Layer& layer = model_.layers[index];
       const Rows normed = normalise(layer.attention_norm, layer.first.format);
       product(layer.first, normed, slice_.rows, floats(slice_.first, layer.first.outputs, layer.first_bias));
@@ -54,12 +55,42 @@ class Step {
   float* const x_;
   const int begin_, end_;  // this thread's share of the rows
 
+  bool module() const { return request_.before != nullptr; }  // the rows are those of the multi-token prediction module
   bool shared() const { return team_.size > 1; }
   bool alone() const { return shared() && slice_.rows <= kRowsAlone; }
   int table_row(int row) const { return slice_.begin + row; }
   int position(int row) const { return request_.positions[slice_.begin + row]; }
   const float* cosines(int row) const { return model_.cosines + size_t(position(row)) * (model_.rope_dim() / 2); }
   const float* sines(int row) const { return model_.sines + size_t(position(row)) * (model_.rope_dim() / 2); }
+
+  void embed(int row, float* out) const {
+    unpack_row(model_.embedding.empty() ? model_.head : model_.embedding, request_.tokens[table_row(row)], out);
+  }
+
+  // What the module's block begins with: each row's embedding and the state before it, normed, side by side, projected.
+  void join_rows() {
+    const Matrix& project = model_.mtp_project;
+    const int hidden = shape_.hidden, both = 2 * hidden;
+    const Rows joined{slice_.joined.as<uint8_t>(), activation_bytes(project.format, both)};
+    float* given = scratch_.rows.as<float>();
+    float* normed = given + width_;
+    float* pair = normed + width_;
+    std::memset(given, 0, size_t(2 * width_ + round_up(both, kGroup)) * 4);
+    for (int row = begin_; row < end_; ++row) {
+      embed(row, given);
+      rms_norm(given, model_.mtp_embedding_norm.data(), hidden, shape_.norm_eps, normed);
+      std::memcpy(pair, normed, size_t(hidden) * 4);
+      std::memcpy(given, request_.before + size_t(table_row(row)) * hidden, size_t(hidden) * 4);
+      rms_norm(given, model_.mtp_state_norm.data(), hidden, shape_.norm_eps, normed);
+      std::memcpy(pair + hidden, normed, size_t(hidden) * 4);
+      write_activation(project.format, pair, 0, round_up(both, kGroup), both, joined.at(row));
+    }
+    if (shared()) team_.sync();
+    Output out;
+    out.base = x_;
+    out.stride = width_;
+    product(project, joined, slice_.rows, out);
+  }
 
   static size_t float_stride(int columns) { return size_t(round_up(columns, kGroup)); }
 
@@ -128,8 +159,17 @@ class Step {
     if (!layer.key_norm.empty()) rms_norm_head(key, layer.key_norm.data(), size, shape_.norm_eps);
     rotate(key, cosines(row), sines(row), size, shape_.interleaved != 0, turned);
     const int page = request_.table(table_row(row))[place / kPage];
+    if (module() && place == 1) clear_first(index, page, head, turned + round_up(size, kGroup));
     write_turned(cache_, cache_.keys(index, page, head), place % kPage, turned, 0, size);
     write_value(cache_, cache_.values(index, page, head), place % kPage, made + (shape_.kv_heads + head) * size, size);
+  }
+
+  // Nobody looks at position 0 of the module, but a NaN that somebody left there would spread. `space` is free memory.
+  void clear_first(int index, int page, int head, float* space) {
+    const int scored = shape_.latent_attention ? shape_.latent + shape_.rope : shape_.head_dim;
+    std::memset(space, 0, size_t(scored) * 4);
+    write_turned(cache_, cache_.keys(index, page, head), 0, space, 0, scored);
+    if (!shape_.latent_attention) write_value(cache_, cache_.values(index, page, head), 0, space, scored);
   }
 
   void grouped_attention(const Layer& layer, int index) {
@@ -151,7 +191,7 @@ class Step {
   void attend_group(const Layer& layer, int index, const RowTile& tile, int head) {
     const int size = shape_.head_dim, group = shape_.heads / shape_.kv_heads;
     if (!slice_.several) write_keys(layer, index, tile.first, head);
-    const AttentionShape shape{size, size, false, shape_.softmax_scale};
+    const AttentionShape shape{size, size, false, shape_.softmax_scale, module()};
     AttentionSpace space = attention_space(scratch_.attention.as<void>(), shape);
     const size_t stride = float_stride(size);
     float* queries = scratch_.rows.as<float>() + 2 * stride;
@@ -196,6 +236,7 @@ class Step {
       rotate(made + start + latent, cosines(row), sines(row), rope, shape_.interleaved != 0, turned);
       const int place = position(row), page = request_.table(table_row(row))[place / kPage];
       uint8_t* keys = cache_.keys(index, page, 0);
+      if (module() && place == 1) clear_first(index, page, 0, turned + round_up(rope, kGroup));
       write_turned(cache_, keys, place % kPage, normed, 0, latent);
       write_turned(cache_, keys, place % kPage, turned, latent, rope);
       if (rank) {
@@ -252,7 +293,7 @@ class Step {
         rotate(of_head + stride * row + nope, cosines(row), sines(row), rope, shape_.interleaved != 0,
                absorbed + all * row + scored * head + latent);
     }
-    const AttentionShape shape{latent + rope, latent, true, shape_.softmax_scale};
+    const AttentionShape shape{latent + rope, latent, true, shape_.softmax_scale, module()};
     AttentionSpace space = attention_space(scratch_.attention.as<void>(), shape);
     float* rows[kQueries];
     int limits[kQueries];
@@ -309,13 +350,18 @@ class Step {
 // The final norm and the head, of the rows whose logits or states are wanted.
 void Step::finish_rows() {
   const int wanted = slice_.wanted;
+  const Vector& norm = module() ? model_.mtp_norm : model_.norm;
+  float* normed = scratch_.rows.as<float>();
+  for (int row = begin_; request_.states != nullptr && row < end_; ++row) {
+    rms_norm(x_ + size_t(row) * width_, norm.data(), shape_.hidden, shape_.norm_eps, normed);
+    std::memcpy(request_.states + size_t(table_row(row)) * shape_.hidden, normed, size_t(shape_.hidden) * 4);
+  }
   if (wanted == 0) return;
   const Format format = model_.head.format;
   const Rows rows{slice_.normed_record.as<uint8_t>(), activation_bytes(format, shape_.hidden)};
-  float* normed = scratch_.rows.as<float>();
   for (int w = team_.begin(wanted); w < team_.end(wanted); ++w) {
     const int row = request_.wanted_rows[slice_.wanted_begin + w] - slice_.begin;
-    rms_norm(x_ + size_t(row) * width_, model_.norm.data(), shape_.hidden, shape_.norm_eps, normed);
+    rms_norm(x_ + size_t(row) * width_, norm.data(), shape_.hidden, shape_.norm_eps, normed);
     write_activation(format, normed, 0, width_, shape_.hidden, rows.at(w));
     if (request_.hidden != nullptr)
       std::memcpy(request_.hidden + size_t(slice_.wanted_begin + w) * shape_.hidden, normed, size_t(shape_.hidden) * 4);
