@@ -62,7 +62,8 @@ def fake_mtp_drafter(model: FakeMtpModel, seed: int) -> MtpDrafter:
 
     def draw(states: torch.Tensor, samples: Sequence[Sample], places: Sequence[int]) -> list[int]:
         right = [
-            next_token(state, s.seed, place) for state, s, place in zip(states[:, 0].tolist(), samples, places, strict=True)
+            next_token(state, s.seed, place)
+            for state, s, place in zip(states[:, 0].tolist(), samples, places, strict=True)
         ]
         return [token if rng.random() < 0.8 else rng.randrange(VOCABULARY) for token in right]
 

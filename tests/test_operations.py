@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from ponder.core.errors import ConfigError, RunError
+from ponder.core.streaming import Speculated
 from ponder.serve.errors import ApiError
 from ponder.serve.limits.brake import RegistrationBrake
 from ponder.serve.limits.settings import BrakeSettings
@@ -160,6 +161,28 @@ def test_metrics_count_what_came_of_requests_and_name_nobody() -> None:
     assert "alice" not in text
     assert "CANARY" not in text
     assert "cmpl-" not in text
+
+
+class GuessingBackend:
+    """A backend of which nothing is asked but how its engines' guesses did."""
+
+    def __init__(self) -> None:
+        self.accepted = 30
+
+    def speculated(self) -> dict[str, Speculated]:
+        counts = {"drafts": 25, "draft_tokens": 40, "accepted_tokens": self.accepted}
+        return {"m": Speculated(drafter="mtp", **counts)}
+
+
+def test_metrics_tell_guesses_that_engines_count() -> None:
+    backend = GuessingBackend()
+    watched = operations(Clock(), backends=[backend])
+    names = [f"ponder_spec_decode_num_{name}_total|m|mtp" for name in ("drafts", "draft_tokens", "accepted_tokens")]
+    found = samples(watched.metrics.text().decode())
+    assert [found[name] for name in names] == [25, 40, 30]
+    backend.accepted = 35  # read anew each time
+    found = samples(watched.metrics.text().decode())
+    assert [found[name] for name in names] == [25, 40, 35]
 
 
 def test_labels_are_bounded_whatever_comes() -> None:

@@ -8,6 +8,7 @@ from ponder.cli.arguments import MODEL_HELP, add_runs, count
 from ponder.core.config import apply_settings, parse_overrides, read_toml
 from ponder.core.errors import ConfigError
 from ponder.engine.formats import FORMATS
+from ponder.engine.speculation import SPECULATIONS
 from ponder.serve.config import ServeConfig
 
 TAKES_SETTINGS = True
@@ -33,9 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=count, default=1, metavar="GB", help="most memory of a model's cache (1)")
     parser.add_argument(
         "--speculation",
-        choices=("off", "ngram"),
+        choices=SPECULATIONS,
         default="off",
-        help="guess tokens from what was said before: the same answers, sooner where they repeat it (off)",
+        help="guess tokens from what was said before (ngram) or with the model's own module for it (mtp): the same "
+        "answers, sooner where the guesses are right (off)",
     )
     parser.add_argument(
         "--max-tokens", type=count, metavar="N", help="of a reply whose asker names no limit (what the context leaves)"

@@ -16,6 +16,7 @@ from ponder.core.errors import RunError
 from ponder.core.streaming import SamplingOptions
 from ponder.engine.engine import EngineConfig
 from ponder.engine.formats import WeightFormat
+from ponder.engine.speculation import Speculation
 from ponder.recipes.default_model import default_model
 from ponder.recipes.examples import example_questions
 from ponder.recipes.opening import find_model
@@ -55,7 +56,7 @@ def serve(
     *,
     weights: WeightFormat | Literal["auto"] = "auto",
     cache_bytes: int = GIGABYTE,
-    speculation: Literal["off", "ngram"] = "off",
+    speculation: Speculation = "off",
     max_tokens: int | None = None,
 ) -> int:
     """Until a signal."""

@@ -200,6 +200,16 @@ class TokenStream(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speculated:
+    """Guesses of how texts go on, counted since the engine's start."""
+
+    drafter: str  # who guesses: a name such as "ngram" or "mtp"
+    drafts: int  # guesses that a step checked, of one token or several
+    draft_tokens: int  # in all of them
+    accepted_tokens: int  # of these, what was then drawn
+
+
 class StreamingEngine(Protocol):
     """Serves requests as they come, all in one batch. Its methods may be called from any thread."""
 
@@ -211,6 +221,11 @@ class StreamingEngine(Protocol):
     @property
     def closed(self) -> bool:
         """Whether it has ended for good, closed or failed: nothing can be submitted any more."""
+        ...
+
+    @property
+    def speculated(self) -> Speculated | None:
+        """What came of guessing ahead; None where nobody guesses."""
         ...
 
     def submit(self, request: Request, *, notify: Callable[[], None] | None = None) -> TokenStream:

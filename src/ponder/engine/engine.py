@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ponder.core.errors import GenerationError
-from ponder.core.streaming import EndReason, Request
+from ponder.core.streaming import EndReason, Request, Speculated
 from ponder.engine.constraint import Constraints
 from ponder.engine.drafter import DraftRules, NgramDrafter
 from ponder.engine.grammar import CompiledGrammar
-from ponder.engine.mtp_drafter import MtpDrafter
 from ponder.engine.mtp_drafter import LONGEST as MTP_LONGEST
+from ponder.engine.mtp_drafter import MtpDrafter
 from ponder.engine.mtp_rows import MtpRunner
 from ponder.engine.request import Sample, State
 from ponder.engine.runner import Runner
 from ponder.engine.sampler import Drawn, Sampler
 from ponder.engine.scheduler import Scheduler, SchedulerConfig
-from ponder.engine.step import Event, SchedulerStatistics, StepPlan
 from ponder.engine.speculation import SPECULATIONS, Speculation
+from ponder.engine.step import Event, SchedulerStatistics, StepPlan
 from ponder.engine.stop_strings import StopStrings
 from ponder.engine.stream import Stream
 from ponder.engine.text_stream import TextStream
@@ -332,6 +332,20 @@ class Engine:
                 sample_seconds=self._sample_seconds,
                 step_seconds=self._step_seconds,
             )
+
+    @property
+    def speculated(self) -> Speculated | None:
+        """See `StreamingEngine`."""
+        if self._drafter is None:
+            return None
+        with self.lock:
+            told = self._scheduler.statistics()
+        return Speculated(
+            drafter=self.config.speculation,
+            drafts=told.drafts,
+            draft_tokens=told.drafted_tokens,
+            accepted_tokens=told.accepted_tokens,
+        )
 
     def check(self) -> None:
         """Raise `GenerationError` if anything is kept of a request that has ended. For tests: O(everything)."""

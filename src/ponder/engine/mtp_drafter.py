@@ -89,9 +89,8 @@ class MtpDrafter:
         first = self._runner.mtp.covered(sample.pages, last)
         guesses = 0
         if ready and last - min(first, computed) <= most:
-            pace = self._paces.get(sample)
-            wanted = 1 if pace is None else pace.after(sample.tokens)
-            guesses = max(0, min(wanted, share, sample.capacity - computed, sample.end - begin - 1))
+            pace = self._paces.setdefault(sample, _Pace())
+            guesses = max(0, min(pace.after(sample.tokens), share, sample.capacity - computed, sample.end - begin - 1))
         if guesses:
             first = min(first, computed)  # the guess comes from the last token's row
         if first >= last:
@@ -135,10 +134,7 @@ class MtpDrafter:
         begin, guess = self._guesses.get(sample, (0, []))
         kept = self._rules.keep(sample, guess if begin == len(sample.tokens) else (), most)
         if kept:
-            pace = self._paces.get(sample)
-            if pace is None:
-                pace = self._paces[sample] = _Pace()
-            pace.last.note(sample, kept)
+            self._paces.setdefault(sample, _Pace()).last.note(sample, kept)
         return kept
 
 

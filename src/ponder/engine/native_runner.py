@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ponder.algo.sampling import Sampled
 from ponder.core.errors import GenerationError
-from ponder.engine.native.model import PAGE, NativeModel, Step
 from ponder.engine.mtp_rows import MtpPages, MtpRows, Predicted
+from ponder.engine.native.model import PAGE, NativeModel, Step
 from ponder.engine.runner import RouteStore
 from ponder.engine.step import StepPlan
 from ponder.models.config import ModelConfig

@@ -19,8 +19,8 @@ class SchedulerConfig:
     max_chunk: int = 256  # rows of one step that one prompt gets while others want some too
     max_waiting: int = 65536  # samples in the queue; beyond it a request is refused
     max_draft_rows: int = 16  # of one step for running samples, drafts included: with more, rows are no longer cheap
-    # positions beyond a sample's drafts that it gets pages for, where nobody will miss them soon: for a drafter that has
-    # a cache of its own in the pages, and runs before the step that they belong to is planned
+    # positions beyond a sample's drafts for which it gets pages where nobody will miss them soon: for a drafter that
+    # has a cache of its own in the pages, and runs before the step that they belong to is planned
     lookahead: int = 0
 
     def __post_init__(self) -> None:

@@ -8,8 +8,9 @@ be run and tested alone.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from ponder.core.streaming import Speculated
 from ponder.serve.records import (
     Ask,
     BackendEvent,
@@ -86,6 +87,15 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Speculating(Protocol):
+    """A backend that tells how its engines' guesses did."""
+
+    def speculated(self) -> Mapping[str, Speculated]:
+        """By model; those that do not guess are left out."""
+        ...
 
 
 class Authenticator(Protocol):

@@ -2,9 +2,10 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ponder.core.errors import DataError, GenerationError, QueueFullError
+from ponder.core.streaming import Speculated
 from ponder.serve.errors import ApiError
 from ponder.serve.local.generation import LocalGeneration
 from ponder.serve.local.model import LocalModel
@@ -77,6 +78,11 @@ class LocalBackend:
 
     async def ready(self) -> bool:
         return not self._closed and all(not served.model.engine.closed for served in self._served.values())
+
+    def speculated(self) -> Mapping[str, Speculated]:
+        """See `Speculating`."""
+        told = {name: served.model.engine.speculated for name, served in self._served.items()}
+        return {name: counts for name, counts in told.items() if counts is not None}
 
     async def close(self) -> None:
         """Close all engines; what is under way ends as cancelled. Twice is harmless."""

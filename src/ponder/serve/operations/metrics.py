@@ -4,7 +4,7 @@
 No label holds an account, a key or an id: the number of series is bounded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,8 +16,12 @@ from prometheus_client import (
     ProcessCollector,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from ponder.core.streaming import Speculated
 from ponder.serve.operations.watch import Outcome
+from ponder.serve.seams import Speculating
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _MOST_VALUES = 64  # of one label; further ones are "other"
@@ -83,6 +87,28 @@ class ModelMetrics:
             self._request_generation.observe(usage.completion_tokens)
 
 
+class SpeculationCollector(Collector):
+    """Series of what engines count themselves, read when they are asked for."""
+
+    def __init__(self, read: Callable[[], Iterable[tuple[str, Speculated]]]) -> None:
+        """`read` tells models and their counts."""
+        self._read = read
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """See prometheus_client's `Collector`."""
+        series = {
+            "drafts": "Guesses of how a text goes on that were checked.",
+            "draft_tokens": "Tokens guessed.",
+            "accepted_tokens": "Tokens guessed that were then drawn.",
+        }
+        told = list(self._read())
+        for name, text in series.items():
+            family = CounterMetricFamily(f"ponder_spec_decode_num_{name}", text, labels=("model_name", "drafter"))
+            for model, counts in told:
+                family.add_metric((model, counts.drafter), getattr(counts, name))
+            yield family
+
+
 class Metrics:
     """All series of one server, in a registry of its own."""
 
@@ -129,6 +155,18 @@ class Metrics:
         """Series read when they are asked for: name to help and function."""
         for name, (text, read) in gauges.items():
             Gauge(f"ponder_{name}", text, registry=self.registry).set_function(read)
+
+    def observe_speculation(self, backends: Sequence[Speculating]) -> None:
+        """Series of the guesses of these backends' engines."""
+        self.registry.register(
+            SpeculationCollector(
+                lambda: (
+                    (self.models(model), counts)
+                    for backend in backends
+                    for model, counts in backend.speculated().items()
+                )
+            )
+        )
 
     def record(self, outcome: Outcome) -> None:
         """Count what came of a request."""

@@ -28,7 +28,7 @@ from ponder.serve.operations.status import (
     status_page,
 )
 from ponder.serve.operations.watch import Watch
-from ponder.serve.seams import Authenticator, Backend
+from ponder.serve.seams import Authenticator, Backend, Speculating
 from ponder.serve.wire.body import read_json_bytes
 from ponder.serve.wire.strict_json import parse_object
 
@@ -69,6 +69,7 @@ class Operations:
         """
         self.settings = settings or OperationsSettings()
         self.metrics = Metrics()
+        self.metrics.observe_speculation([backend for backend in backends if isinstance(backend, Speculating)])
         self.recent = RecentMinutes(wall)
         self.incidents = Incidents(wall, self._note_incident)
         self.observer = Watch(
