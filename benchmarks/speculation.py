@@ -37,14 +37,14 @@ QUESTIONS = 4
 
 
 def question(rng: random.Random) -> str:
-    return f"What is {rng.randint(100, 9999)} + {rng.randint(100, 9999)}?\n"
+    return f"What is {rng.randint(100, 9999)} + {rng.randint(100, 9999)}? "
 
 
 def worked(rng: random.Random) -> str:
     asked = question(rng)
-    a, b = (int(part) for part in asked.removeprefix("What is ").removesuffix("?\n").split(" + "))
+    a, b = (int(part) for part in asked.removeprefix("What is ").removesuffix("? ").split(" + "))
     lines = [f"The {p}: {a // n % 10} + {b // n % 10} = {a // n % 10 + b // n % 10}." for p, n in PLACES]
-    return asked + "\n".join(lines) + f"\nWith what is carried, {a} + {b} = {a + b}.\n"
+    return asked + " ".join(lines) + f" With what is carried, {a} + {b} = {a + b}. "
 
 
 PLACES = (("ones", 1), ("tens", 10), ("hundreds", 100), ("thousands", 1000))

@@ -199,7 +199,7 @@ def test_the_module_over_a_cache_is_the_module_of_training() -> None:
     torch.testing.assert_close(torch.cat(stored, dim=1), model.mtp_hidden(hidden_BTD, ids_BT)[0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("torch", marks=pytest.mark.slow), KINDS[1]])
 def test_the_distribution_of_what_is_said_is_the_model_s(kind: str) -> None:
     """How often each pair comes as second and third token, against its probability. Seeds are the only chance."""
     count, vocabulary = 1200, 4

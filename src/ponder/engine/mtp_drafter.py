@@ -69,7 +69,7 @@ class MtpDrafter:
         if decoding and share < 1:
             return  # nobody will guess
         guessing, left, taken = set(decoding), self._max_rows, set[int]()
-        for sample in running:
+        for sample in sorted(running, key=lambda sample: sample not in guessing):
             if left and self._rules.allow(sample):
                 work = self._plan(sample, left, share if sample in guessing else 0)
                 # samples of one prompt share its pages: what the first of them does, the others find done next time
