@@ -177,7 +177,7 @@ class GuessingBackend:
 def test_metrics_tell_guesses_that_engines_count() -> None:
     backend = GuessingBackend()
     watched = operations(Clock(), backends=[backend])
-    names = [f"ponder_spec_decode_num_{name}_total|m|mtp" for name in ("drafts", "draft_tokens", "accepted_tokens")]
+    names = [f"ponder_spec_decode_num_{name}_total|mtp|m" for name in ("drafts", "draft_tokens", "accepted_tokens")]
     found = samples(watched.metrics.text().decode())
     assert [found[name] for name in names] == [25, 40, 30]
     backend.accepted = 35  # read anew each time
