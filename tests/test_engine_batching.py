@@ -137,9 +137,10 @@ def test_new_weights_void_the_cache_and_stamp_the_completions(kind: str) -> None
     assert_equal(completions, ReferenceGenerator(model, TOKENIZER.control).generate(PROMPTS, SAMPLED, SEEDS))
 
 
-def test_a_runner_in_half_precision_is_near_and_follows_its_module() -> None:
-    model = built("dense")
-    half = EngineGenerator(Engine(TorchRunner(model, pages=64, dtype=torch.bfloat16)), TOKENIZER.control)
+@pytest.mark.parametrize("shape", CONFIGS)
+def test_a_runner_in_bf16_is_near_and_follows_its_module(shape: str) -> None:
+    model = built(shape)
+    half = EngineGenerator(Engine(TorchRunner(model, pages=64, weights="bf16")), TOKENIZER.control)
     for version in range(2):
         half.refresh(version)
         full = generator("torch", model).generate(PROMPTS, Sampling(max_tokens=1), SEEDS)

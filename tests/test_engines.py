@@ -18,6 +18,7 @@ from ponder.engine import native
 from ponder.engine.engine import EngineConfig
 from ponder.engine.native import NativeGenerator, library
 from ponder.engine.reference import ReferenceGenerator
+from ponder.engine.torch_weights import torch_notice
 from ponder.recipes.engines import choose_engine, engine_notice, open_generator
 from ponder.recipes.opening import open_model
 from ponder.recipes.serving import open_serving
@@ -75,6 +76,18 @@ def test_without_the_kernels_pytorch_generates_and_says_so(
         open_model(model, weights="q8")
     assert main(["generate", str(model), "--prompt", "1+1=?", "--max-tokens", "2"]) == 0
     assert capsys.readouterr().err.count(unbuilt) == 1
+
+
+def test_without_the_kernels_bf16_is_had_from_pytorch_and_the_notice_says_how(
+    unbuilt: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", str(model), "--prompt", "1+1=?", "--max-tokens", "2", "--weights", "bf16"]) == 0
+    assert f"generating in plain PyTorch {torch_notice('bf16')}: {unbuilt}" in capsys.readouterr().err
+    with open_serving(model, weights="bf16", config=EngineConfig(max_running=2), threads=1) as opened:
+        asked = Request(id="a", prompt_ids=opened.prompter.encode("7+8-3=?"), max_tokens=4)
+        [output] = opened.engine.submit(asked).result()
+    assert 1 <= len(output.ids) <= 4
+    assert opened.notice == (f"{unbuilt}. PyTorch generates until then, several times slower, {torch_notice('bf16')}")
 
 
 def test_a_run_without_the_kernels_says_so_once(unbuilt: str, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(command: Sequence[str], port: int, path: str) -> Iterator[None]:
+def server(command: Sequence[str], port: int, path: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A server process, until it answers on `path`; stopped at the end."""
     with open(os.devnull, "w", encoding="utf-8") as nothing:
         process = subprocess.Popen(command, stdout=nothing, stderr=nothing)
@@ -147,7 +147,7 @@ def server(command: Sequence[str], port: int, path: str) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{command[0]} did not start: {' '.join(command)}")
             time.sleep(0.2)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(30)

@@ -24,6 +24,6 @@ def recipe_of(folder: Path) -> ZeroRecipe | None:
 
 def open_shown(path: Path, workers: Workers | None = None, weights: WeightFormat = "fp32") -> OpenModel:
     """`open_model`, with a word on standard error where the native kernels are missing."""
-    if notice := engine_notice():
+    if notice := engine_notice(weights):
         err().print(notice, style="dim", soft_wrap=True)
     return open_model(path, workers, weights=weights)

@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from ponder.core.errors import GenerationError
 from ponder.engine.engine import Engine, EngineConfig
 from ponder.engine.native import NativeModel, WeightFormat, available
 from ponder.engine.native_runner import NativeMtpRunner, NativeRunner
 from ponder.engine.runner import Runner, pages_for
 from ponder.engine.torch_runner import TorchMtpRunner, TorchRunner
+from ponder.engine.torch_weights import TorchFormat, read_for_torch, torch_notice
 from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
-from ponder.weights.checkpoint import OpenCheckpoint, read_model
+from ponder.weights.checkpoint import OpenCheckpoint
 
 PAGE = 16  # positions
 CACHE_BYTES = 2**30
@@ -51,11 +50,10 @@ def open_engine(
         native = NativeModel(model, weights=weights, threads=threads, mtp=mtp)
         runner = (NativeMtpRunner if mtp else NativeRunner)(native, pages=pages, module=model)
     else:
-        dtype = _torch_precision(weights)
         runner = (TorchMtpRunner if mtp else TorchRunner)(
-            model, pages=pages, page_size=PAGE, dtype=dtype, threads=threads
+            model, pages=pages, page_size=PAGE, weights=_torch_format(weights), threads=threads
         )
-    return OpenedEngine(engine=Engine(runner, config, tokenizer), notice=_notice(missing))
+    return OpenedEngine(engine=Engine(runner, config, tokenizer), notice=_notice(missing, weights))
 
 
 def open_engine_on_disk(
@@ -78,9 +76,9 @@ def open_engine_on_disk(
         native = NativeModel.from_source(opened.config, opened.source, weights=weights, threads=threads, mtp=mtp)
         runner = (NativeMtpRunner if mtp else NativeRunner)(native, pages=pages)
     else:
-        model = read_model(opened, _torch_precision(weights)).requires_grad_(False)
+        model = read_for_torch(opened, _torch_format(weights), mtp=mtp)
         runner = (TorchMtpRunner if mtp else TorchRunner)(model, pages=pages, page_size=PAGE, threads=threads)
-    return OpenedEngine(engine=Engine(runner, config, opened.tokenizer), notice=_notice(missing))
+    return OpenedEngine(engine=Engine(runner, config, opened.tokenizer), notice=_notice(missing, weights))
 
 
 def _cache_pages(shape: ModelConfig, config: EngineConfig, weights: WeightFormat, cache_bytes: int) -> int:
@@ -96,9 +94,11 @@ def _cache_pages(shape: ModelConfig, config: EngineConfig, weights: WeightFormat
     return pages
 
 
-def _torch_precision(weights: WeightFormat) -> torch.dtype:
-    return torch.float32 if weights == "fp32" else torch.bfloat16
+def _torch_format(weights: WeightFormat) -> TorchFormat:
+    return "fp32" if weights == "fp32" else "bf16"
 
 
-def _notice(missing: str | None) -> str:
-    return "" if missing is None else f"{missing}. PyTorch generates until then, several times slower"
+def _notice(missing: str | None, weights: WeightFormat) -> str:
+    if missing is None:
+        return ""
+    return f"{missing}. PyTorch generates until then, several times slower, {torch_notice(_torch_format(weights))}"

@@ -15,6 +15,7 @@ from ponder.core.types import Completion, Prompt, Sampling
 from ponder.core.workers import Workers
 from ponder.engine.batches import as_completions, bounded_thought, check_requests, whole_groups
 from ponder.engine.budget import ThoughtBudgets
+from ponder.engine.torch_weights import TorchFormat, TorchWeights
 from ponder.models.cache import Cache
 from ponder.models.config import ModelConfig
 from ponder.models.moe import RouteMap
@@ -25,19 +26,34 @@ COMPACT_SHARE = 0.12  # the batch is compacted when this share of it has finishe
 
 
 class ReferenceGenerator:
-    """Samples from the very module that the trainer updates, so its weights are always the newest."""
+    """Samples from the very module that the trainer updates, so its weights are always the newest; or, in bf16, from a
+    copy that `refresh` makes anew.
+    """
 
     def __init__(
-        self, model: Transformer, control: ControlIds, workers: Workers | None = None, *, max_batch: int = 256
+        self,
+        model: Transformer,
+        control: ControlIds,
+        workers: Workers | None = None,
+        *,
+        max_batch: int = 256,
+        weights: TorchFormat = "fp32",
     ) -> None:
         """`workers` run the batches of a large request side by side. `max_batch`: most sequences in one batch; how a
-        request is cut depends on it alone, not on the workers, so that their number never changes a result.
+        request is cut depends on it alone, not on the workers, so that their number never changes a result. `weights`:
+        as in `TorchWeights`.
         """
-        self._model, self._control, self._workers, self._max_batch = model, control, workers, max_batch
+        self._weights = TorchWeights(model, weights)
+        self._control, self._workers, self._max_batch = control, workers, max_batch
         self.weight_version = 0
 
+    @property
+    def _model(self) -> Transformer:
+        return self._weights.model
+
     def refresh(self, version: int) -> None:
-        """Sampling runs on the trainer's module itself, so only the version changes."""
+        """Sampling in fp32 runs on the trainer's module itself, so only the version changes."""
+        self._weights.refresh()
         self.weight_version = version
 
     def generate(
@@ -118,7 +134,7 @@ class ReferenceGenerator:
                 row_B, seed_B, next_B, position_B = row_B[kept], seed_B[kept], next_B[kept], position_B[kept]
             positions_B1 = position_B.unsqueeze(1)
             hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=positions_B1, route_map=route_map)
-            logits_BV = self._model.head(hidden_B1D.squeeze(1))
+            logits_BV = self._model.head(hidden_B1D.squeeze(1)).float()
             routes.write(row_B, position_B, route_map)
             position_B = position_B + 1
         return as_completions(
@@ -149,7 +165,7 @@ class ReferenceGenerator:
                 return
             position = torch.tensor([[len(prompt.ids) + t]])
             hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=position)
-            logits_BV = self._model.head(hidden_B1D.squeeze(1))
+            logits_BV = self._model.head(hidden_B1D.squeeze(1)).float()
 
     def _prefill(
         self, prompts: Sequence[Prompt], lengths_P: torch.Tensor, room: int, route_map: RouteMap | None
@@ -159,11 +175,11 @@ class ReferenceGenerator:
         """
         longest = int(lengths_P.max())
         ids_PT = torch.tensor([[*p.ids, *[self._control.pad] * (longest - len(p.ids))] for p in prompts])
-        cache = Cache.empty(self._model.config, len(prompts), longest + room)
+        cache = Cache.empty(self._model.config, len(prompts), longest + room, self._weights.dtype)
         positions_PT = torch.arange(longest).expand_as(ids_PT)
         hidden_PTD = self._model(ids_PT, cache=cache, positions_BT=positions_PT, route_map=route_map)
         last_PD = hidden_PTD[torch.arange(len(prompts)), lengths_P - 1]
-        return cache, self._model.head(last_PD)
+        return cache, self._model.head(last_PD).float()
 
 
 class _RouteLog:

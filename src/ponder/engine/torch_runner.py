@@ -7,7 +7,6 @@ Shapes: B sequences, T rows of each, N rows of a step, P pages, S positions, W n
 size, V vocabulary.
 """
 
-import copy
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ponder.core.workers import kernel_threads
 from ponder.engine.mtp_rows import MtpPages, MtpRows, Predicted
 from ponder.engine.runner import RouteStore
 from ponder.engine.step import StepPlan
+from ponder.engine.torch_weights import TorchFormat, TorchWeights
 from ponder.models.cache import Cache
 from ponder.models.config import ModelConfig
 from ponder.models.moe import RouteMap
@@ -33,7 +33,7 @@ PADDED_POSITIONS = 8192  # gathering so many in vain costs about as much as runn
 
 
 class TorchRunner:
-    """Runs steps on a `Transformer`. In the module's own precision it shares its weights; else it keeps a copy."""
+    """Runs steps on a `Transformer`: on the module's own weights, or on a copy of them in bf16."""
 
     def __init__(
         self,
@@ -41,21 +41,20 @@ class TorchRunner:
         *,
         pages: int,
         page_size: int = 16,
-        dtype: torch.dtype | None = None,
+        weights: TorchFormat = "fp32",
         threads: int = 0,
+        mtp: bool = False,
     ) -> None:
-        """`threads` 0: as many kernel threads as the caller has now."""
+        """`weights`, `mtp`: as in `TorchWeights`. `threads` 0: as many kernel threads as the caller has now."""
         self.config: ModelConfig = model.config
         self.pages, self.page_size = pages, page_size
-        self._module = model
-        own = model.norm.weight.dtype
-        self._model = model if dtype is None or dtype == own else _in_precision(model, dtype)
+        self._weights = TorchWeights(model, weights, mtp=mtp)
         self._threads = threads or torch.get_num_threads()
         # Two pages more than anybody is given: one that stays zero, for table entries beyond a sequence's end, and one
         # that takes what padding writes.
         self._blank, self._waste = pages, pages + 1
         shape = (pages + 2, page_size, model.config.cache_width)
-        self._layers = [torch.zeros(shape, dtype=dtype or own) for _ in range(model.config.layers)]
+        self._layers = [torch.zeros(shape, dtype=self._weights.dtype) for _ in range(model.config.layers)]
         self._routes = RouteStore(model.config, pages, page_size)
 
     @property
@@ -67,7 +66,7 @@ class TorchRunner:
     def run(self, plan: StepPlan) -> torch.Tensor:
         """See `Runner`."""
         with kernel_threads(self._threads):
-            return self._model.head(self._states(plan)[_integers(plan.logit_rows)]).float()
+            return self._weights.model.head(self._states(plan)[_integers(plan.logit_rows)]).float()
 
     def _states(self, plan: StepPlan) -> torch.Tensor:
         """The normed states of all rows, (N, D), after the plan's copies."""
@@ -76,11 +75,11 @@ class TorchRunner:
                 store[target] = store[source]
         self._routes.copy(plan.copies)
         token_N = _integers(plan.tokens)
-        hidden_ND = torch.empty(len(token_N), self.config.hidden_size, dtype=self._model.norm.weight.dtype)
+        hidden_ND = torch.empty(len(token_N), self.config.hidden_size, dtype=self._weights.dtype)
         chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
         for batch in self._batches(plan, first_position=0):
             route_map = RouteMap() if self._routes.wanted else None
-            hidden_BTD = self._model(
+            hidden_BTD = self._weights.model(
                 token_N[batch.rows_BT], cache=batch.cache, positions_BT=batch.positions_BT, route_map=route_map
             )
             rows = batch.rows_BT[batch.valid_BT]
@@ -102,12 +101,9 @@ class TorchRunner:
         """See `Runner`."""
         return self._routes.of(pages, tokens)
 
-    @torch.no_grad()
     def refresh(self) -> None:
-        """See `Runner`. Where the weights are shared there is nothing to do."""
-        if self._model is not self._module:
-            for held, new in zip(_weights(self._model), _weights(self._module), strict=True):
-                held.copy_(new)
+        """See `Runner`."""
+        self._weights.refresh()
 
     def close(self) -> None:
         """See `Runner`."""
@@ -160,13 +156,13 @@ class TorchMtpRunner(TorchRunner):
         *,
         pages: int,
         page_size: int = 16,
-        dtype: torch.dtype | None = None,
+        weights: TorchFormat = "fp32",
         threads: int = 0,
     ) -> None:
         """As in `TorchRunner`, for a model that has such a module."""
-        super().__init__(model, pages=pages, page_size=page_size, dtype=dtype, threads=threads)
+        super().__init__(model, pages=pages, page_size=page_size, weights=weights, threads=threads, mtp=True)
         self._layers.append(torch.zeros_like(self._layers[0]))  # of the module's block, which follows the last
-        self.mtp = MtpPages(model.config.hidden_size, pages, page_size, self._model.norm.weight.dtype)
+        self.mtp = MtpPages(model.config.hidden_size, pages, page_size, self._weights.dtype)
 
     def _states(self, plan: StepPlan) -> torch.Tensor:
         self.mtp.copy(plan.copies)
@@ -183,7 +179,7 @@ class TorchMtpRunner(TorchRunner):
                 before_ND = self.mtp.before(rows)
             state_ND = torch.empty_like(before_ND)
             for batch in self._batches(rows, first_position=1):
-                state_BTD = self._model.mtp_cached(
+                state_BTD = self._weights.model.mtp_cached(
                     before_ND[batch.rows_BT],
                     token_N[batch.rows_BT],
                     cache=batch.cache,
@@ -191,7 +187,7 @@ class TorchMtpRunner(TorchRunner):
                 )
                 state_ND[batch.rows_BT[batch.valid_BT]] = state_BTD[batch.valid_BT]
             wanted_WD = state_ND[_integers(rows.wanted)]
-            return Predicted(wanted_WD, self._model.head(wanted_WD).float())
+            return Predicted(wanted_WD, self._weights.model.head(wanted_WD).float())
 
 
 class _Batch(NamedTuple):
@@ -251,18 +247,3 @@ def _like_lengths(items: Sequence[Item], lengths: Sequence[int], spare: int) -> 
             first = i
     if items:
         yield list(items[first:])
-
-
-def _in_precision(model: Transformer, dtype: torch.dtype) -> Transformer:
-    """A copy to sample from. The gates' balance biases stay as they are: they decide by small differences."""
-    with torch.no_grad():
-        copied = copy.deepcopy(model).requires_grad_(False).to(dtype)
-    for mixture, source in zip(copied.moe_layers().values(), model.moe_layers().values(), strict=True):
-        if source.balance_bias is not None:
-            mixture.balance_bias = source.balance_bias.clone()
-    return copied
-
-
-def _weights(model: Transformer) -> list[torch.Tensor]:
-    biases = [mixture.balance_bias for mixture in model.moe_layers().values() if mixture.balance_bias is not None]
-    return [*model.parameters(), *biases]

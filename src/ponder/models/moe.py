@@ -135,13 +135,18 @@ class RoutedExperts(nn.Module):
         N, K = routes.experts_NK.shape
         flat = routes.experts_NK.flatten()
         order = flat.argsort(stable=True)
-        ends = torch.bincount(flat, minlength=self.gate_up.shape[0]).cumsum(0).tolist()
-        gate, up = GroupedLinear.apply(x_ND[order // K], self.gate_up, ends).chunk(2, dim=-1)
-        sorted_MD = GroupedLinear.apply(F.silu(gate) * up, self.down, ends)
+        ends = torch.bincount(flat, minlength=routes.scores_NE.shape[1]).cumsum(0).tolist()
+        sorted_MD = self.run_sorted(x_ND[order // K], ends)
         back = torch.empty_like(order)
         back[order] = torch.arange(N * K)
         per_choice_NKD = sorted_MD[back].view(N, K, -1)
         return (per_choice_NKD * routes.weights_NK.to(x_ND.dtype).unsqueeze(-1)).sum(dim=1)
+
+    def run_sorted(self, x_MD: torch.Tensor, ends: list[int]) -> torch.Tensor:
+        """Each row through its own expert; those of expert e end at `ends[e]`."""
+        gate, up = GroupedLinear.apply(x_MD, self.gate_up, ends).chunk(2, dim=-1)
+        out_MD: torch.Tensor = GroupedLinear.apply(F.silu(gate) * up, self.down, ends)
+        return out_MD
 
 
 class MixtureOfExperts(nn.Module):

@@ -9,12 +9,13 @@ from ponder.core.workers import Device, Workers
 from ponder.engine import native
 from ponder.engine.native import NativeGenerator, NativeModel, WeightFormat
 from ponder.engine.reference import ReferenceGenerator
+from ponder.engine.torch_weights import read_for_torch, torch_notice
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
 from ponder.train.device_generator import DeviceGenerator
 from ponder.train.divided import divided
 from ponder.train.parallel import current
-from ponder.weights.checkpoint import OpenCheckpoint, read_model
+from ponder.weights.checkpoint import OpenCheckpoint
 
 Engine = Literal["native", "torch"]
 ENGINES: Mapping[str, Engine] = {"native": "native", "torch": "torch"}
@@ -36,10 +37,13 @@ def choose_engine(wanted: str, device: Device = "auto") -> Engine:
     return ENGINES[wanted]
 
 
-def engine_notice() -> str | None:
+def engine_notice(weights: WeightFormat = "fp32") -> str | None:
     """What a person should know where the kernels are missing: why, and what runs instead; else None."""
     missing = native.available()
-    return None if missing is None else f"generating in plain PyTorch: {missing}"
+    if missing is None:
+        return None
+    half = f" {torch_notice('bf16')}" if weights == "bf16" else ""
+    return f"generating in plain PyTorch{half}: {missing}"
 
 
 def training_generator(
@@ -49,15 +53,14 @@ def training_generator(
     workers: Workers,
     weights: Literal["fp32", "bf16"] = "fp32",
 ) -> TrainableGenerator:
-    """A generator that follows the weights of a model in training. bf16 is for the native engine and for GPUs; plain
-    PyTorch on a CPU holds the trainer's own fp32.
+    """A generator that follows the weights of a model in training.
 
     Several processes each have one, and divide what there is to complete.
     """
     if engine == "torch" and not current().on_cpu:
         return divided(DeviceGenerator(model, weights, lambda moved: ReferenceGenerator(moved, control)))
     if engine == "torch":
-        return divided(ReferenceGenerator(model, control, workers))
+        return divided(ReferenceGenerator(model, control, workers, weights=weights))
     return divided(NativeGenerator(NativeModel(model, weights=weights, threads=workers.count), control, model))
 
 
@@ -69,15 +72,16 @@ def open_generator(
     workers: Workers | None = None,
     weights: WeightFormat = "fp32",
 ) -> AnyGenerator:
-    """A generator whose weights stay as they are on disk. Other formats than fp32 are the native engine's, and
+    """A generator whose weights stay as they are on disk. Other formats than fp32 and bf16 are the native engine's, and
     "stored" is for GGUF files.
     """
     if engine == "torch":
-        if weights != "fp32":
+        if weights not in ("fp32", "bf16"):
             raise ConfigError(
-                f"weights = {weights!r} needs the native engine: {native.available() or 'engine torch was asked for'}"
+                f"weights = {weights!r} needs the native engine: {native.available() or 'engine torch was asked for'}. "
+                "PyTorch takes fp32 and bf16"
             )
-        return ReferenceGenerator(read_model(opened).requires_grad_(False), control, workers)
+        return ReferenceGenerator(read_for_torch(opened, weights), control, workers)
     threads = 0 if workers is None else workers.count
     return NativeGenerator(
         NativeModel.from_source(opened.config, opened.source, weights=weights, threads=threads), control
