@@ -12,7 +12,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-WITHOUT_PACKING = "oneDNN cannot pack them here ({reason}), so each product does it anew, about half as fast"
+WITHOUT_PACKING = "oneDNN cannot pack them here ({reason}), so each product does it anew, which is slower"
 EMULATED = "this processor has no bf16 instructions, so bf16 is emulated"
 BETTER = "--weights fp32 may be faster"
 
