@@ -292,5 +292,5 @@ def test_guesses_grow_where_they_are_right_and_shrink_where_they_are_wrong() -> 
 
 
 def test_other_words_are_refused() -> None:
-    with pytest.raises(GenerationError, match="expected off or ngram"):
+    with pytest.raises(GenerationError, match="expected one of off, ngram, mtp"):
         EngineConfig(speculation="yes")  # type: ignore[arg-type]
