@@ -15,6 +15,7 @@ from ponder.engine.native import NativeModel, available
 from ponder.engine.native_runner import NativeRunner
 from ponder.engine.runner import Runner
 from ponder.engine.torch_runner import TorchRunner
+from ponder.engine.torch_weights import TorchFormat
 from ponder.models.config import GqaConfig, MlaConfig, ModelConfig, YarnConfig
 from ponder.models.presets import PRESETS
 from ponder.models.transformer import Transformer
@@ -45,21 +46,21 @@ needs_kernels = pytest.mark.skipif(available() is not None, reason=str(available
     ids=["tiny-v3-128k", "V3's own attention", "grouped-query"],
 )
 @pytest.mark.parametrize("engine", ["native", "torch"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("weights", "size"), [("fp32", 4), ("bf16", 2)])
 def test_the_cache_keeps_what_the_papers_formula_says(
-    engine: str, dtype: torch.dtype, config: ModelConfig, numbers: int
+    engine: str, weights: TorchFormat, size: int, config: ModelConfig, numbers: int
 ) -> None:
     """Latent and rotated key of every token and layer (V3 section 2.1.1), counted from the pages that are taken."""
     model = random_model(config)
     runner: Runner
     if engine == "torch":
-        runner = TorchRunner(model, pages=3, dtype=dtype)
+        runner = TorchRunner(model, pages=3, weights=weights)
     elif available() is None:
-        runner = NativeRunner(NativeModel(model, weights="fp32" if dtype == torch.float32 else "bf16"), pages=3)
+        runner = NativeRunner(NativeModel(model, weights=weights), pages=3)
     else:
         pytest.skip(str(available()))
     try:
-        assert runner.page_bytes / runner.page_size == numbers * config.layers * dtype.itemsize
+        assert runner.page_bytes / runner.page_size == numbers * config.layers * size
         assert numbers == config.cache_width
     finally:
         runner.close()
