@@ -110,6 +110,14 @@ def test_every_sample_is_what_it_is_without_guesses(config: ModelConfig, kind: s
     assert told.scheduler.preemptions > 0
 
 
+def test_a_packed_copy_keeps_the_module() -> None:
+    """In bf16, whose few digits the counting model's numbers have, PyTorch guesses as well as in fp32."""
+    runner = TorchMtpRunner(counting(), pages=64, weights="bf16")
+    [output], told = outputs(runner, "mtp", ask("a", [5], 60, sampling=GREEDY))
+    assert list(output.ids) == [(6 + i) % 48 for i in range(60)]
+    assert told.scheduler.accepted_tokens == told.scheduler.drafted_tokens > 40
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_can_be_predicted_takes_few_steps(kind: str) -> None:
     """The counters say what happened: one guess, then as many as were right and one more, up to four in a step."""
