@@ -291,14 +291,16 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         type=parse_settings,
         metavar="SETTINGS",
-        help="workers=N,threads=N,micro_batch_tokens=N; repeat it to time several (default: Ponder's own)",
+        help="workers=N,threads=N,micro_batch_tokens=N,engine=native|torch,precision=fp32|bf16; repeat it to time "
+        "several (default: Ponder's own, fp32)",
     )
     parser.add_argument(
         "--trl",
         action="append",
         type=parse_settings,
         metavar="SETTINGS",
-        help="threads=N,processes=N,batch=N,attention=sdpa|eager,experts=grouped_mm|batched_mm|eager; repeat it to "
+        help="threads=N,processes=N,batch=N,precision=fp32|bf16,attention=sdpa|eager,"
+        "experts=grouped_mm|batched_mm|eager; repeat it to "
         "time several (default: one thread; one a core; one process a core; each with both kinds of attention)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

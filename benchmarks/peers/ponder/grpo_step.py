@@ -11,7 +11,8 @@ import torch
 from ponder import __version__
 from ponder.core.types import Completion, Problem, Rollout, Verdict
 from ponder.core.workers import ComputeConfig, Workers
-from ponder.engine.reference import ReferenceGenerator
+from ponder.recipes.engines import choose_engine, training_generator
+from ponder.text.prompt import Prompter
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.optimizer import OptimizerConfig
 from ponder.weights.checkpoint import load_model
@@ -37,17 +38,22 @@ def build(job: Mapping[str, Any], workers: Workers, lengths: list[int]) -> Grpo:
         text = tokenizer.decode(completion.ids)
         return Rollout(problem=problem, completion=completion, text=text, verdict=verdict)
 
+    settings = job["settings"]
+    precision = settings.get("precision", "fp32")
     config = GrpoConfig(
         prompts_per_step=len(job["prompts"][0]),
         group_size=job["group_size"],
         max_tokens=job["max_tokens"],
         updates_per_step=1,
         warmup_steps=1,
-        micro_batch_tokens=job["settings"].get("micro_batch_tokens", GrpoConfig.micro_batch_tokens),
+        micro_batch_tokens=settings.get("micro_batch_tokens", GrpoConfig.micro_batch_tokens),
+        precision=precision,
+        rollout_weights=precision,
         optimizer=OptimizerConfig(learning_rate=job["learning_rate"]),
     )
-    generator = ReferenceGenerator(model, never_ends, workers)
-    return Grpo(model, tokenizer, generator, config, draw, grade, workers, seed=0)
+    engine = choose_engine(settings.get("engine", "auto"))
+    generator = training_generator(engine, model, never_ends, workers, precision)
+    return Grpo(model, Prompter(tokenizer), generator, config, draw, grade, workers, seed=0)
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def configure(job: Mapping[str, Any], folder: str) -> GRPOConfig:
         adam_beta2=0.95,
         max_grad_norm=1.0,
         use_cpu=True,
-        bf16=False,
+        bf16=job["settings"].get("precision") == "bf16",  # passes under autocast; the weights stay fp32
         fp16=False,
         gradient_checkpointing=False,
         ddp_find_unused_parameters=False,  # of several processes: saves a walk over the graph
