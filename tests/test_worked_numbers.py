@@ -31,7 +31,8 @@ STATEMENT = re.compile(rf"(?<![\w*+/.-]){SIDE}(?:[=<>]{SIDE})+")
 COLUMNS = re.compile(r"(\d+)([-+])(\d+): (\S+) so (\d+)")
 COLUMN = re.compile(r"(?:(\d)-(\d)(-1)?→)?(\d+)[-+](\d)([-+]1)?=(\d+)")
 PRODUCT = re.compile(r"(\d+)\*(\d+): (\S+) so (\d+)")
-QUOTIENT = re.compile(r"(\d+)/(\d+): .* gives (\d+)$")
+QUOTIENT = re.compile(r"(\d+)/(\d+): (.*) gives (\d+)$")
+SO_FAR = re.compile(r" got (\d+);")  # the quotient of the first digits
 ARROWS = re.compile(r"(\d+)((?:→\d+)+)$")
 
 
@@ -104,8 +105,10 @@ def check_thought(thought: str) -> int:
         assert [c[0] for c in re.findall(r"\d\*\d=", columns)] == list(reversed(left))
     for line in thought.split("\n"):
         if match := QUOTIENT.search(line):
-            left, right, quotient = map(int, match.groups())
-            assert divmod(left, right)[0] == quotient, line
+            left, right, work, quotient = match.groups()
+            assert int(left) // int(right) == int(quotient), line
+            for place, so_far in enumerate(SO_FAR.findall(work), start=1):
+                assert so_far == quotient[:place], line
         if match := ARROWS.search(line):
             chain = [int(match[1]), *map(int, match[2][1:].split("→"))]
             assert all(a in (b * 2, b * 5, b * 10) for a, b in itertools.pairwise(chain)), line
@@ -232,10 +235,10 @@ def test_forms_by_hand() -> None:
     assert times(47, 75) == "47*70=2800+490=3290,47*5=200+35=235,3290+235: 0+5=5,9+3=12,2+2+1=5,3+0=3 so 3525"
     assert short_division(245, 5) == "245/5: 24/5=4r4,45/5=9 gives 49"
     assert divide(6745, 71) == (
-        "6745/71: 674: 71*9=630+9=639,674-639=74-39=44-9=35; 355: 71*5=350+5=355=355 gives 95"
+        "6745/71: 674: 71*9=630+9=639,674-639=74-39=44-9=35 got 9; 355: 71*5=350+5=355=355 gives 95"
     )  # fmt: skip
     assert divide(595, 46, quotient=False) == "595/46: 59: 46*1=46,59-46=19-6=13; 135: 46*2=92,135-92=45-2=43"
-    assert divide(2040, 20) == "2040/20: 20: 20*1=20=20; 4: 20*0=0,4-0=4; 40: 20*2=40=40 gives 102"
+    assert divide(2040, 20) == "2040/20: 20: 20*1=20=20 got 1; 4: 20*0=0,4-0=4 got 10; 40: 20*2=40=40 gives 102"
     assert remainder(641, 595) == "641-595=141-95=51-5=46"
     assert trial(407, 13) == "407/13: 13*3=39,40-39=10-9=1,17: 13*1=13 no"
     assert trial(407, 11) == "407/11: 11*3=33,40-33=10-3=7,77: 11*7=77 yes"

@@ -8,7 +8,8 @@ and a carry that stand in sight. Four forms, chosen by the size of the numbers a
 - columns from the right: `859+467: 9+7=16,5+6+1=12,8+4+1=13 so 1326`; a carry is the first digit of `=16`, and a
   column of a subtraction that cannot be done says so before it borrows: `1-8→11-8=3,9-7-1=1`;
 - long division with a quotient digit that is tried, compared and tried again:
-  `6745/71: 674: 71*9=630+9=639,674-639=74-39=44-9=35; 355: 71*5=350+5=355=355 gives 95`.
+  `6745/71: 674: 71*9=630+9=639,674-639=74-39=44-9=35 got 9; 355: 71*5=350+5=355=355 gives 95`; the quotient so far
+  stands after every digit, so that none is lost among the tries.
 
 No spaces stand around signs: vocabularies that split digits make `a+b=c` one token a character, and none more.
 """
@@ -102,7 +103,8 @@ def divide(left: int, right: int, rng: random.Random | None = None, *, quotient:
         if end > start:
             rest = rest * 10 + int(figures[end - 1])
         label = f"{rest}: " if start < len(figures) else ""
-        steps.append(label + quotient_digit(rest, right, rng))
+        so_far = f" got {int(figures[:end]) // right}" if quotient and end < len(figures) else ""
+        steps.append(label + quotient_digit(rest, right, rng) + so_far)
         rest %= right
     return f"{left}/{right}: {'; '.join(steps)}" + (f" gives {left // right}" if quotient else "")
 
