@@ -65,6 +65,7 @@ NAMED = [
     "deepseek-r1-distill-llama-70b",
     "janus-pro-1b",
     "janus-pro-7b",
+    "smol-r1",
     "smollm2-135m",
     "smollm2-135m-instruct",
     "smollm2-360m",

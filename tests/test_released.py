@@ -45,7 +45,7 @@ def test_it_names_its_base_and_its_licence(folder: Path, model: KnownModel) -> N
     base = find_model(str(model.adapter_of))
     assert json.loads((folder / "base.json").read_text(encoding="utf-8"))["name"] == base.name
     card = read_card(folder / CARD)
-    assert card["licence"].lower() == model.licence.lower()
+    assert card["license"].lower() == model.licence.lower()
 
 
 def test_its_tokenizer_has_the_marks_of_a_thought(folder: Path, model: KnownModel) -> None:
