@@ -48,7 +48,7 @@ def main() -> None:
     taught = time.monotonic() - began
     if arguments.save is not None:
         save_model(arguments.save, model, tokenizer)
-    lengths = [arguments.original * 2**power for power in range(-2, STRETCH.bit_length())]
+    lengths = [arguments.original * 2**power // 4 for power in range(STRETCH.bit_length() + 2)]
     depths = [number / max(1, arguments.depths - 1) for number in range(arguments.depths)]
     began, panels = time.monotonic(), {}
     for name, yarn in (("with YaRN", recipe.yarn), ("the same weights without", None)):

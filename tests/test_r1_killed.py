@@ -82,6 +82,7 @@ def test_a_pipeline_killed_at_any_moment_ends_with_the_same_bits(tmp_path: Path)
         seen.add(stage_of(folder))
         kills, patience = kills + 1, patience + 0.17
         assert kills < 100, "the run never ends"
+    seen.discard("")  # killed before the first stage wrote anything
     assert len(seen) >= 4, f"it was killed in {seen} alone"
     ours, theirs = (written(RunFolder.open(tmp_path / name)) for name in ("killed", "whole"))
     assert ours == theirs

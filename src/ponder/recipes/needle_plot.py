@@ -8,7 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from ponder.evals.findings import percent
 from ponder.evals.plots import GRID, INK
+from ponder.recipes.bench.contexts_figures import short_count
 from ponder.recipes.needle import Cell
 
 COLOURS = LinearSegmentedColormap.from_list("found", ["#c93c37", "#f0b849", "#2a9d5c"])  # never, half, always
@@ -52,8 +54,8 @@ def _panel(axes: Axes, name: str, cells: Sequence[Cell], original: int, learned:
             share = shares[length, depth]
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=INK)
     mean = sum(cell.right for cell in cells) / sum(cell.count for cell in cells)
-    axes.set_title(f"{name}: {100 * mean:.0f} % found", loc="left", fontsize=10, color=INK)
-    axes.set_xticks(range(len(lengths)), [_short(length) for length in lengths])
+    axes.set_title(f"{name}: {percent(mean)} found", loc="left", fontsize=10, color=INK)
+    axes.set_xticks(range(len(lengths)), [short_count(length) for length in lengths])
     axes.set_yticks(range(len(depths)), [f"{100 * depth:.0f}" for depth in depths])
     for mark, style in ((original, "-"), (learned, (0, (3, 2)))):
         within = sum(length <= mark for length in lengths)
@@ -64,7 +66,3 @@ def _panel(axes: Axes, name: str, cells: Sequence[Cell], original: int, learned:
     axes.grid(which="minor", color=GRID, linewidth=0.8)
     axes.tick_params(colors=INK, length=3, labelsize=9)
     axes.tick_params(which="minor", length=0)
-
-
-def _short(length: int) -> str:
-    return f"{length // 1024}K" if length % 1024 == 0 else str(length)
