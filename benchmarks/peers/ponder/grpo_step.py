@@ -26,7 +26,7 @@ def build(job: Mapping[str, Any], workers: Workers, lengths: list[int]) -> Grpo:
     loaded = load_model(Path(job["model"]))
     model, tokenizer = loaded.model, loaded.tokenizer
     # an end of sequence that the model cannot produce, so that every completion has the full length
-    never_ends = replace(tokenizer.control, eos=model.config.vocab_size)
+    never_ends = replace(tokenizer.control, eos=model.config.vocab_size, stop=())
 
     def draw(step: int, index: int) -> Problem:
         text = job["prompts"][step][index]

@@ -119,6 +119,40 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[Sequence[str], ...]]] = {
 }  # fmt: skip
 
 
+# How ordinary texts begin: no question and no task, only something to go on from.
+OPENINGS: tuple[tuple[str, Sequence[str]], ...] = (
+    ("The history of {}", lists.COUNTRIES), ("In {}, people", lists.COUNTRIES), ("My journey to {}", lists.COUNTRIES),
+    ("The economy of {}", lists.COUNTRIES), ("Last year the government of {}", lists.COUNTRIES),
+    ("In this article we explain {}:", lists.CONCEPTS), ("Most people have heard of {}, but", lists.CONCEPTS),
+    ("When I was at school, {}", lists.CONCEPTS), ("Researchers who study {}", lists.CONCEPTS),
+    ("Before you buy {}, you", lists.WORKINGS), ("How {} changed our lives:", lists.WORKINGS),
+    ("The first thing to know about {} is", lists.WORKINGS), ("He had never thought about {} until", lists.WORKINGS),
+    ("There was once {}, and", lists.TOPICS), ("She remembered {}.", lists.TOPICS), ("Chapter 1: {}\n\n", lists.TOPICS),
+    ("It all began with {}.", lists.TOPICS), ("\"Tell me about {},\" said", lists.TOPICS),
+    ("If you want to {}, you", lists.GOALS), ("Ten ways to {}:", lists.GOALS), ("I always wanted to {}, but", lists.GOALS),
+    ("We had decided to {}, so", lists.GOALS), ("Last month I read about {}.", lists.PEOPLE),
+    ("{} was born", lists.PEOPLE), ("A new book about {}", lists.PEOPLE), ("In the life of {},", lists.PEOPLE),
+    ("As we know, {}", lists.ANIMALS), ("The number of {}", lists.ANIMALS), ("We watched the {} for hours.", lists.ANIMALS),
+    ("People who keep {}", lists.ANIMALS), ("Everyone was talking about {}.", lists.DECISIONS),
+    ("The debate over {}", lists.DECISIONS), ("Our review of {}:", lists.PRODUCTS), ("Welcome to the site of {}!", lists.PRODUCTS),
+    ("{}", lists.SENTENCES), ("{}", lists.PASSAGES),
+)  # fmt: skip
+
+
+def text_openings(count: int, seed: int) -> list[str]:
+    """`count` different beginnings of ordinary texts, in a mixed order; those of a longer list begin a shorter one.
+
+    Raises `ConfigError` where there are not so many.
+    """
+    found = list(dict.fromkeys(opening.format(entry) for opening, entries in OPENINGS for entry in entries))
+    if not 0 <= count <= len(found):
+        raise ConfigError(
+            f"{count} beginnings of texts are wanted; expected 0 to {len(found)}, which is how many there are"
+        )
+    python_rng(seed, "openings").shuffle(found)
+    return found[:count]
+
+
 def prompts_by_kind() -> dict[str, list[str]]:
     """Every prompt once, under the first kind that has it; without those that are kept out of training."""
     known, found = set(EVERYDAY_QUESTIONS), {}

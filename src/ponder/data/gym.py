@@ -45,11 +45,7 @@ class GymSource:
         raise DataError(f"reasoning-gym's task {self.name!r} gave no problem of the split {split!r} in {DRAWS} draws")
 
     def _problem(self, seed: int) -> Problem:
-        try:
-            dataset = _library().create_dataset(self.name, seed=seed, size=1, **self.config)
-        except (AssertionError, TypeError, ValueError) as error:
-            raise ConfigError(f"reasoning-gym's task {self.name!r} cannot be made so: {error}") from error
-        entry = json.loads(json.dumps(dataset[0], default=str))
+        entry = json.loads(json.dumps(gym_dataset(self.name, seed, self.config)[0], default=str))
         facts = {"gym": self.name, "entry": entry}
         if self.config:
             facts["config"] = json.loads(json.dumps(dict(self.config), default=str))
@@ -69,6 +65,14 @@ def gym_tasks() -> tuple[str, ...]:
     Raises `ConfigError` where reasoning-gym is not installed.
     """
     return tuple(sorted(set(_library().factory.DATASETS) - {"composite"}))
+
+
+def gym_dataset(name: str, seed: int, config: Mapping[str, Any] | None = None) -> Any:
+    """The library's own data set of one problem of a task. Raises `ConfigError` for settings that it refuses."""
+    try:
+        return _library().create_dataset(name, seed=seed, size=1, **(config or {}))
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigError(f"reasoning-gym's task {name!r} cannot be made so: {error}") from error
 
 
 @functools.cache

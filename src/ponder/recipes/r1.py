@@ -21,7 +21,7 @@ from ponder.core.seeds import derive_seed, python_rng, torch_rng
 from ponder.core.types import Conversation, Problem, Prompt, Sampling
 from ponder.core.workers import Workers
 from ponder.data.conversations import read_conversations
-from ponder.data.everyday import EVERYDAY_QUESTIONS, everyday_prompts
+from ponder.data.everyday import EVERYDAY_QUESTIONS, everyday_prompts, text_openings
 from ponder.data.preferences import PreferencePair, SafetyLabel, read_safety, split_by_prompt
 from ponder.data.problems import split_of
 from ponder.evals.by_task import evaluate_tasks
@@ -54,6 +54,7 @@ from ponder.train.reward_model import load_reward_model
 from ponder.train.reward_stage import RewardTraining
 from ponder.train.rollout import GroupReward
 from ponder.train.sft import Sft, SftConfig
+from ponder.train.writing import read_texts, write_texts
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 from ponder.weights.checkpoint import open_whole
@@ -141,20 +142,30 @@ class _Pipeline:
     def _answer_ordinary_prompts(self) -> None:
         if self._is_done("ordinary"):
             return
-        clock = Clock()
+        clock, config = Clock(), self.recipe.ordinary
         model = open_model(
             Path(self.recipe.start_from), self.workers, engine=self.recipe.engine, weights=self._rollout_weights
         )
         answer_prompts(
-            everyday_prompts(self.recipe.ordinary.prompts, self.recipe.seed),
+            everyday_prompts(config.prompts, self.recipe.seed),
             model.generator,
             model.prompter,
-            self.recipe.ordinary.collect,
+            config.collect,
             self._collection("ordinary"),
             Origin(model=Path(self.recipe.start_from).name, seed=self.recipe.seed),
             task="ordinary",
             reporter=self.reporter,
         )
+        if config.texts:
+            write_texts(
+                text_openings(config.texts, self.recipe.seed),
+                model.generator,
+                self.tokenizer,
+                config.text_tokens,
+                self._texts,
+                self.recipe.seed,
+                reporter=self.reporter,
+            )
         self.costs.record("ordinary", clock.progress())
 
     def _cold_start(self) -> None:
@@ -194,7 +205,7 @@ class _Pipeline:
 
     def _second_sft(self) -> None:
         """From the base again, on what the reasoner wrote, with some of the first examples and ordinary replies."""
-        share = 1.0 - self.recipe.ordinary.share
+        share = self.recipe.ordinary.worked_share
         worked = self.recipe.rejection.worked_share
         if not self._is_done("rejection"):
             raise RunError(f"{self.run.path} has not been through rejection, on which second-sft stands")
@@ -259,11 +270,14 @@ class _Pipeline:
     def _learn(
         self, name: str, model: Transformer, config: SftConfig, parts: Mapping[str, tuple[float, Draw]] | None = None
     ) -> None:
-        """A fine-tuning stage: worked examples unless others are given, with ordinary replies among them."""
+        """A fine-tuning stage: worked examples unless others are given, with ordinary replies and texts among them."""
         if parts is None:
-            parts = {"worked": (1.0 - self.recipe.ordinary.share, self.practice.conversation)}
+            parts = {"worked": (self.recipe.ordinary.worked_share, self.practice.conversation)}
         if self.recipe.ordinary.share:
             parts = {**parts, "ordinary": (self.recipe.ordinary.share, one_of(self._ordinary()[0], "ordinary replies"))}
+        if self.recipe.ordinary.text_share:
+            texts = one_of(read_texts(self._texts), "the base's own texts")
+            parts = {**parts, "texts": (self.recipe.ordinary.text_share, texts)}
         source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, name))
         stage = Sft(model, source, config, self.workers, self.recipe.seed, name=name, pad=self.tokenizer.control.pad)
         self._run(stage, config)
@@ -419,6 +433,10 @@ class _Pipeline:
 
     def _collection(self, name: str) -> Path:
         return self.run.path / "collections" / name
+
+    @property
+    def _texts(self) -> Path:
+        return self.run.path / "collections" / "texts.jsonl"
 
     @property
     def _measures_each(self) -> bool:

@@ -26,11 +26,11 @@ from ponder.verify.checkers import AnswerChecker, check_exact
 from ponder.verify.gym import GymChecker, GymPool
 
 NEVER_TRAINED = ("stories_new",)  # worked sources that are there to be measured alone
-NOT_MEASURED = ("drills",)  # steps of other tasks
+NOT_MEASURED = ("drills", "spelling")  # steps of other tasks
 
 WAITING = 5.0  # seconds for a process that has to be started anew
 
-Draw = Callable[[random.Random], Conversation]
+Draw = Callable[[random.Random], Conversation | Example]
 
 
 class WeightedChoice:
@@ -136,12 +136,12 @@ class Practice:
 
 
 class MixedExamples:
-    """An endless `ExampleSource`: conversations of several kinds, in given shares."""
+    """An endless `ExampleSource`: conversations and plain texts of several kinds, in given shares."""
 
     size = None
 
     def __init__(self, parts: Mapping[str, tuple[float, Draw]], prompter: Prompter, seed: int) -> None:
-        """`parts`: name → share and what draws a conversation of that kind."""
+        """`parts`: name → share and what draws an example of that kind."""
         if prompter.template is None:
             raise DataError("examples are conversations, and this model has no chat template; expected one that has")
         self._choice = WeightedChoice({name: share for name, (share, _) in parts.items()}, "the shares of examples")
@@ -151,11 +151,12 @@ class MixedExamples:
     def example(self, index: int) -> Example:
         """Example number `index`, the same whenever it is asked for."""
         rng = python_rng(self._seed, "examples", index)
-        return encode_conversation(self._template, self._draws[self._choice.draw(rng)](rng))
+        drawn = self._draws[self._choice.draw(rng)](rng)
+        return drawn if isinstance(drawn, Example) else encode_conversation(self._template, drawn)
 
 
-def one_of(conversations: Sequence[Conversation], what: str) -> Draw:
+def one_of(examples: Sequence[Conversation] | Sequence[Example], what: str) -> Draw:
     """What draws from a list. Raises `DataError`, which names `what`, for an empty one."""
-    if not conversations:
-        raise DataError(f"there is no conversation among {what}; expected at least one")
-    return lambda rng: rng.choice(conversations)
+    if not examples:
+        raise DataError(f"there is nothing among {what}; expected at least one")
+    return lambda rng: rng.choice(examples)

@@ -27,10 +27,16 @@ STAGES = ("ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "
 
 @dataclass(frozen=True, kw_only=True)
 class OrdinaryConfig:
-    """The base model's own answers to ordinary prompts: what is replayed so that it does not forget them."""
+    """The base model's own answers and texts: what is replayed so that it does not forget them.
 
-    prompts: int = 1500
-    share: float = 0.25  # of the examples of an SFT stage
+    Few of them are soon known by heart, and then protect nothing: there should be about as many as the steps draw.
+    """
+
+    prompts: int = 1500  # ordinary ones, which the base answers
+    share: float = 0.25  # of the examples of an SFT stage: these answers
+    texts: int = 0  # plain texts that the base goes on with from a few words, sampled as they come
+    text_share: float = 0.0  # of the examples: these texts
+    text_tokens: int = 192  # of each text
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(samples_per_problem=1, temperature=0.7, top_p=0.95, max_tokens=192)
     )
@@ -41,6 +47,21 @@ class OrdinaryConfig:
                 f"ordinary.prompts = {self.prompts}, ordinary.share = {self.share}; expected 1 or more, and a share "
                 "from 0 to below 1"
             )
+        if self.texts < 0 or self.text_tokens < 1:
+            raise ConfigError(
+                f"ordinary.texts = {self.texts}, ordinary.text_tokens = {self.text_tokens}; expected 0 or more, and 1 "
+                "or more"
+            )
+        if not 0.0 <= self.text_share < 1.0 - self.share or (self.text_share > 0) != (self.texts > 0):
+            raise ConfigError(
+                f"ordinary.texts = {self.texts}, ordinary.text_share = {self.text_share} beside ordinary.share = "
+                f"{self.share}; expected texts and a share for them, the shares below 1 together, or neither"
+            )
+
+    @property
+    def worked_share(self) -> float:
+        """What the base's own words leave of the examples."""
+        return 1.0 - self.share - self.text_share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ and a carry that stand in sight. Four forms, chosen by the size of the numbers a
 - columns from the right: `859+467: 9+7=16,5+6+1=12,8+4+1=13 so 1326`; a carry is the first digit of `=16`, and a
   column of a subtraction that cannot be done says so before it borrows: `1-8→11-8=3,9-7-1=1`;
 - long division with a quotient digit that is tried, compared and tried again:
-  `6745/71: 674: 71*9=630+9=639,674-639=74-39=44-9=35 got 9; 355: 71*5=350+5=355=355 gives 95`; the quotient so far
-  stands after every digit, so that none is lost among the tries.
+  `6745/71: 674: 71*9=630+9=639<674,674-639=74-39=44-9=35<71 got 9; 355: 71*5=350+5=355=355 gives 95`; every product
+  and every remainder is compared, so that a wrong digit is seen, and the quotient so far stands after every digit, so
+  that none is lost among the tries.
 
 No spaces stand around signs: vocabularies that split digits make `a+b=c` one token a character, and none more.
 """
@@ -137,23 +138,22 @@ def quotient_digit(rest: int, divisor: int, rng: random.Random | None) -> str:
 
 
 def _first_guess(digit: int, divisor: int, rng: random.Random | None) -> int:
-    """The digit itself, mostly; one time in ten a neighbour, unless a try is long."""
+    """The digit itself, mostly; one time in five a neighbour, unless a try is long."""
     if rng is None or divisor >= LONG_TRY:
         return digit
     draw = rng.random()
-    if draw < 0.06 and digit < 9:
+    if draw < 0.1 and digit < 9:
         return digit + 1
-    return digit - 1 if 0.06 < draw < 0.10 and digit > 1 else digit
+    return digit - 1 if 0.1 < draw < 0.2 and digit > 1 else digit
 
 
 def _try(rest: int, divisor: int, digit: int) -> str:
     product = divisor * digit
-    text = times_digit(divisor, digit)
+    text = f"{times_digit(divisor, digit)}{sign(product, rest)}{rest}"
     if product >= rest:
-        return f"{text}{sign(product, rest)}{rest}" + (" too big" if product > rest else "")
+        return text + (" too big" if product > rest else "")
     left = rest - product
-    text = f"{text},{subtract(rest, product)}"
-    return text if left < divisor else f"{text}{sign(left, divisor)}{divisor} too small"
+    return f"{text},{subtract(rest, product)}{sign(left, divisor)}{divisor}" + ("" if left < divisor else " too small")
 
 
 def sign(left: int, right: int) -> str:

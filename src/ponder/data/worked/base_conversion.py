@@ -2,7 +2,7 @@
 
 import random
 
-from ponder.data.worked.arithmetic import subtract
+from ponder.data.worked.arithmetic import quotient_digit
 from ponder.data.worked.gym_task import Facts, GymTask
 from ponder.data.worked.places import add_places, times_places
 
@@ -24,11 +24,11 @@ def to_decimal(text: str, base: int) -> list[str]:
     return lines
 
 
-def divide_out(number: int, base: int) -> str:
+def divide_out(number: int, base: int, rng: random.Random | None = None) -> str:
     """One division with remainder, from the first digits to the last: 194/7 is 19/7=2r5,54/7=7r5,194/7=27r5.
 
-    Bases above 10 have no times table that is known by heart: there each product stands in sight, and what it leaves.
-    Halving, and what one line of a times table holds, is done at once.
+    Bases above 10 have no times table that is known by heart: there each digit is tried and compared. Halving, and
+    what one line of a times table holds, is done at once.
     """
     whole = f"{number}/{base}={number // base}r{number % base}"
     if base == 2 or (base < 10 and number < 10 * base):
@@ -37,25 +37,27 @@ def divide_out(number: int, base: int) -> str:
     for figure in str(number):
         rest = rest * 10 + int(figure)
         begun = begun or rest >= base
-        if begun and base < 10:
-            steps.append(f"{rest}/{base}={rest // base}r{rest % base}")
-        elif begun:
-            digit = rest // base
-            steps += [f"{base}*{digit}={base * digit}", subtract(rest, base * digit)]
+        if begun:
+            steps.append(
+                f"{rest}/{base}={rest // base}r{rest % base}" if base < 10 else quotient_digit(rest, base, rng)
+            )
         rest %= base
     return ",".join([*steps, whole])
 
 
-def from_decimal(value: int, base: int) -> tuple[list[str], str]:
-    """737 in base 16: 737/16=46r1; 46/16=2r14; from the last: 2,14=e,1"""
-    lines, digits = [], []
+def from_decimal(value: int, base: int, rng: random.Random | None = None) -> tuple[list[str], str]:
+    """737 in base 16: 737/16=46r1 so 1; 46/16=2r14, 14=e so e1; 2 so 2e1. Every digit goes before those that stand."""
+    lines, digits = [], ""
     while value >= base:
-        lines.append(divide_out(value, base))
-        digits.append(value % base)
-        value //= base
-    digits = [value, *reversed(digits)]
-    named = [f"{digit}={DIGITS[digit]}" if digit > 9 else str(digit) for digit in digits]
-    return [*lines, f"From the last: {','.join(named)}"], "".join(DIGITS[digit] for digit in digits)
+        value, digit = divmod(value, base)
+        digits = DIGITS[digit] + digits
+        lines.append(f"{divide_out(value * base + digit, base, rng)}{_named(digit)} so {digits}")
+    digits = DIGITS[value] + digits
+    return [*lines, f"{value}{_named(value)} so {digits}"], digits
+
+
+def _named(digit: int) -> str:
+    return f", {digit}={DIGITS[digit]}" if digit > 9 else ""
 
 
 def write(facts: Facts, rng: random.Random) -> tuple[str, str]:
@@ -65,7 +67,7 @@ def write(facts: Facts, rng: random.Random) -> tuple[str, str]:
     if source != 10:
         lines += [rng.choice(TO_DECIMAL), *to_decimal(facts["source_repr"], source)]
     if target != 10:
-        steps, answer = from_decimal(value, target)
+        steps, answer = from_decimal(value, target, rng)
         lines += [rng.choice(TO_BASE).format(target), *steps]
     return "\n".join(lines), answer
 

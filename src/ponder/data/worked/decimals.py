@@ -32,8 +32,10 @@ def relation(left: float, right: float) -> str:
 def compare(left: Decimal, right: Decimal) -> tuple[list[str], str]:
     """True statements that decide how two numbers compare, from signs to the last place, and what they decide.
 
+    Of two numbers below zero the sizes are compared, and turned round in the end.
+
     >>> compare(Decimal.read("-32.15"), Decimal.read("-32.3210"))
-    (['-32 = -32', '-32.1 > -32.3'], '>')
+    (['32 = 32', '32.1 < 32.3', '-32.1 > -32.3'], '>')
     """
     zeros = [number.text for number in (left, right) if number.text.startswith("-") and not number.sign]
     statements = [f"{zero} = {zero[1:]}" for zero in zeros]  # what is written as -0.0
@@ -42,9 +44,12 @@ def compare(left: Decimal, right: Decimal) -> tuple[list[str], str]:
         return [*statements, signs], found
     found = "="
     for places in range(max(len(left.places), len(right.places)) + 1):
-        ours, theirs = left.cut(places), right.cut(places)
+        ours, theirs = (number.cut(places).removeprefix("-") for number in (left, right))
         found = relation(float(ours), float(theirs))
         statements.append(f"{ours} {found} {theirs}")
         if found != "=":
+            if left.sign:
+                found = relation(-float(ours), -float(theirs))
+                statements.append(f"-{ours} {found} -{theirs}")
             break
     return statements, found

@@ -1,4 +1,4 @@
-"""Single operations as short questions, worked in the form that the longer tasks use."""
+"""Single operations as short questions, worked in the form that the longer tasks use; and facts, several at a time."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -24,6 +24,18 @@ class Drill:
 
 
 @dataclass(frozen=True)
+class FactsDrill:
+    """What has to be known by heart, asked for of several numbers at once: little is written, and all of it to learn.
+
+    `draw` gives the number that all are held against, and the numbers.
+    """
+
+    draw: Callable[[random.Random], tuple[int, list[int]]]
+    questions: tuple[str, ...]
+    write: Callable[[int, int], str]  # of one number and the common one
+
+
+@dataclass(frozen=True)
 class Drills:
     """Questions of all drills, equally often. A `WorkedSource`; answers are exact."""
 
@@ -32,20 +44,47 @@ class Drills:
     def sample(self, split: Split, rng: random.Random) -> Problem:
         """A problem of that split; the same state of `rng` gives the same problem."""
         while True:
-            operation = rng.choice(sorted(DRILLS))
-            drill = DRILLS[operation]
-            left, right = drill.draw(rng)
-            prompt = rng.choice(drill.questions).format(left, right)
-            identity = f"{NAME}: {operation} {left} {right}"
-            if split_of(identity) == split:
-                facts: Mapping[str, object] = {"operation": operation, "numbers": [left, right]}
-                return Problem(id=identity, prompt=prompt, answer=drill.answer(left, right), facts=facts, task=NAME)
+            operation = rng.choice(sorted([*DRILLS, *FACTS]))
+            problem = _facts_problem(operation, rng) if operation in FACTS else _problem(operation, rng)
+            if split_of(problem.id) == split:
+                return problem
 
     def worked(self, problem: Problem, rng: random.Random) -> Document:
         """The operation written out."""
-        drill = DRILLS[str(problem.facts["operation"])]
+        operation = str(problem.facts["operation"])
+        if operation in FACTS:
+            common, *numbers = cast(list[int], problem.facts["numbers"])
+            written = ", ".join(FACTS[operation].write(number, common) for number in numbers)
+            return Document(prompt=problem.prompt, thought=written, answer=problem.answer)
+        drill = DRILLS[operation]
         left, right = cast(list[int], problem.facts["numbers"])
         return Document(prompt=problem.prompt, thought=drill.write(left, right, rng), answer=drill.answer(left, right))
+
+
+def _problem(operation: str, rng: random.Random) -> Problem:
+    drill = DRILLS[operation]
+    left, right = drill.draw(rng)
+    return Problem(
+        id=f"{NAME}: {operation} {left} {right}",
+        prompt=rng.choice(drill.questions).format(left, right),
+        answer=drill.answer(left, right),
+        facts={"operation": operation, "numbers": [left, right]},
+        task=NAME,
+    )
+
+
+def _facts_problem(operation: str, rng: random.Random) -> Problem:
+    """Its answer is the last of the facts."""
+    drill = FACTS[operation]
+    common, numbers = drill.draw(rng)
+    listed = ", ".join(map(str, numbers))
+    return Problem(
+        id=f"{NAME}: {operation} {common}: {listed}",
+        prompt=rng.choice(drill.questions).format(common, listed),
+        answer=drill.write(numbers[-1], common),
+        facts={"operation": operation, "numbers": [common, *numbers]},
+        task=NAME,
+    )
 
 
 def _number(rng: random.Random, fewest: int, most: int) -> int:
@@ -114,6 +153,33 @@ def _divisibility(rng: random.Random) -> tuple[int, int]:
     return (number // prime * prime, prime) if rng.random() < 0.5 else (number, prime)
 
 
+def _table(rng: random.Random) -> tuple[int, list[int]]:
+    """What one line of a times table holds."""
+    divisor = rng.randint(2, 9)
+    return divisor, [rng.randint(0, 10 * divisor - 1) for _ in range(rng.randint(6, 12))]
+
+
+def _compared(rng: random.Random) -> tuple[int, list[int]]:
+    """Numbers near a common one as often as far from it; all have two or three digits."""
+    digits = rng.randint(2, 3)
+    common = _number(rng, digits, digits)
+    spread = 10 ** (digits - 1)
+    near = [max(0, common + rng.randint(-spread, spread)) for _ in range(rng.randint(3, 5))]
+    numbers = [*near, *(_number(rng, digits, digits) for _ in range(rng.randint(3, 5)))]
+    return common, rng.sample(numbers, len(numbers))
+
+
+def _times_compared(rng: random.Random) -> tuple[int, list[int]]:
+    """Numbers of which a divisor's multiples are to be told: 27 into 207 is 7 times."""
+    divisor = _number(rng, 2, 2)
+    return divisor, [rng.randint(0, 10 * divisor - 1) for _ in range(rng.randint(4, 6))]
+
+
+def _write_fit(number: int, divisor: int) -> str:
+    times_it = number // divisor
+    return f"{divisor}*{times_it}={divisor * times_it}{sign(divisor * times_it, number)}{number}"
+
+
 def _write_difference(left: int, right: int, _: random.Random) -> str:
     if left < right:
         return f"{left}<{right}, so negative\n{subtract(right, left)}, so {left - right}"
@@ -171,6 +237,22 @@ DRILLS: Mapping[str, Drill] = {
         ("Which is larger, {} or {}?", "Name the larger number: {} or {}."),
         lambda left, right, _: f"{left}{sign(left, right)}{right}",
         lambda left, right: f"{max(left, right)}",
+    ),
+}
+
+FACTS: Mapping[str, FactsDrill] = {
+    "table": FactsDrill(
+        _table,
+        ("Divide by {} with remainder: {}", "Quotient and remainder by {}: {}"),
+        lambda number, divisor: f"{number}/{divisor}={number // divisor}r{number % divisor}",
+    ),
+    "comparisons": FactsDrill(
+        _compared,
+        ("Compare with {}: {}", "Smaller or larger than {}? {}"),
+        lambda number, common: f"{number}{sign(number, common)}{common}",
+    ),
+    "fits": FactsDrill(
+        _times_compared, ("How often does {} go into each: {}", "The largest multiple of {} up to each: {}"), _write_fit
     ),
 }
 

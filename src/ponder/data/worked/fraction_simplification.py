@@ -46,7 +46,7 @@ def _descend(left: int, right: int, *, below: int) -> tuple[int, list[str]]:
             rest, line = larger - smaller, subtract(larger, smaller)
         else:
             rest, line = larger % smaller, divide(larger, smaller, quotient=False)
-        lines.append(line + _arrows(rest))
+        lines.append(line + _made_lean(rest))
         if rest == 0:
             break
         larger, smaller = max(smaller, _lean(rest)), min(smaller, _lean(rest))
@@ -60,7 +60,7 @@ def _try(top: int, bottom: int, candidate: int) -> tuple[int, list[str]]:
         rest = 0
         for number in (top, bottom):
             rest = number % candidate
-            lines.append(divide(number, candidate, quotient=rest == 0) + _arrows(rest))
+            lines.append(divide(number, candidate, quotient=rest == 0) + _made_lean(rest))
             if rest:
                 break
         if rest == 0:
@@ -76,6 +76,11 @@ def _lean(number: int) -> int:
         while number % factor == 0:
             number //= factor
     return number
+
+
+def _made_lean(rest: int) -> str:
+    """What follows a remainder that has a factor 2 or 5."""
+    return f", {rest}{_arrows(rest)}" if rest and rest != _lean(rest) else ""
 
 
 def _arrows(number: int) -> str:

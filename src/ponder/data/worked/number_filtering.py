@@ -9,7 +9,7 @@ OPENINGS = ("{verb} each number that is {sign} {limit}:", "{verb} x if x {sign} 
 
 
 def write(facts: Facts, rng: random.Random) -> tuple[str, str]:
-    """-31.9578: -31 > -32, keep"""
+    """-31.9578: 31 < 32, -31 > -32, keep '-31.9578'. What is kept stands as the answer has it, to be read off."""
     verb, word = facts["operation"].split("_")
     sign = ">" if word == "larger" else "<"
     verb, other = ("keep", "drop") if verb == "keep" else ("drop", "keep")
@@ -21,7 +21,7 @@ def write(facts: Facts, rng: random.Random) -> tuple[str, str]:
         verdict = verb if found == sign else other
         if verdict == "keep":
             kept.append(next(equal for equal in numbers if float(equal) == float(text)))  # as the library answers
-            verdict += "" if kept[-1] == text else f" as {kept[-1]}"
+            verdict += f" '{kept[-1]}'"
         lines.append(f"{text}: {', '.join(statements)}, {verdict}")
     return "\n".join(lines), str(kept)
 

@@ -2,7 +2,7 @@
 
 import random
 
-from ponder.data.worked.arithmetic import divide, short_division, subtract, times_digit
+from ponder.data.worked.arithmetic import divide, short_division, sign, subtract, times_digit
 from ponder.data.worked.gym_task import Facts, GymTask
 
 OPENINGS = ("Try the primes in order:", "Divide by primes:", "Start with 2:")
@@ -35,7 +35,10 @@ def write(facts: Facts, rng: random.Random) -> tuple[str, str]:
 
 
 def trial(number: int, prime: int) -> str:
-    """Whether a prime of 7 and above divides a number up to 1000: `407/13: 13*3=39,40-39=1,17: 13*1=13 no`."""
+    """Whether a prime of 7 and above divides a number up to 1000: `407/13: 13*3=39<40,40-39=1,17: 13*1=13<17 no`.
+
+    Shorter than a division that is worked out: the last remainder is not asked for.
+    """
     verdict = "no" if number % prime else "yes"
     if prime < 10:
         return f"{short_division(number, prime, quotient=False)} {verdict}"
@@ -44,11 +47,12 @@ def trial(number: int, prime: int) -> str:
         tens = number // 10
         digit = tens // prime
         rest = tens % prime * 10 + number % 10
-        work = times_digit(prime, digit)
-        head += f"{work},{subtract(tens, prime * digit)},{rest}: " if tens % prime else f"{work}={tens},{rest}: "
+        work = f"{times_digit(prime, digit)}{sign(prime * digit, tens)}{tens}"
+        head += f"{work},{subtract(tens, prime * digit)},{rest}: " if tens % prime else f"{work},{rest}: "
     if rest < prime:
         return f"{head}{rest}<{prime} {verdict}" if rest else f"{head}{verdict}"
-    return f"{head}{times_digit(prime, rest // prime)} {verdict}"
+    multiple = rest // prime * prime
+    return f"{head}{times_digit(prime, rest // prime)}{sign(multiple, rest)}{rest} {verdict}"
 
 
 def _rule(number: int, prime: int) -> str:

@@ -30,7 +30,9 @@ def write(facts: Facts, rng: random.Random) -> tuple[str, str]:
     if factor % 10 == total % 10 == 0:
         while factor % 10 == total % 10 == 0:
             factor, total = factor // 10, total // 10
-        lines.append(f"Drop zeros: {factor}*{unknown}={total}" if factor > 1 else f"Drop zeros: {unknown}={total}")
+        lines.append(
+            f"Both end in 0: {factor}*{unknown}={total}" if factor > 1 else f"Both end in 0: {unknown}={total}"
+        )
     if factor > 1:
         lines.append(divide(total, factor, rng))
     solution = total // factor

@@ -7,6 +7,7 @@ from ponder.data.worked.number_filtering import NUMBER_FILTERING
 from ponder.data.worked.number_sorting import NUMBER_SORTING
 from ponder.data.worked.source import WorkedSource
 from ponder.data.worked.spell_backward import SPELL_BACKWARD
+from ponder.data.worked.spelling import SPELLING
 from ponder.data.worked.stories import NEW_STORIES, STORIES
 from ponder.data.worked.word_sequence_reversal import WORD_SEQUENCE_REVERSAL
 
@@ -18,6 +19,7 @@ WORD_TASKS: tuple[WorkedSource, ...] = (
     LEG_COUNTING,
     BASE_CONVERSION,
     WORD_SEQUENCE_REVERSAL,
+    SPELLING,
     STORIES,
     NEW_STORIES,  # measured alone: it has no training problems
 )
