@@ -10,16 +10,30 @@ from ponder.core.types import Problem, Split
 from ponder.data.problems import Document, split_of
 from ponder.data.worked.stories.amounts import AMOUNTS
 from ponder.data.worked.stories.chains import CHAINS
+from ponder.data.worked.stories.composed import COMPOSED
+from ponder.data.worked.stories.composed_more import COMPOSED_MORE
+from ponder.data.worked.stories.composed_rates import COMPOSED_RATES
 from ponder.data.worked.stories.draw import Draw
 from ponder.data.worked.stories.measures import MEASURES
 from ponder.data.worked.stories.money import MONEY
+from ponder.data.worked.stories.more_amounts import MORE_AMOUNTS
+from ponder.data.worked.stories.more_measures import MORE_MEASURES
+from ponder.data.worked.stories.more_money import MORE_MONEY
+from ponder.data.worked.stories.more_people import MORE_PEOPLE
 from ponder.data.worked.stories.people import PEOPLE
 from ponder.data.worked.stories.unseen import UNSEEN
 from ponder.data.worked.stories.work import Work
 
 Template = Callable[[Draw, Work], tuple[str, int]]  # its solution goes into the work; returns question and answer
 
-SEEN: tuple[Template, ...] = (*MONEY, *AMOUNTS, *PEOPLE, *MEASURES, *CHAINS)
+FIXED: tuple[Template, ...] = (
+    *MONEY, *AMOUNTS, *PEOPLE, *MEASURES, *CHAINS, *MORE_AMOUNTS, *MORE_MONEY, *MORE_MEASURES, *MORE_PEOPLE,
+)  # fmt: skip
+OPEN: tuple[Template, ...] = (*COMPOSED, *COMPOSED_MORE, *COMPOSED_RATES)
+SEEN: tuple[Template, ...] = (
+    *FIXED,
+    *OPEN * (len(FIXED) // len(OPEN)),
+)
 TEMPLATES: dict[str, Template] = {template.__name__: template for template in (*SEEN, *UNSEEN)}
 
 

@@ -1,0 +1,297 @@
+"""More stories put together at random: two or three people, parts of a whole, groups within groups."""
+
+from ponder.data.worked.stories.composed import PERSONAL, begin, composed
+from ponder.data.worked.stories.draw import Draw, nouns
+from ponder.data.worked.stories.happenings import some
+from ponder.data.worked.stories.openings import PARTS, TIMES, given
+from ponder.data.worked.stories.telling import Tale
+from ponder.data.worked.stories.work import Work
+
+WHOLES = (
+    ("in a village live {n} families", "families", "keep bees", "grow rice", "own a boat"),
+    ("{n} pupils go to a school", "pupils", "come by bus", "come by bicycle", "walk"),
+    ("a field has {n} trees", "trees", "are oaks", "are birches", "are maples"),
+    ("{n} runners take part in a race", "runners", "wear red", "wear blue", "wear green"),
+    ("a shelf holds {n} books", "books", "are about animals", "are about history", "are cookbooks"),
+    ("{n} people answer a survey", "people", "like tea", "like coffee", "like cocoa"),
+    ("a box contains {n} pieces of chalk", "pieces", "are white", "are yellow", "are pink"),
+    ("a choir sings {n} songs in a year", "songs", "are folk songs", "are love songs", "are hymns"),
+    ("a theatre puts on {n} shows in a year", "shows", "are comedies", "are musicals", "are tragedies"),
+    ("{n} boats lie in a harbour", "boats", "are fishing boats", "are sailing boats", "are rowing boats"),
+    ("a baker makes {n} rolls", "rolls", "have sesame on them", "have poppy seeds on them", "are plain"),
+    ("a museum shows {n} objects", "objects", "are made of stone", "are made of wood", "are made of glass"),
+)  # fmt: skip
+NESTS = (
+    ("a school", "floor", "classroom", "desk"), ("a street", "house", "room", "window"), ("a library", "room",
+    "shelf/shelves", "book"),
+    ("a farm", "barn", "pen", "goat"), ("a bakery", "oven", "tray", "roll"), ("a festival", "stage", "band",
+    "musician"),
+    ("a hotel", "floor", "room", "bed"), ("a garden", "bed", "row", "tulip"), ("a camp", "field", "tent", "camper"),
+    ("a factory", "hall", "machine", "wheel"), ("an album", "chapter", "page", "photo"), ("a tournament", "group",
+    "team", "player"),
+    ("a warehouse", "aisle", "crate", "parcel"), ("a harbour", "pier", "boat", "sail"), ("a market", "row", "stall",
+    "lantern"),
+)  # fmt: skip
+
+
+def related(t: Tale, m: int, who: int, other: int) -> int:
+    """What `who` has, told by what `other` has."""
+    x, who_, other_ = t.x, f"<{who}!>", f"<{other}!>"
+    label, kind = f"{t.label} of {t.who[who]}", t.d.pick("more", "fewer", "times", "part")
+    if kind == "times" and m <= 90:
+        times = t.d.number(2, 4)
+        t.say(f"{who_} [has|had] {TIMES[times]} as many as {other_}.", f"{who_} [has|had] {TIMES[times]} as many {x} "
+        f"as {other_}.",
+              f"The {x} of {who_} [are|were] {TIMES[times]} as many as those of {other_}.")  # fmt: skip
+        return t.w.times(label, m, times)
+    if kind == "part" and (fits := [part for part in PARTS if m % part == 0 and m // part > 1]):
+        part = t.d.pick(*fits)
+        t.say(f"{who_} [has|had] {PARTS[part]} as many as {other_}.", f"{who_} [has|had] {PARTS[part]} as many {x} "
+        f"as {other_} [has|had].",
+              f"{who_} [has|had] only {PARTS[part]} as many.")  # fmt: skip
+        return t.w.over(label, m, part)
+    k = t.d.number(2, 25)
+    if kind == "fewer" and k < m - 1:
+        t.say(
+            f"{who_} [has|had] {k} fewer than {other_}.",
+            f"{who_} [has|had] {k} fewer {x} than {other_}.",
+            f"{other_} [has|had] {k} more than {who_}.",
+        )
+        return t.w.minus(label, m, k)
+    t.say(
+        f"{who_} [has|had] {k} more than {other_}.",
+        f"{who_} [has|had] {k} more {x} than {other_}.",
+        f"{other_} [has|had] {k} fewer than {who_}.",
+    )
+    return t.w.plus(label, m, k)
+
+
+def two_or_three(d: Draw, w: Work) -> tuple[str, int] | None:
+    """People whose numbers are told by each other's."""
+    asked: tuple[str, ...]
+    t = begin(d, w, PERSONAL)
+    t.who.extend([person for person in begin(d, w, PERSONAL).who if str(person) not in map(str, t.who)])
+    count = d.number(2, min(3, len(t.who)))
+    values, x = [given(t)], t.x
+    for who in range(1, count):
+        values.append(related(t, values[who - 1], who, who - 1))
+    kind = d.pick("sum", "last", "difference", "gift")
+    names = "<0!> and <1!>" if count == 2 else "<0!>, <1!> and <2!>"
+    last = f"<{count - 1}!>"
+    t.beside()
+    if kind == "last":
+        asked = (
+            f"How many {x} [does|did] {last} have?",
+            f"What [is|was] the number of {last}'s {x}?",
+            f"How many {x} [belong|belonged] to {last}?",
+        )
+        answer = values[-1]
+    elif kind == "sum":
+        total = values[0]
+        for who in range(1, count):
+            total = t.w.plus(f"{t.label} of all" if who == count - 1 else "Both together", total, values[who])
+        asked = (f"How many {x} [do|did] {names} have altogether?", f"What [is|was] the total number of {x} of "
+        f"{names}?",
+                 f"How many {x} [is|was] that for {names} together?")  # fmt: skip
+        answer = total
+    elif kind == "difference" and values[-1] != values[0]:
+        ahead, behind = (last, "<0!>") if values[-1] > values[0] else ("<0!>", last)
+        asked = (f"How many more {x} [does|did] {ahead} have than {behind}?", f"How many fewer {x} [does|did] "
+        f"{behind} have than {ahead}?",
+                 f"By how many {x} [is|was] {ahead} ahead of {behind}?")  # fmt: skip
+        answer = t.w.minus("Difference", max(values[-1], values[0]), min(values[-1], values[0]))
+    else:
+        n = d.number(2, 9)
+        if values[-1] <= n + 1:
+            return None
+        t.say(f"{last} then [gives|gave] {some(t, n)} to <0!>.", f"After that, <0!> [gets|got] {n} from {last}.")
+        asked = (f"How many {x} [has|had] {last} left?", f"How many {x} [does|did] {last} keep?")
+        answer = t.w.minus(f"{t.label} left", values[-1], n)
+    w.lines.extend(t.w.lines)
+    return t.told(*asked), answer
+
+
+def of_a_whole(d: Draw, w: Work) -> tuple[str, int] | None:
+    """A whole that falls into three kinds: one or two are told by parts, a percentage or a number."""
+    asked: tuple[str, ...]
+    t = begin(d, w, PERSONAL)
+    t.past = False
+    scene, things, *kinds = d.pick(*WHOLES)
+    kinds = d.some(kinds, 3) if not kinds[2].endswith("plain") else kinds
+    n, part = 20 * d.number(2, 30), d.pick(2, 4, 5, 10)
+    start = scene.format(n=n)
+    t.sentences = [f"~{start}."] if d.number(0, 2) else [f"~Suppose that {start}."]
+    word = d.pick(
+        {10: "a tenth", **PARTS}[part],
+        f"{100 // part} percent",
+        f"{100 // part}%",
+        f"1/{part}",
+        f"one in every {part}" if part > 2 else "half",
+    )
+    phrase = (
+        f"{word} of them {kinds[0]}"
+        if not word.startswith("one")
+        else f"of every {part} of them, one {single(kinds[0])}"
+    )
+    t.sentences.append(f"~{phrase}.")
+    first = t.w.over(f"{things.capitalize()} that {kinds[0]}", n, part)
+    second = d.number(2, n - first - 2)
+    t.say(
+        f"~{second} of the {things} {kinds[1]}.",
+        f"~Another {second} {kinds[1]}.",
+        f"~There are {second} that {kinds[1]}.",
+        f"~The number of {things} that {kinds[1]} is {second}.",
+    )
+    kind = d.pick("rest", "rest", "both", "difference")
+    if kind == "rest":
+        both = t.w.plus("Both kinds", first, second)
+        t.say(f"~The rest {kinds[2]}.", f"~All the others {kinds[2]}.", f"~Those that remain {kinds[2]}.")
+        asked, answer = (
+            (
+                f"How many of the {things} {kinds[2]}?",
+                f"How many {things} {kinds[2]}?",
+                f"What is the number of {things} that {kinds[2]}?",
+            ),
+            t.w.minus(f"{things.capitalize()} that {kinds[2]}", n, both),
+        )
+    elif kind == "both":
+        asked, answer = (
+            (
+                f"How many {things} are these two kinds together?",
+                f"How many of the {things} {kinds[0]} or {kinds[1]}, with nothing counted twice?",
+            ),
+            t.w.plus("Both kinds", first, second),
+        )
+    else:
+        if first == second:
+            return None
+        more, fewer = (kinds[0], kinds[1]) if first > second else (kinds[1], kinds[0])
+        asked = (
+            f"How many more of the {things} {more} than {fewer}?",
+            f"How many fewer of the {things} {fewer} than {more}?",
+        )
+        answer = t.w.minus("Difference", max(first, second), min(first, second))
+    w.lines.extend(t.w.lines)
+    return t.told(*asked), answer
+
+
+def single(phrase: str) -> str:
+    verb, _, rest = phrase.partition(" ")
+    verb = {"are": "is", "have": "has"}.get(verb, f"{verb}s")
+    rest = (
+        rest
+        if verb != "is" or rest.split()[0] in ("made", "about", "white", "yellow", "pink", "plain")
+        else f"one of the {rest}"
+    )
+    return f"{verb} {rest}".strip()
+
+
+def in_each(d: Draw, w: Work) -> tuple[str, int] | None:
+    """Groups within groups, up to three deep, with some missing, added or told in the other direction."""
+    t = begin(d, w, PERSONAL)
+    t.past = False
+    place, *names = d.pick(*NESTS)
+    outer, inner, x = (nouns(word)[0] for word in names)
+    a, b, c = d.number(2, 9), d.number(2, 9), d.number(2, 12)
+    the = f"the {place.split()[1]}"
+    kind = d.pick("all", "less", "more", "find inner", "find outer", "per")
+    t.x = x
+    t.sentences = [
+        d.pick(
+            f"~{place} has {a} {outer}.", f"~Altogether {place} has {a} {outer}.", f"~{place} consists of {a} {outer}."
+        )
+    ]
+    if kind == "find outer":
+        t.sentences = [d.pick(f"~{place} has {a * b * c} {x} in all.", f"~Altogether {place} has {a * b * c} {x}.")]
+    t.say(
+        f"~Each {outer.one} has {b} {inner}.",
+        f"~Every {outer.one} has {b} {inner}.",
+        f"~{b} {inner} belong to each {outer.one}.",
+    )
+    last = d.pick(
+        f"~Each {inner.one} has {c} {x}.",
+        f"~There are {c} {x} to every {inner.one}.",
+        f"~For each {inner.one} there are {c} {x}.",
+        f"~Every {inner.one} comes with {c} {x}.",
+    )
+    label = x.many.capitalize()
+    if kind == "find outer":
+        t.sentences.append(last)
+        each = t.w.times(f"{label} in one {outer.one}", b, c)
+        answer = t.w.over(outer.many.capitalize(), a * b * c, each)
+        asked: tuple[str, ...] = (
+            f"How many {outer} are there in {the}?",
+            f"How many {outer} does {the} have?",
+            f"What is the number of {outer}?",
+        )
+    else:
+        groups = t.w.times(inner.many.capitalize(), a, b)
+        if kind == "find inner":
+            t.say(
+                f"~{groups * c} {x} are spread evenly over all the {inner}.",
+                f"~All the {inner} have the same number of {x}, and together they have {groups * c}.",
+            )
+            asked, answer = (
+                (f"How many {x} does each {inner.one} have?", f"How many {x} are there for one {inner.one}?"),
+                t.w.over(f"{label} for one {inner.one}", groups * c, groups),
+            )
+        elif kind == "per":
+            used = d.number(1, groups - 1)
+            t.say(
+                f"~{used} of the {inner} {'is' if used == 1 else 'are'} not in use.",
+                f"~At the moment {used} of the {inner} {'stands' if used == 1 else 'stand'} empty and unused.",
+            )
+            t.sentences.append(last)
+            left = t.w.minus(f"{inner.many.capitalize()} in use", groups, used)
+            asked, answer = (
+                (
+                    f"How many {x} are there in the {inner} that are in use?",
+                    f"Without the {inner} that are not in use, how many {x} are there?",
+                ),
+                t.w.times(label, left, c),
+            )
+        else:
+            t.sentences.append(last)
+            answer = t.w.times(label, groups, c)
+            asked = (
+                f"How many {x} are there in {the}?",
+                f"How many {x} does {the} have altogether?",
+                f"What is the number of {x} in all?",
+            )
+            n = d.number(2, min(answer - 1, 40))
+            if kind == "less":
+                t.say(f"~{n} of the {x} are missing.", f"~Today {n} of the {x} are not there.")
+                answer = t.w.minus(f"{label} that are there", answer, n)
+                asked = (
+                    f"How many {x} are there now?",
+                    f"How many {x} are left in {the}?",
+                    f"Without those, how many {x} are there?",
+                )
+            elif kind == "more":
+                t.say(
+                    f"~Besides these there are {n} more {x} outside.",
+                    f"~{the} also has {n} {x} that belong nowhere else.",
+                )
+                asked = (
+                    f"How many {x} are there in all?",
+                    f"How many {x} does {the} have altogether?",
+                    f"What is the number of {x} in all?",
+                )
+                answer = t.w.plus(f"{label} with the {n} more", answer, n)
+    w.lines.extend(t.w.lines)
+    return t.told(*asked), answer
+
+
+def story_of_people(d: Draw, w: Work) -> tuple[str, int]:
+    return composed(d, w, two_or_three)
+
+
+def story_of_a_whole(d: Draw, w: Work) -> tuple[str, int]:
+    return composed(d, w, of_a_whole)
+
+
+def story_of_groups(d: Draw, w: Work) -> tuple[str, int]:
+    return composed(d, w, in_each)
+
+
+COMPOSED_MORE = (story_of_people, story_of_a_whole, story_of_groups)
