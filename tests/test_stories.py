@@ -239,7 +239,9 @@ def test_nouns_and_people() -> None:
 NEW = tuple(name for name in TEMPLATES if name not in {row["story"] for row in BY_HAND})
 # What a line may take from a word instead of a number: a half, a dozen, hours, one more, four tenths ...
 FROM_WORDS = {
-    1: "one|a |the |other", 2: "half|twice|double|two|both|same|card|equal|every side|all four|egg|50|25|around|more than|between|gap", 3: "third|three|tripl|quarter|25",
+    1: "one|a |the |other",
+    2: "half|third|twice|double|two|both|same|card|equal|every side|all four|egg|50|25|around|more than|between|gap",
+    3: "third|three|tripl|quarter|25",
     4: "quarter|four|fifth|25|20", 5: "fifth|five|20", 7: "week", 10: "tenth|10", 12: "dozen", 60: "hour", 100: "cents",
 }  # fmt: skip
 

@@ -146,7 +146,7 @@ def sold(t: Tale, have: int) -> tuple[str, int] | None:
     t.say(
         f"Finally <0> [sells|sold] all that [are|were] left for {price} dollars each.", f"At the end, all the {t.x} "
         f"that [remain|remained] [are|were] sold at {price} dollars apiece.",
-        f"<0> then [sells|sold] every one of these {t.x} for {price} dollars.",
+        f"<0> then [sells|sold] every one of the remaining {t.x} for {price} dollars.",
     )  # fmt: skip
     asked = (f"How many dollars {do(t)} <0!> get for them?", "How many dollars [is|was] that altogether?",
              f"How much money, in dollars, {do(t)} this bring?")  # fmt: skip
@@ -228,28 +228,29 @@ def on_the_way(d: Draw, w: Work) -> tuple[str, int] | None:
         t.say("<0> then [waits|waited] until Friday.", "Nothing more [happens|happened] until Friday.")
         t.sentences.append(f"On Friday <0>{later.split('<0>')[1]}")
         asked = (f"How many {x} {do(t)} <0!> have before Friday?", f"How many {x} [are|were] there just before Friday?",
-                 f"How many {x} {do(t)} <0!> have while waiting?")  # fmt: skip
+                 f"How many {x} {do(t)} <0!> have on the evening before Friday?")  # fmt: skip
         w.lines.extend(t.w.lines)
         return t.told(*asked), now
     t.w.lines.clear()
-    make = gain if kind == "came" else loss
-    first, other = make(t, have), (loss if kind == "came" else gain)(t, have)
-    second = make(t, have - (first.many if first else 0) if kind == "went" else have)
-    if not (first and second and other):
-        return None
-    t.sentences.extend([first.sentence, other.sentence, second.sentence])
-    total = t.w.plus(f"{t.label} that {kind}", first.many, second.many)
-    days = d.number(2, 5)
-    t.say(
-        f"All this [happens|happened] in each of {days} months.",
-        f"Exactly this [happens|happened] in each of {days} weeks.",
-    )
+    numbers = list[int]()
+    for make in (gain, gain, loss, gain) if kind == "came" else (loss, gain, loss, loss):
+        step = make(t, have)
+        if step is None:
+            return None
+        t.sentences.append(step.sentence)
+        have = result(step, have)
+        if (step.sign == "+") == (kind == "came"):
+            numbers.append(step.many)
     word = "added" if kind == "came" else "taken away"
+    total = t.w.plus(f"{t.label} {word}", numbers[0], numbers[1])
+    answer = t.w.plus(f"{t.label} {word} in all", total, numbers[2])
     w.lines.extend(t.w.lines)
-    answer = w.times(f"{t.label} {word}", total, days)
-    return t.told(f"How many {x} [are|were] {word} in all this time?", f"Counting only what [is|was] {word}, how "
-    f"many {x} [are|were] that in total?",
-                  f"What [is|was] the total of the {x} that [are|were] {word}?"), answer  # fmt: skip
+    asked = (
+        f"How many {x} [are|were] {word} in all?",
+        f"Counting only what [is|was] {word}, how many {x} [are|were] that in total?",
+        f"What [is|was] the total of the {x} that [are|were] {word}?",
+    )
+    return t.told(*asked), answer
 
 
 def story_of_changes(d: Draw, w: Work) -> tuple[str, int]:

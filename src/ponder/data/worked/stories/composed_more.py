@@ -48,7 +48,7 @@ def related(t: Tale, m: int, who: int, other: int) -> int:
         part = t.d.pick(*fits)
         t.say(f"{who_} [has|had] {PARTS[part]} as many as {other_}.", f"{who_} [has|had] {PARTS[part]} as many {x} "
         f"as {other_} [has|had].",
-              f"{who_} [has|had] only {PARTS[part]} as many.")  # fmt: skip
+              f"{who_} [has|had] only {PARTS[part]} as many as {other_}.")  # fmt: skip
         return t.w.over(label, m, part)
     k = t.d.number(2, 25)
     if kind == "fewer" and k < m - 1:
@@ -105,7 +105,7 @@ def two_or_three(d: Draw, w: Work) -> tuple[str, int] | None:
         if values[-1] <= n + 1:
             return None
         t.say(f"{last} then [gives|gave] {some(t, n)} to <0!>.", f"After that, <0!> [gets|got] {n} from {last}.")
-        asked = (f"How many {x} [has|had] {last} left?", f"How many {x} [does|did] {last} keep?")
+        asked = (f"How many {x} [does|did] {last} have left?", f"How many {x} [does|did] {last} keep?")
         answer = t.w.minus(f"{t.label} left", values[-1], n)
     w.lines.extend(t.w.lines)
     return t.told(*asked), answer

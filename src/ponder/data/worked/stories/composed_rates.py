@@ -164,9 +164,12 @@ def at_a_price(d: Draw, w: Work) -> tuple[str, int] | None:
         answer = t.w.minus(f"Difference in {unit}", max(sums), min(sums))
         dear, cheap = (things[0], things[1]) if sums[0] > sums[1] else (things[1], things[0])
         w.lines.extend(t.w.lines)
-        return t.told(f"How many {unit} more [do|did] the {dear} cost in all than the {cheap}?",
-        f"How many more {unit} [does|did] <0!> spend on the {dear} than on the {cheap}?",
-                      f"What [is|was] the difference in {unit} between all the {dear} and all the {cheap}?"), answer  # fmt: skip
+        compared = (
+            f"How many {unit} more [do|did] the {dear} cost in all than the {cheap}?",
+            f"How many more {unit} [does|did] <0!> spend on the {dear} than on the {cheap}?",
+            f"What [is|was] the difference in {unit} between all the {dear} and all the {cheap}?",
+        )
+        return t.told(*compared), answer
     total = sums[0] if count == 1 else t.w.plus("Both together", sums[0], sums[1])
     if kind == "sum" and (count == 1 or d.number(0, 1)):
         price, x = d.number(5, 40, 5 if cents else 1), things[2]

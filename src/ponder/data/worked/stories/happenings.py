@@ -85,7 +85,8 @@ def day_by_day(t: Tale, have: int) -> Change | None:
     phrase = t.d.pick(*verbs).format(more=f"{k} {t.x}", some=f"{k} {t.x}")
     sentence = t.d.pick(
         f"On each of the next {days} days <0> {phrase}.", f"Every day for {days} days, <0> {phrase}.",
-        f"For the following {days} days, <0> {phrase} a day.", f"Each day <0> {phrase}, and this [goes|went] on for "
+        f"On every one of the following {days} days, <0> {phrase}.",
+        f"Each day <0> {phrase}, and this [goes|went] on for "
         f"{days} days.",
     )  # fmt: skip
     label = f"All {t.x} then" if up else f"{t.label} left then"

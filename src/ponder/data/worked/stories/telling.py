@@ -17,8 +17,8 @@ BESIDE = (
     "<0> [wears|wore] a shirt with the number {n}.", "<0> [got|had got] up {n} minutes late that day.",
 )  # fmt: skip
 BESIDE_PLACES = (
-    "<0> [is|was] {n} years old.", "<0> [has|had] {n} windows.", "It [is|was] {n} degrees outside.",
-    "<0> [lies|lay] {n} km from the station.", "<0> [opens|opened] for {n} hours a day.",
+    "<0> [is|was] {n} years old.",  "It [is|was] {n} degrees outside.",
+    "<0> [lies|lay] {n} km from the station.",
 )  # fmt: skip
 
 
