@@ -120,22 +120,23 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[Sequence[str], ...]]] = {
 
 
 # How ordinary texts begin: no question and no task, only something to go on from.
-OPENINGS: tuple[tuple[str, Sequence[str]], ...] = (
-    ("The history of {}", lists.COUNTRIES), ("In {}, people", lists.COUNTRIES), ("My journey to {}", lists.COUNTRIES),
-    ("The economy of {}", lists.COUNTRIES), ("Last year the government of {}", lists.COUNTRIES),
-    ("In this article we explain {}:", lists.CONCEPTS), ("Most people have heard of {}, but", lists.CONCEPTS),
-    ("When I was at school, {}", lists.CONCEPTS), ("Researchers who study {}", lists.CONCEPTS),
-    ("Before you buy {}, you", lists.WORKINGS), ("How {} changed our lives:", lists.WORKINGS),
-    ("The first thing to know about {} is", lists.WORKINGS), ("He had never thought about {} until", lists.WORKINGS),
-    ("There was once {}, and", lists.TOPICS), ("She remembered {}.", lists.TOPICS), ("Chapter 1: {}\n\n", lists.TOPICS),
-    ("It all began with {}.", lists.TOPICS), ("\"Tell me about {},\" said", lists.TOPICS),
-    ("If you want to {}, you", lists.GOALS), ("Ten ways to {}:", lists.GOALS), ("I always wanted to {}, but", lists.GOALS),
-    ("We had decided to {}, so", lists.GOALS), ("Last month I read about {}.", lists.PEOPLE),
-    ("{} was born", lists.PEOPLE), ("A new book about {}", lists.PEOPLE), ("In the life of {},", lists.PEOPLE),
-    ("As we know, {}", lists.ANIMALS), ("The number of {}", lists.ANIMALS), ("We watched the {} for hours.", lists.ANIMALS),
-    ("People who keep {}", lists.ANIMALS), ("Everyone was talking about {}.", lists.DECISIONS),
-    ("The debate over {}", lists.DECISIONS), ("Our review of {}:", lists.PRODUCTS), ("Welcome to the site of {}!", lists.PRODUCTS),
-    ("{}", lists.SENTENCES), ("{}", lists.PASSAGES),
+OPENINGS: tuple[tuple[tuple[str, ...], Sequence[str]], ...] = (
+    (("The history of {}", "In {}, people", "My journey to {}", "The economy of {}", "Last year the government of {}"),
+     lists.COUNTRIES),
+    (("In this article we explain {}:", "Most people have heard of {}, but", "When I was at school, {}",
+      "Researchers who study {}"), lists.CONCEPTS),
+    (("Before you buy {}, you", "How {} changed our lives:", "The first thing to know about {} is",
+      "He had never thought about {} until"), lists.WORKINGS),
+    (("There was once {}, and", "She remembered {}.", "Chapter 1: {}\n\n", "It all began with {}.",
+      "\"Tell me about {},\" said"), lists.TOPICS),
+    (("If you want to {}, you", "Ten ways to {}:", "I always wanted to {}, but", "We had decided to {}, so"),
+     lists.GOALS),
+    (("Last month I read about {}.", "{} was born", "A new book about {}", "In the life of {},"), lists.PEOPLE),
+    (("As we know, {}", "The number of {}", "We watched the {} for hours.", "People who keep {}"), lists.ANIMALS),
+    (("Everyone was talking about {}.", "The debate over {}"), lists.DECISIONS),
+    (("Our review of {}:", "Welcome to the site of {}!"), lists.PRODUCTS),
+    (("{}",), lists.SENTENCES),
+    (("{}",), lists.PASSAGES),
 )  # fmt: skip
 
 
@@ -144,7 +145,7 @@ def text_openings(count: int, seed: int) -> list[str]:
 
     Raises `ConfigError` where there are not so many.
     """
-    found = list(dict.fromkeys(opening.format(entry) for opening, entries in OPENINGS for entry in entries))
+    found = list(dict.fromkeys(form.format(e) for forms, entries in OPENINGS for form in forms for e in entries))
     if not 0 <= count <= len(found):
         raise ConfigError(
             f"{count} beginnings of texts are wanted; expected 0 to {len(found)}, which is how many there are"

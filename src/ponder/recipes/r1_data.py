@@ -155,7 +155,7 @@ class MixedExamples:
         return drawn if isinstance(drawn, Example) else encode_conversation(self._template, drawn)
 
 
-def one_of(examples: Sequence[Conversation] | Sequence[Example], what: str) -> Draw:
+def one_of(examples: Sequence[Conversation | Example], what: str) -> Draw:
     """What draws from a list. Raises `DataError`, which names `what`, for an empty one."""
     if not examples:
         raise DataError(f"there is nothing among {what}; expected at least one")

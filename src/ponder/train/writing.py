@@ -5,7 +5,6 @@ constant, the divergence of what it becomes from what it was (the forward KL tha
 estimates on other samples).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 

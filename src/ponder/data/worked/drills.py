@@ -54,8 +54,8 @@ class Drills:
         operation = str(problem.facts["operation"])
         if operation in FACTS:
             common, *numbers = cast(list[int], problem.facts["numbers"])
-            written = ", ".join(FACTS[operation].write(number, common) for number in numbers)
-            return Document(prompt=problem.prompt, thought=written, answer=problem.answer)
+            written = [FACTS[operation].write(number, common) for number in numbers]
+            return Document(prompt=problem.prompt, thought=", ".join(written), answer=written[-1])
         drill = DRILLS[operation]
         left, right = cast(list[int], problem.facts["numbers"])
         return Document(prompt=problem.prompt, thought=drill.write(left, right, rng), answer=drill.answer(left, right))

@@ -42,7 +42,7 @@ class Spelling:
         """sun: s u n, or with the places of the letters: sun: 1 s 2 u 3 n"""
         words, numbered = cast(list[str], problem.facts["words"]), rng.random() < 0.5
         thought = "\n".join(f"{word}: {_numbered(word) if numbered else ' '.join(word)}" for word in words)
-        return Document(prompt=problem.prompt, thought=thought, answer=problem.answer)
+        return Document(prompt=problem.prompt, thought=thought, answer=" ".join(words[-1]))
 
 
 @functools.cache
