@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from ponder.core.errors import ConfigError
-from ponder.data.everyday import EVERYDAY_QUESTIONS, KINDS, everyday_prompts, prompts_by_kind
+from ponder.data.everyday import EVERYDAY_QUESTIONS, KINDS, everyday_prompts, prompts_by_kind, text_openings
 
 ALL = sum(map(len, prompts_by_kind().values()))
 
@@ -55,3 +55,20 @@ def test_prompts_are_plain_sentences_without_numbers() -> None:
 def test_a_count_that_cannot_be_had_is_refused(count: int) -> None:
     with pytest.raises(ConfigError, match=f"{count} everyday prompts are wanted; expected 0 to {ALL}"):
         everyday_prompts(count, 0)
+
+
+def test_texts_begin_in_many_ways_and_with_no_question_for_afterwards() -> None:
+    openings = text_openings(1800, 0)
+    assert len({bare(opening) for opening in openings}) == 1800
+    assert openings[:50] == text_openings(50, 0) != text_openings(50, 1)
+    asked = {bare(question) for question in EVERYDAY_QUESTIONS}
+    assert not [opening for opening in openings if bare(opening) in asked]
+    for opening in openings:
+        assert not re.search(r"  |[{}]", opening), opening
+        assert opening[0].isupper() or opening[0] == '"', opening
+
+
+@pytest.mark.parametrize("count", [-1, 10_000])
+def test_more_beginnings_than_there_are_are_refused(count: int) -> None:
+    with pytest.raises(ConfigError, match=f"{count} beginnings of texts are wanted; expected 0 to "):
+        text_openings(count, 0)

@@ -15,7 +15,7 @@ from ponder.core.errors import DataError
 from ponder.core.types import Problem, Split
 from ponder.data.problems import Document, split_of
 from ponder.data.worked.arithmetic import add, divide, remainder, short_division, sign, subtract, times, times_digit
-from ponder.data.worked.drills import DRILLS
+from ponder.data.worked.drills import DRILLS, FACTS
 from ponder.data.worked.gym_task import GymTask
 from ponder.data.worked.numbers import NUMBER_TASKS
 from ponder.data.worked.prime_factorization import trial
@@ -158,8 +158,12 @@ def test_drills_are_true_and_answered_exactly() -> None:
     (task,) = (task for task in NUMBER_TASKS if task.name == "drills")
     operations = set()
     for problem, document in examples(task, 200):
-        left, right = problem.facts["numbers"]  # type: ignore[misc]
         operation = str(problem.facts["operation"])
+        operations.add(operation)
+        check_thought(document.thought)
+        if operation in FACTS:
+            continue
+        left, right = problem.facts["numbers"]  # type: ignore[misc]
         expected = {
             "add": f"{left + right}", "subtract": f"{left - right}", "difference": f"{left - right}",
             "times digit": f"{left * right}", "times": f"{left * right}", "compare": f"{max(left, right)}",
@@ -171,9 +175,29 @@ def test_drills_are_true_and_answered_exactly() -> None:
         assert problem.answer == document.answer == expected
         words = {"halve": {str(left)}, "fifth": {str(left)}}.get(operation, {str(left), str(right)})
         assert words <= set(re.findall(r"\d+", problem.prompt))
-        check_thought(document.thought)
-        operations.add(operation)
-    assert operations == set(DRILLS)
+    assert operations == {*DRILLS, *FACTS}
+
+
+def test_facts_are_asked_of_several_numbers_and_given_for_each() -> None:
+    (task,) = (task for task in NUMBER_TASKS if task.name == "drills")
+    signs: dict[str, set[str]] = {}
+    for problem, document in examples(task, 400):
+        if (operation := str(problem.facts["operation"])) not in FACTS:
+            continue
+        common, *numbers = problem.facts["numbers"]  # type: ignore[misc]
+        assert list(map(int, re.findall(r"\d+", problem.prompt))) == [common, *numbers]
+        found = document.thought.split(", ")
+        assert document.answer == problem.answer == found[-1]
+        for number, fact in zip(numbers, found, strict=True):
+            expected = {
+                "table": f"{number}/{common}={number // common}r{number % common}",
+                "comparisons": rf"{number}[<=>]{common}",
+                "fits": rf"{common}\*{number // common}={number // common * common}[<=]{number}",
+            }[operation]  # fmt: skip
+            assert re.fullmatch(expected, fact), fact
+            signs.setdefault(operation, set()).update(re.findall("[<=>]", fact))
+    assert signs["comparisons"] >= {"<", ">"}
+    assert signs.keys() == set(FACTS)
 
 
 # Characters bound tokens: vocabularies that split digits write one token a character here, and longer words in one.

@@ -19,6 +19,7 @@ from ponder.data.worked.number_filtering import NUMBER_FILTERING
 from ponder.data.worked.number_sorting import NUMBER_SORTING
 from ponder.data.worked.places import add_places, times_places
 from ponder.data.worked.spell_backward import SPELL_BACKWARD
+from ponder.data.worked.spelling import SPELLING
 from ponder.data.worked.word_sequence_reversal import WORD_SEQUENCE_REVERSAL
 from ponder.data.worked.words import WORD_TASKS
 from ponder.weights.checkpoint import open_whole
@@ -87,7 +88,11 @@ def test_sources_give_named_problems_and_depend_on_the_rng_alone(source: Any) ->
 
 
 def test_tasks_have_different_names() -> None:
-    assert [source.name for source in WORD_TASKS] == [task.name for task in GYM] + ["stories", "stories_new"]
+    assert [source.name for source in WORD_TASKS] == [task.name for task in GYM] + [
+        "spelling",
+        "stories",
+        "stories_new",
+    ]
 
 
 @pytest.mark.parametrize("task", [NUMBER_SORTING, BASE_CONVERSION, WORD_SEQUENCE_REVERSAL], ids=lambda task: task.name)
@@ -132,6 +137,30 @@ def test_letters_are_numbered_and_then_joined_from_the_last(entries: dict[str, E
             assert (int(place), letter) == (size + 1 - step, word[size - step])
             assert joined == word[::-1][:step]
         assert len(lines) == 2 * size + 2
+
+
+def test_words_to_spell_are_training_words_and_their_letters_in_order() -> None:
+    rng = random.Random(5)
+    numbered, asked = 0, set()
+    for _ in range(200):
+        problem = SPELLING.sample("train", rng)
+        document = SPELLING.worked(problem, rng)
+        words = problem.prompt.partition(": ")[2].split(", ")
+        assert problem.facts["words"] == words
+        assert document.answer == problem.answer == " ".join(words[-1])
+        for word, line in zip(words, document.thought.split("\n"), strict=True):
+            places = re.findall(r"\d+", line)
+            assert places in ([], [str(place) for place in range(1, len(word) + 1)])
+            assert line.split()[0] == f"{word}:"
+            assert "".join(re.findall(r"[^\W\d]", line.partition(": ")[2])) == word
+            numbered += bool(places)
+        asked |= set(words)
+    assert 0.3 < numbered / 1400 < 0.7
+    held_out = {str(SPELL_BACKWARD.sample("held_out", rng).facts["entry"]["metadata"]["word"]) for _ in range(100)}  # type: ignore[index]
+    assert len(held_out) > 90
+    assert not asked & held_out
+    questions = (f"spell_backward: Spell this word backward (example: sun -> nus): {word}" for word in asked)
+    assert {split_of(question) for question in questions} == {"train"}
 
 
 def test_words_are_numbered_and_then_taken_from_the_last() -> None:
@@ -342,7 +371,9 @@ def test_bases_by_hand(source: int, target: int, value: int, text: str, answer: 
     facts = {"source_base": source, "target_base": target, "decimal_value": value, "source_repr": text}
     thought, written = BASE_CONVERSION.write(facts, random.Random(0))
     assert written == answer
-    assert target == 10 or thought.endswith(f" so {answer}")
+    if target != 10:  # the digits so far stand after every line
+        digits = re.findall(r" so (\w+)$", thought, re.M)
+        assert digits == [answer[place:] for place in reversed(range(len(answer)))]
     arithmetic(thought)
 
 

@@ -43,6 +43,7 @@ def write_texts(
         if written != list(openings[: len(written)]):
             raise RunError(f"{path} holds texts of other openings; remove it, or go on with the settings it began with")
         reporter.stage("texts", len(openings))
+        reporter.advance(len(written))
         for first in range(len(written), len(openings), BATCH):
             batch = openings[first : first + BATCH]
             prompts = [
