@@ -47,10 +47,10 @@ def do(t: Tale) -> str:
 
 def final(t: Tale) -> tuple[str, ...]:
     x = t.x
+    there = "[belong|belonged] to <0!>" if t.others_too else "[are|were] there"
     return (
         f"How many {x} {do(t)} <0!> have in the end?", f"How many {x} {do(t)} <0!> have after all this?",
-        f"What [is|was] the number of {x} that <0!> [has|had] at the end?", f"How many {x} [are|were] there in the "
-        f"end?",
+        f"What [is|was] the number of {x} that <0!> [has|had] at the end?", f"How many {x} {there} in the end?",
         f"With how many {x} {do(t)} <0!> end up?", f"Find the number of {x} that <0!> [has|had] in the end.",
     )  # fmt: skip
 
@@ -91,9 +91,11 @@ def goal(t: Tale, have: int) -> tuple[str, int]:
         asked = (f"How many {x} [are|were] still missing?", f"How many more {x} {do(t)} <0!> need?",
                  f"How many {x} short of this {do(t)} <0!> remain?")  # fmt: skip
     else:
-        asked = (f"How many more {x} {do(t)} <0!> need to have {wanted}?", f"How many {x} [are|were] missing to make "
-        f"{wanted}?",
-                 f"How many {x} must be added to reach {wanted}?")  # fmt: skip
+        missing, added = "[are|were] missing to make", "must be added to reach"
+        if t.others_too:
+            missing, added = "[is|was] <0!> short of", "must <0!> get to reach"
+        asked = (f"How many more {x} {do(t)} <0!> need to have {wanted}?", f"How many {x} {missing} {wanted}?",
+                 f"How many {x} {added} {wanted}?")  # fmt: skip
     return t.told(*asked), t.w.minus(t.d.pick(f"{t.label} still needed", f"Missing {x}"), wanted, have)
 
 
@@ -104,18 +106,20 @@ def packed(t: Tale, have: int) -> tuple[str, int] | None:
         return None
     h, x = t.d.noun(t.domain.holders), t.x
     if have % size == 0:
-        t.say(f"All these {x} [are|were] then put into {h} of {size}.", f"In the end, every {h.one} [gets|got] "
-        f"{size} of the {x}.",
-              f"<0> then [divides|divided] all of the {x} into {h} of {size}.")  # fmt: skip
+        these = f"of <0's> {x}" if t.others_too else f"these {x}"
+        t.say(f"All {these} [are|were] then put into {h} of {size}.", f"In the end, every {h.one} [gets|got] "
+        f"{size} of {t.those}.",
+              f"<0> then [divides|divided] all of {t.those} into {h} of {size}.")  # fmt: skip
         return t.told(f"How many {h} [does|did] this make?", f"How many {h} [are|were] that?",
                       f"How many {h} [are|were] filled?"), t.w.over(h.many.capitalize(), have, size)  # fmt: skip
     held = t.w.times(f"{t.label} in {have // size} {h}", have // size, size)
     t.w.minus(f"{t.label} still outside", have, held)
     t.say(f"A {h.one} [has|had] room for at most {size} {x}.", f"No {h.one} [holds|held] more than {size} {x}.",
-          f"At most {size} of the {x} [fit|fitted] into one {h.one}.")  # fmt: skip
-    asked = (f"How many {h} [are|were] needed for all the {x} that [are|were] there now?".replace(" now", "[ now|]"),
-             f"What [is|was] the smallest number of {h} that [holds|held] all the {x} in the end?",
-             f"At least how many {h} {do(t)} <0!> need for the {x} in the end?")  # fmt: skip
+          f"At most {size} of {t.those} [fit|fitted] into one {h.one}.")  # fmt: skip
+    there = f"of <0's> {x} in the end" if t.others_too else f"the {x} that [are|were] there[ now|]"
+    asked = (f"How many {h} [are|were] needed for all {there}?",
+             f"What [is|was] the smallest number of {h} that [holds|held] all {t.those} in the end?",
+             f"At least how many {h} {do(t)} <0!> need for {t.those} in the end?")  # fmt: skip
     return t.told(*asked), t.w.plus(f"{h.many.capitalize()} with one more", have // size, 1)
 
 
@@ -124,10 +128,13 @@ def shared(t: Tale, have: int) -> tuple[str, int] | None:
     if not heads or not t.domain.each or t.domain.places or t.x.one == "point":
         return None
     n, who = t.d.pick(*heads), t.d.pick("friends", "cousins", "neighbours", "helpers", "families")
+    theirs, everything = "what [is|was] there", "everything [is|was]"
+    if t.others_too:
+        theirs, everything = f"all of {t.those}", f"all of {t.those} [are|were]"
     t.say(
-        f"In the end, <0> [divides|divided] what [is|was] there equally among {n} {who}.",
-        f"At last {n} {who} [share|shared] all the {t.x} equally.",
-        f"Finally everything [is|was] split evenly between {n} {who}.",
+        f"In the end, <0> [divides|divided] {theirs} equally among {n} {who}.",
+        f"At last {n} {who} [share|shared] all {t.those} equally.",
+        f"Finally {everything} split evenly between {n} {who}.",
     )  # fmt: skip
     asked = (f"How many {t.x} {do(t)} each of them get?", f"What [is|was] the share of each, in {t.x}?",
              f"How many {t.x} [are|were] there for each?")  # fmt: skip
@@ -144,7 +151,7 @@ def sold(t: Tale, have: int) -> tuple[str, int] | None:
     ):
         return None
     t.say(
-        f"Finally <0> [sells|sold] all that [are|were] left for {price} dollars each.", f"At the end, all the {t.x} "
+        f"Finally <0> [sells|sold] all that [are|were] left for {price} dollars each.", f"At the end, all {t.those} "
         f"that [remain|remained] [are|were] sold at {price} dollars apiece.",
         f"<0> then [sells|sold] every one of the remaining {t.x} for {price} dollars.",
     )  # fmt: skip
@@ -203,7 +210,7 @@ def unknown_start(d: Draw, w: Work) -> tuple[str, int] | None:
         have = result(told[-1], have)
     t.say(f"Now <0> [has|had] {have} {x}.", f"In the end <0> [has|had] {have} {x}.", f"After that there [are|were] "
     f"{have} {x}.",
-          f"This [leaves|left] <0> with {have} {x}.")  # fmt: skip
+          f"This [leaves|left] <0!> with {have} {x}.")  # fmt: skip
     t.beside()
     there = have
     for change in reversed(told):
@@ -227,10 +234,13 @@ def on_the_way(d: Draw, w: Work) -> tuple[str, int] | None:
         later = (gain(t, now) or change).sentence
         t.say("<0> then [waits|waited] until Friday.", "Nothing more [happens|happened] until Friday.")
         t.sentences.append(f"On Friday <0>{later.split('<0>')[1]}")
-        asked = (f"How many {x} {do(t)} <0!> have before Friday?", f"How many {x} [are|were] there just before Friday?",
+        there = "[belong|belonged] to <0!>" if t.others_too else "[are|were] there"
+        asked = (f"How many {x} {do(t)} <0!> have before Friday?", f"How many {x} {there} just before Friday?",
                  f"How many {x} {do(t)} <0!> have on the evening before Friday?")  # fmt: skip
         w.lines.extend(t.w.lines)
         return t.told(*asked), now
+    if kind == "came" and any(verb in t.sentences[0] for verb in t.domain.made):
+        return None  # what it begins with would be added too
     t.w.lines.clear()
     numbers = list[int]()
     for make in (gain, gain, loss, gain) if kind == "came" else (loss, gain, loss, loss):

@@ -8,12 +8,12 @@ from ponder.data.worked.stories.telling import Tale
 from ponder.data.worked.stories.work import Work
 
 WHOLES = (
-    ("in a village live {n} families", "families", "keep bees", "grow rice", "own a boat"),
+    ("in a village live {n} families", "families", "live by fishing", "live by farming", "live by trade"),
     ("{n} pupils go to a school", "pupils", "come by bus", "come by bicycle", "walk"),
     ("a field has {n} trees", "trees", "are oaks", "are birches", "are maples"),
     ("{n} runners take part in a race", "runners", "wear red", "wear blue", "wear green"),
     ("a shelf holds {n} books", "books", "are about animals", "are about history", "are cookbooks"),
-    ("{n} people answer a survey", "people", "like tea", "like coffee", "like cocoa"),
+    ("{n} people answer a survey", "people", "like tea best", "like coffee best", "like cocoa best"),
     ("a box contains {n} pieces of chalk", "pieces", "are white", "are yellow", "are pink"),
     ("a choir sings {n} songs in a year", "songs", "are folk songs", "are love songs", "are hymns"),
     ("a theatre puts on {n} shows in a year", "shows", "are comedies", "are musicals", "are tragedies"),
@@ -158,7 +158,7 @@ def of_a_whole(d: Draw, w: Work) -> tuple[str, int] | None:
         asked, answer = (
             (
                 f"How many {things} are these two kinds together?",
-                f"How many of the {things} {kinds[0]} or {kinds[1]}, with nothing counted twice?",
+                f"How many of the {things} {kinds[0]} or {kinds[1]}, if none belong to both kinds?",
             ),
             t.w.plus("Both kinds", first, second),
         )
@@ -176,13 +176,12 @@ def of_a_whole(d: Draw, w: Work) -> tuple[str, int] | None:
 
 
 def single(phrase: str) -> str:
-    verb, _, rest = phrase.partition(" ")
+    """What the phrase says of many, said of one: `are oaks` becomes `is an oak`."""
+    verb, _, rest = phrase.replace("on them", "on it").partition(" ")
+    if verb == "are" and rest.endswith("s") and " of " not in rest and not rest.startswith("about"):
+        one = f"{rest[:-3]}y" if rest.endswith("ies") else rest[: -2 if rest.endswith("ches") else -1]
+        return f"is {'an' if one[0] in 'aeiou' else 'a'} {one}"
     verb = {"are": "is", "have": "has"}.get(verb, f"{verb}s")
-    rest = (
-        rest
-        if verb != "is" or rest.split()[0] in ("made", "about", "white", "yellow", "pink", "plain")
-        else f"one of the {rest}"
-    )
     return f"{verb} {rest}".strip()
 
 

@@ -179,7 +179,7 @@ def at_a_price(d: Draw, w: Work) -> tuple[str, int] | None:
             f"In the end <0> [takes|took] one {x.one} for {price} {unit} too.",
         )
         total = t.w.plus(f"With the {x.one}", total, price)
-    asked: tuple[str, ...] = (f"How many {unit} [does|did] <0!> pay in all?", f"What [is|was] the whole price in "
+    asked: tuple[str, ...] = (f"How many {unit} [does|did] <0!> pay in all?", f"What [is|was] the final sum in "
     f"{unit}?", f"How many {unit} [does|did] it all cost together?",
                               f"How much money [does|did] <0!> spend, in {unit}?")  # fmt: skip
     if kind in ("change", "missing"):

@@ -100,7 +100,7 @@ def share_lost(t: Tale, have: int) -> Change | None:
     part = t.d.pick(*parts)
     word = t.d.pick(PARTS[part], PARTS[part], {2: "50", 4: "25", 5: "20"}.get(part, "") and f"{100 // part} percent")
     word = word or PARTS[part]
-    phrase = t.d.pick(*t.domain.losses).format(some=t.d.pick(f"{word} of the {t.x}", f"{word} of all the {t.x}"))
+    phrase = t.d.pick(*t.domain.losses).format(some=t.d.pick(f"{word} of {t.those}", f"{word} of all {t.those}"))
     label = f"{t.label} left then"
     return Change(lead(t, phrase), "/", part, what=f"{word[0].upper()}{word[1:]} of the {t.x}", label=label)
 
@@ -110,10 +110,11 @@ def doubled(t: Tale, have: int) -> Change | None:
     if have > 120:
         return None
     word = {2: "doubles", 3: "triples"}[times]
+    as_many = "twice as many" if times == 2 else "three times as many"
     sentence = t.d.pick(
         f"Then the number of <0's> {t.x} [{word}|{word[:-1]}d].",
-        f"Soon there [are|were] {'twice' if times == 2 else 'three times'} as many {t.x} as before.",
-        f"After that, the number of {t.x} [{word}|{word[:-1]}d].",
+        f"Soon {'<0> [has|had]' if t.others_too else 'there [are|were]'} {as_many} {t.x} as before.",
+        f"After that, the number of {t.those if t.others_too else t.x} [{word}|{word[:-1]}d].",
     )
     return Change(sentence, "*", times, label=f"{t.label} after {'doubling' if times == 2 else 'tripling'}")
 

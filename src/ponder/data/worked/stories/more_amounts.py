@@ -45,8 +45,8 @@ def toys_by_workers(d: Draw, w: Work) -> tuple[str, int]:
     people, each, bad, x = d.number(3, 12), d.number(4, 15), d.number(2, 9), d.noun(TOYS)
     total = w.times(f"{x.many.capitalize()} made", people, each)
     text = d.pick(
-        f"{people} workers each build {each} {x}. A check finds that {bad} of them do not work. How many good {x} "
-        f"are there?",
+        f"{people} workers each build {each} {x}. A check finds that {bad} of the {x} do not work. How many "
+        f"good {x} are there?",
         f"In a workshop every one of the {people} people finishes {each} {x}, of which {bad} in all turn out to be "
         f"faulty. How many {x} can be sold?",
         f"How many {x} pass the test if {people} people make {each} each and {bad} of all these fail?",
@@ -133,8 +133,7 @@ def half_then_half(d: Draw, w: Work) -> tuple[str, int]:
     (a, b, c), x, quarter = folk(d, 3), d.noun(SWEETS), d.number(3, 40)
     half = w.over("Half", 4 * quarter, 2)
     text = d.pick(
-        f"{a} gives half of {4 * quarter} {x} to {b}. {b} passes half of what came on to {c}. How many {x} does {c} "
-        f"get?",
+        f"{a} gives half of {4 * quarter} {x} to {b}. {b} passes half of them on to {c}. How many {x} does {c} get?",
         f"From {a}, who has {4 * quarter} {x}, one half goes to {b}, and half of that goes to {c}. What does {c} "
         f"receive, in {x}?",
         f"{c} receives half of the {x} that {b} got. {b} got half of the {4 * quarter} that {a} had. How many does "
@@ -206,7 +205,7 @@ def marching_band(d: Draw, w: Work) -> tuple[str, int]:
     total = w.times("People in the rows", rows, wide)
     size = d.pick(*[n for n in range(2, 11) if rows * wide % n == 0 and n != wide])
     text = d.pick(
-        f"A band marches in {rows} rows of {wide}. On a narrow bridge the players form rows of {size}. How many rows "
+        f"A band marches in {rows} rows of {wide}. On a bridge the players form rows of {size}. How many rows "
         f"are there on the bridge?",
         f"{rows} rows of {wide} dancers line up again with {size} in each row. How many rows do they make now?",
         f"After marching in rows of {wide}, {rows} of them, a band changes to rows of {size}. What is the new number "

@@ -56,8 +56,8 @@ def car_ahead(d: Draw, w: Work) -> tuple[str, int]:
         f"{slow + more}. How many kilometres apart are they after {t} hours?",
         f"A van drives {slow} km in an hour and a car {slow + more} km. They start together on one road. By how many "
         f"kilometres is the car ahead after {t} hours?",
-        f"After {t} hours on the same road, how many kilometres lie between a bus that goes {slow} km per hour and a "
-        f"car that goes {slow + more} km per hour?",
+        f"After {t} hours in the same direction from one start, how many kilometres lie between a bus that goes {slow} "
+        f"km per hour and a car that goes {slow + more} km per hour?",
     )
     return text, w.times("Kilometres apart", apart, t)
 
@@ -66,7 +66,7 @@ def fuel_for_trip(d: Draw, w: Work) -> tuple[str, int]:
     a, per, litres, price = folk(d, 1)[0], d.number(8, 20), d.number(4, 20), d.number(2, 4)
     need = w.over("Litres needed", per * litres, per)
     text = d.pick(
-        f"{a}'s car goes {per} km on one litre. A litre costs ${price}. How many dollars of fuel does a way of "
+        f"{a}'s car goes {per} km on one litre. A litre costs ${price}. How many dollars of fuel does a trip of "
         f"{per * litres} km take?",
         f"For {per * litres} km, {a} needs a litre every {per} km, and each litre is ${price}. What does the fuel "
         f"cost in dollars?",
@@ -120,8 +120,8 @@ def tiles_on_floor(d: Draw, w: Work) -> tuple[str, int]:
 def photo_frame(d: Draw, w: Work) -> tuple[str, int]:
     long, wide, edge = d.number(12, 40), d.number(8, 30), d.number(1, 5)
     both = w.times("Both edges", edge, 2)
-    one = w.plus("Length with frame", long, both)
-    two = w.plus("Width with frame", wide, both)
+    one = w.plus("Length with both edges", long, both)
+    two = w.plus("Width with both edges", wide, both)
     text = d.pick(
         f"A picture of {long} cm by {wide} cm gets a frame {edge} cm broad on every side. How many square "
         f"centimetres do picture and frame cover?",
@@ -149,7 +149,7 @@ def sleep_in_a_week(d: Draw, w: Work) -> tuple[str, int]:
 def loaded_lift(d: Draw, w: Work) -> tuple[str, int]:
     people, weight, box, n = d.number(2, 5), d.number(50, 80, 5), d.number(10, 30), d.number(2, 6)
     first = w.times("Kilograms of the people", people, weight)
-    second = w.times("Kilograms of the boxes", n, box)
+    second = w.times("Kilograms of the goods", n, box)
     load = w.plus("Kilograms in all", first, second)
     spare = d.number(10, 90)
     text = d.pick(

@@ -44,14 +44,14 @@ def cheaper_in_a_pack(d: Draw, w: Work) -> tuple[str, int]:
         f"In single pieces {thing} cost ${one} each, while {n} of them in a pack are ${single - off}. By how many "
         f"dollars is the pack cheaper?",
         f"How many dollars does someone keep by taking {n} {thing} in a pack for ${single - off} and not one by one "
-        f"for ${one}?",
+        f"for ${one} each?",
     )
     return text, w.minus("Saved dollars", single, single - off)
 
 
 def lemonade_stand(d: Draw, w: Work) -> tuple[str, int]:
     a, cups, price, cost = folk(d, 1)[0], d.number(10, 60), d.number(2, 4), d.number(5, 18)
-    income = w.times("Dollars from the cups", cups, price)
+    income = w.times("Dollars from the sales", cups, price)
     text = d.pick(
         f"{a} spends ${cost} on lemons and sugar and sells {cups} cups of lemonade for ${price} each. How many "
         f"dollars of profit is that?",
@@ -72,7 +72,7 @@ def installments(d: Draw, w: Work) -> tuple[str, int]:
         f"How many dollars is each part?",
         f"After a first payment of ${down}, what remains of the ${months * rate + down} for a {thing} is paid over "
         f"{months} months, the same each month. How many dollars does {a} pay a month?",
-        f"A {thing} costs ${months * rate + down}. {a} has given ${down} and pays off the others in {months} equal "
+        f"A {thing} costs ${months * rate + down}. {a} has given ${down} and pays off the rest in {months} equal "
         f"amounts. What is one of these amounts in dollars?",
     )
     return text, w.over("Dollars for one part", rest, months)

@@ -148,7 +148,7 @@ def queue_place(d: Draw, w: Work) -> tuple[str, int]:
 def helpers_needed(d: Draw, w: Work) -> tuple[str, int]:
     bags, one, people = d.number(3, 9), d.number(3, 9), d.number(2, 8)
     total = bags * one * people
-    each = w.times("Bags of one helper", bags, one)
+    each = w.times("Done by one", bags, one)
     text = d.pick(
         f"{total} bags must be carried in {one} hours. A helper carries {bags} bags an hour. How many helpers are "
         f"needed?",
@@ -184,8 +184,8 @@ def shared_walk(d: Draw, w: Work) -> tuple[str, int]:
     text = d.pick(
         f"From one bench {a} and {b} walk off in opposite directions, {a} {pace} m a minute, {b} {pace + more} m a "
         f"minute. How many metres are between them after {minutes} minutes?",
-        f"{a} makes {pace} m in a minute and {b} {pace + more} m. They go away from each other for {minutes} "
-        f"minutes. How many metres apart are they then?",
+        f"{a} makes {pace} m in a minute and {b} {pace + more} m. From one spot they go away from each other "
+        f"for {minutes} minutes. How many metres apart are they then?",
         f"After {minutes} minutes, what distance in metres have {a} and {b} covered together, at {pace} and "
         f"{pace + more} m a minute?",
     )

@@ -44,6 +44,16 @@ class Tale:
         self.sentences.append(self.d.pick(*forms))
 
     @property
+    def others_too(self) -> bool:
+        """Whether the story tells of another person who has such things."""
+        return any("<1" in sentence for sentence in self.sentences)
+
+    @property
+    def those(self) -> str:
+        """`the pens`, or whose they are where another person has some too."""
+        return f"<0's> {self.x}" if self.others_too else f"the {self.x}"
+
+    @property
     def label(self) -> str:
         return self.x.many[0].upper() + self.x.many[1:]
 

@@ -95,7 +95,7 @@ DOMAINS = (
         "{more}",
          "[gets|got] {more} from the neighbours"),
         ("[sells|sold] {some} at the market", "[feeds|fed] {some} to the goats", "[uses|used] {some} for a soup",
-         "[throws|threw] away {some} that [are|were] spoiled", "[cooks|cooked] {some}"),
+         "[throws|threw] away {some} as spoiled", "[cooks|cooked] {some}"),
         nouns("crate, basket, sack, bucket, box/boxes"),
         ("[gives|gave] {some} to each of {f} neighbours", "[brings|brought] {some} to each of {f} families",
          "[sells|sold] {some} to each of {f} customers"),
