@@ -153,7 +153,7 @@ def sold(t: Tale, have: int) -> tuple[str, int] | None:
     t.say(
         f"Finally <0> [sells|sold] all that [are|were] left for {price} dollars each.", f"At the end, all {t.those} "
         f"that [remain|remained] [are|were] sold at {price} dollars apiece.",
-        f"<0> then [sells|sold] every one of the remaining {t.x} for {price} dollars.",
+        f"<0> then [sells|sold] all of the remaining {t.x} for {price} dollars each.",
     )  # fmt: skip
     asked = (f"How many dollars {do(t)} <0!> get for them?", "How many dollars [is|was] that altogether?",
              f"How much money, in dollars, {do(t)} this bring?")  # fmt: skip
