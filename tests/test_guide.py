@@ -41,7 +41,8 @@ REPLY = "Sure."  # of the base, to whatever it is asked; no letter twice
 SMALL_STEPS = ("--engine=torch", "--checkpoint_every=9")
 SMALL_R1 = (
     *SMALL_STEPS, "--ordinary.prompts=24", "--ordinary.collect.max_tokens=32",
-    "--ordinary.texts=8", "--ordinary.text_tokens=8", "--cold_start.steps=2", "--cold_start.tokens_per_step=1024", "--cold_start.row_tokens=512",
+    "--ordinary.texts=8", "--ordinary.text_tokens=8",
+    "--cold_start.steps=2", "--cold_start.tokens_per_step=1024", "--cold_start.row_tokens=512",
     "--reasoning_rl.steps=1", "--reasoning_rl.prompts_per_step=2", "--reasoning_rl.group_size=2",
     "--measure.problems=4", "--measure.drawing.samples=1", "--measure.drawing.max_tokens=32",
     "--reasoning_rl.max_tokens=32",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ponder.core.errors import ConfigError
 from ponder.models.config import MoeConfig
-from ponder.models.moe import MixtureOfExperts, Routes, RoutingStats, route, sequence_balance
+from ponder.models.moe import GroupedLinear, MixtureOfExperts, Routes, RoutingStats, route, sequence_balance
 from small_models import random_ids, random_model, small_moe, small_softmax_moe, small_v3
 
 
@@ -173,6 +173,24 @@ def test_mixture_is_the_loop_over_tokens_in_value_and_gradient(moe: MoeConfig) -
         results.append([out_BTD.detach(), x_BTD.grad, *(p.grad for p in mixture.parameters())])
     for fast, slow in zip(*results, strict=True):
         torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
+
+
+def test_experts_in_bf16_are_those_in_fp32_of_the_same_numbers() -> None:
+    """Value and gradients; an expert without a row changes nothing and learns nothing."""
+    draw = torch.Generator().manual_seed(3)
+    x_MI, weight_EOI = (torch.randn(*shape, generator=draw).bfloat16() for shape in ((37, 48), (4, 32, 48)))
+    out_grad_MO, ends, results = torch.randn(37, 32, generator=draw).bfloat16(), [5, 5, 12, 37], []
+    for dtype in (torch.bfloat16, torch.float32):
+        x, weight = (t.to(dtype).detach().requires_grad_() for t in (x_MI, weight_EOI))
+        out: torch.Tensor = GroupedLinear.apply(x, weight, ends)
+        out.backward(out_grad_MO.to(dtype))
+        assert x.grad is not None
+        assert weight.grad is not None
+        results.append([out.detach(), x.grad, weight.grad])
+    assert not results[0][2][1].any()
+    for rounded, exact in zip(*results, strict=True):
+        assert rounded.dtype == torch.bfloat16
+        torch.testing.assert_close(rounded.float(), exact, rtol=2**-8, atol=1e-3)
 
 
 @torch.no_grad()

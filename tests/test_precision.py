@@ -303,3 +303,15 @@ def test_products_take_views_and_odd_sizes() -> None:
 def test_in_fp32_there_is_no_copy() -> None:
     master = Transformer(small_dense(), torch.Generator().manual_seed(0))
     assert ComputeModel(master, "fp32").model is master
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_products_go_to_a_place_that_is_given_and_nowhere_else(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*shape, generator=draw).to(dtype) for shape in ((7, 20), (18, 20)))
+    for product, left, right in ((times_transposed, x, weight), (times, x, weight.t()), (outer, x.t(), weight.t())):
+        expected = product(left, right)
+        place = torch.full((len(expected) + 2, expected.shape[1]), 9.0, dtype=dtype)
+        product(left, right, place[1:-1])
+        torch.testing.assert_close(place[1:-1], expected, rtol=0.0, atol=0.0)
+        assert (place[[0, -1]] == 9.0).all()

@@ -198,10 +198,24 @@ class MultiHeadLatentAttention(nn.Module):
         k_rope = k_rope_BSR.unsqueeze(2).expand(B, S, self.heads, self.rope)
         q_BTHX = torch.cat((q_nope_BTHN, q_rope_BTHR), dim=-1)
         k_BSHX = torch.cat((k_nope, k_rope), dim=-1)
+        if positions.absolute_BT is None and native.takes_attention(q_BTHX) and self.value <= q_BTHX.shape[-1]:
+            return self._compiled(q_BTHX, k_BSHX, v_BSHV, positions)
         if positions.lengths is not None:
             return attend_packed(q_BTHX[0], k_BSHX[0], v_BSHV[0], positions.lengths, self.scale).unsqueeze(0)
         q_BHTX, k_BHSX, v_BHSV = (t.transpose(1, 2) for t in (q_BTHX, k_BSHX, v_BSHV))
         return attend(q_BHTX, k_BHSX, v_BHSV, positions.bias, self.scale).transpose(1, 2)
+
+    def _compiled(
+        self, q_BTHX: torch.Tensor, k_BTHX: torch.Tensor, v_BTHV: torch.Tensor, positions: Positions
+    ) -> torch.Tensor:
+        """By the compiled kernel, (B, T, H, V), which wants values as wide as keys: they are filled up with zeros.
+        Queries and keys are turned to their positions already.
+        """
+        B, T, H, X = q_BTHX.shape
+        lengths = [T] * B if positions.lengths is None else positions.lengths
+        q, k, v = (t.flatten(0, 1) for t in (q_BTHX, k_BTHX, F.pad(v_BTHV, (0, X - self.value))))
+        straight = torch.ones(B * T, X // 2), torch.zeros(B * T, X // 2)
+        return native.attention(q, k, v, *straight, lengths, self.scale).view(B, T, H, X)[..., : self.value]
 
     def _absorbed(
         self, q_nope_BTHN: torch.Tensor, q_rope_BTHR: torch.Tensor, rows_BSW: torch.Tensor, bias: torch.Tensor

@@ -41,6 +41,14 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
+def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) · up of two halves: (…, 2F) → (…, F)."""
+    if native.takes_rows(gate_up, gate_up.shape[-1] // 2):
+        return native.swiglu(gate_up)
+    gate, up = gate_up.chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) · up(x)) (Shazeer 2020), with gate and up as the two halves of one matrix."""
 
@@ -50,8 +58,4 @@ class SwiGLU(nn.Module):
         self.down = Linear(intermediate_size, hidden_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gate_up = self.gate_up(x)
-        if native.takes_rows(gate_up, gate_up.shape[-1] // 2):
-            return self.down(native.swiglu(gate_up))
-        gate, up = gate_up.chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(swiglu(self.gate_up(x)))

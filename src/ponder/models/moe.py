@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ponder.algo.products import outer, times, times_transposed
 from ponder.models.config import ModelConfig, MoeConfig
-from ponder.models.layers import Linear, SwiGLU
+from ponder.models.layers import Linear, SwiGLU, swiglu
 
 
 class Routes(NamedTuple):
@@ -107,7 +108,7 @@ class GroupedLinear(torch.autograd.Function):
         out_MO = x_MI.new_empty(x_MI.shape[0], weight_EOI.shape[1])
         for expert, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
             if end > start:
-                torch.mm(x_MI[start:end], weight_EOI[expert].t(), out=out_MO[start:end])
+                times_transposed(x_MI[start:end], weight_EOI[expert], out_MO[start:end])
         return out_MO
 
     @staticmethod
@@ -117,8 +118,8 @@ class GroupedLinear(torch.autograd.Function):
         grad_x_MI, grad_weight_EOI = torch.empty_like(x_MI), torch.zeros_like(weight_EOI)
         for expert, (start, end) in enumerate(zip([0, *ctx.ends], ctx.ends, strict=False)):
             if end > start:
-                torch.mm(grad_MO[start:end], weight_EOI[expert], out=grad_x_MI[start:end])
-                torch.mm(grad_MO[start:end].t(), x_MI[start:end], out=grad_weight_EOI[expert])
+                times(grad_MO[start:end], weight_EOI[expert], grad_x_MI[start:end])
+                outer(grad_MO[start:end], x_MI[start:end], grad_weight_EOI[expert])
         return grad_x_MI, grad_weight_EOI, None
 
 
@@ -144,8 +145,8 @@ class RoutedExperts(nn.Module):
 
     def run_sorted(self, x_MD: torch.Tensor, ends: list[int]) -> torch.Tensor:
         """Each row through its own expert; those of expert e end at `ends[e]`."""
-        gate, up = GroupedLinear.apply(x_MD, self.gate_up, ends).chunk(2, dim=-1)
-        out_MD: torch.Tensor = GroupedLinear.apply(F.silu(gate) * up, self.down, ends)
+        gate_up: torch.Tensor = GroupedLinear.apply(x_MD, self.gate_up, ends)
+        out_MD: torch.Tensor = GroupedLinear.apply(swiglu(gate_up), self.down, ends)
         return out_MD
 
 

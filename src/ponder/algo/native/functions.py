@@ -199,36 +199,42 @@ def takes_products(*tensors: torch.Tensor) -> bool:
     return all(t.dtype == torch.bfloat16 and t.device.type == "cpu" for t in tensors) and library() is not None
 
 
-def product_transposed(x_NI: torch.Tensor, weight_OI: torch.Tensor) -> torch.Tensor:
-    """The product x · weightᵀ, (N, O). Condition: `takes_products(x_NI, weight_OI)`, and I even."""
+def product_transposed(x_NI: torch.Tensor, weight_OI: torch.Tensor, out_NO: torch.Tensor | None = None) -> torch.Tensor:
+    """The product x · weightᵀ, (N, O), into `out_NO` where that is given. Condition: `takes_products(x_NI, weight_OI)`,
+    I even, and a contiguous `out_NO`.
+    """
     weight_OI = weight_OI.contiguous()
     outputs, inputs = weight_OI.shape
     packed = torch.empty(_rounded_up(outputs) * (inputs // 2), dtype=torch.int32)
     _loaded().ponder_pack_transposed(outputs, inputs, weight_OI.data_ptr(), packed.data_ptr())
-    return _multiply(x_NI, packed, outputs)
+    return _multiply(x_NI, packed, outputs, out_NO)
 
 
-def product(x_NO: torch.Tensor, weight_OI: torch.Tensor) -> torch.Tensor:
-    """The product x · weight, (N, I). Condition: `takes_products(x_NO, weight_OI)`, and O even."""
+def product(x_NO: torch.Tensor, weight_OI: torch.Tensor, out_NI: torch.Tensor | None = None) -> torch.Tensor:
+    """The product x · weight, (N, I), into `out_NI` where that is given. Condition: `takes_products(x_NO, weight_OI)`,
+    O even, and a contiguous `out_NI`.
+    """
     weight_OI = weight_OI.contiguous()
     outputs, inputs = weight_OI.shape
     packed = torch.empty((outputs // 2) * _rounded_up(inputs), dtype=torch.int32)
     _loaded().ponder_pack(outputs, inputs, weight_OI.data_ptr(), packed.data_ptr())
-    return _multiply(x_NO, packed, inputs)
+    return _multiply(x_NO, packed, inputs, out_NI)
 
 
-def outer_product(a_NO: torch.Tensor, b_NI: torch.Tensor) -> torch.Tensor:
-    """The product aᵀ · b, (O, I), such as the gradient of a weight. Condition: `takes_products(a_NO, b_NI)`."""
+def outer_product(a_NO: torch.Tensor, b_NI: torch.Tensor, out_OI: torch.Tensor | None = None) -> torch.Tensor:
+    """The product aᵀ · b, (O, I), such as the gradient of a weight, into `out_OI` where that is given. Condition:
+    `takes_products(a_NO, b_NI)`, and a contiguous `out_OI`.
+    """
     a_NO, b_NI = a_NO.contiguous(), b_NI.contiguous()
-    out_OI = a_NO.new_empty(a_NO.shape[1], b_NI.shape[1])
+    out_OI = a_NO.new_empty(a_NO.shape[1], b_NI.shape[1]) if out_OI is None else out_OI
     sizes = (len(a_NO), a_NO.shape[1], b_NI.shape[1])
     _loaded().ponder_outer_product(*sizes, a_NO.data_ptr(), b_NI.data_ptr(), out_OI.data_ptr())
     return out_OI
 
 
-def _multiply(x: torch.Tensor, packed: torch.Tensor, columns: int) -> torch.Tensor:
+def _multiply(x: torch.Tensor, packed: torch.Tensor, columns: int, out: torch.Tensor | None) -> torch.Tensor:
     x = x.contiguous()
-    out = x.new_empty(len(x), columns)
+    out = x.new_empty(len(x), columns) if out is None else out
     pointers = (x.data_ptr(), packed.data_ptr(), out.data_ptr())
     _loaded().ponder_product(len(x), columns, x.shape[1] // 2, *pointers)
     return out
