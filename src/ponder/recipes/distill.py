@@ -48,7 +48,7 @@ from ponder.recipes.tracing import (
 from ponder.text.prompt import Prompter
 from ponder.train.collect import Origin as Collected
 from ponder.train.distill import LogitDistillation, Written, require_same_vocabulary
-from ponder.train.loop import Clock, Stage, run_stage
+from ponder.train.loop import Stage, run_stage
 from ponder.train.sft import Sft
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
@@ -144,19 +144,19 @@ class _Lab:
 
     def verify(self) -> list[Conversation]:
         """The traces to learn from."""
-        clock = Clock()
-        verified = verify_traces(
-            self._read_traces(),
-            self.recipe.traces,
-            self.prompter,
-            self.model.config.max_positions,
-            self.grade,
-            self.run.path / VERIFIED,
-            Collected(model=self.recipe.teacher, seed=self.recipe.seed),
-            self.reporter,
-        )
+        with self.costs.timed("verification"):
+            verified = verify_traces(
+                self._read_traces(),
+                self.recipe.traces,
+                self.prompter,
+                self.model.config.max_positions,
+                self.grade,
+                self.run.path / VERIFIED,
+                Collected(model=self.recipe.teacher, seed=self.recipe.seed),
+                self.reporter,
+            )
         self.costs.summary["traces"] = verified.counts
-        self.costs.record("verification", clock.progress())
+        self.costs.save()
         return verified.conversations
 
     def learn(self, conversations: Sequence[Conversation]) -> None:
@@ -183,21 +183,20 @@ class _Lab:
         path = self.run.evaluation(name)
         if path.exists():
             return
-        clock = Clock()
-        self.generator.refresh(self.generator.weight_version)
-        with KeptSamples(self.run.evaluation_samples(name)) as kept:
-            evaluated = evaluate_tasks(
-                self.held_out,
-                generator=self.generator,
-                grade=self.grade,
-                prompter=self.prompter,
-                config=self.recipe.evaluation,
-                seed=self.recipe.seed,
-                reporter=self.reporter,
-                name=f"evaluation {name}",
-                kept=kept,
-            )
-        self.costs.record(f"evaluation {name}", clock.progress())
+        with self.costs.timed(f"evaluation {name}"):
+            self.generator.refresh(self.generator.weight_version)
+            with KeptSamples(self.run.evaluation_samples(name)) as kept:
+                evaluated = evaluate_tasks(
+                    self.held_out,
+                    generator=self.generator,
+                    grade=self.grade,
+                    prompter=self.prompter,
+                    config=self.recipe.evaluation,
+                    seed=self.recipe.seed,
+                    reporter=self.reporter,
+                    name=f"evaluation {name}",
+                    kept=kept,
+                )
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
 
     def _logit_stage(self, examples: TraceExamples) -> LogitDistillation:

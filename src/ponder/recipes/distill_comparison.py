@@ -50,7 +50,7 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import Progress
 from ponder.train.collect import Origin as Collected
 from ponder.train.grpo import Grpo
-from ponder.train.loop import Clock, Stage, run_stage
+from ponder.train.loop import Stage, run_stage
 from ponder.train.pretrain import Pretraining
 from ponder.train.sft import Sft
 from ponder.verify.grader import Grader
@@ -164,23 +164,23 @@ class _Comparison:
 
     def measure(self, name: str, tokenizer: Tokenizer, generator: TrainableGenerator) -> None:
         """Evaluate a model as it is on the held-out problems, unless the run holds the result already."""
-        path, clock = self.run.evaluation(name), Clock()
+        path = self.run.evaluation(name)
         if path.exists():
             return
-        generator.refresh(generator.weight_version)
-        with KeptSamples(self.run.evaluation_samples(name)) as kept:
-            evaluated = evaluate_tasks(
-                self.held_out,
-                generator=generator,
-                grade=self.grader(tokenizer),
-                prompter=Prompter(tokenizer),
-                config=self.recipe.evaluation,
-                seed=self.recipe.seed,
-                reporter=self.reporter,
-                name=f"evaluation {name}",
-                kept=kept,
-            )
-        self.costs.record(f"evaluation {name}", clock.progress())
+        with self.costs.timed(f"evaluation {name}"):
+            generator.refresh(generator.weight_version)
+            with KeptSamples(self.run.evaluation_samples(name)) as kept:
+                evaluated = evaluate_tasks(
+                    self.held_out,
+                    generator=generator,
+                    grade=self.grader(tokenizer),
+                    prompter=Prompter(tokenizer),
+                    config=self.recipe.evaluation,
+                    seed=self.recipe.seed,
+                    reporter=self.reporter,
+                    name=f"evaluation {name}",
+                    kept=kept,
+                )
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
 
     def grader(self, tokenizer: Tokenizer, rewards: RewardConfig | None = None) -> Grader:

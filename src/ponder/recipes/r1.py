@@ -42,7 +42,7 @@ from ponder.text.reasoning import parse_completion
 from ponder.train.checkpoint import load_weights
 from ponder.train.collect import Origin, answer_prompts, collect, read_collection
 from ponder.train.grpo import Grpo, GrpoConfig
-from ponder.train.loop import Clock, Stage, run_stage
+from ponder.train.loop import Stage, run_stage
 from ponder.train.parallel import current
 from ponder.train.preference_reward import (
     PreferenceReward,
@@ -142,31 +142,31 @@ class _Pipeline:
     def _answer_ordinary_prompts(self) -> None:
         if self._is_done("ordinary"):
             return
-        clock, config = Clock(), self.recipe.ordinary
-        model = open_model(
-            Path(self.recipe.start_from), self.workers, engine=self.recipe.engine, weights=self._rollout_weights
-        )
-        answer_prompts(
-            everyday_prompts(config.prompts, self.recipe.seed),
-            model.generator,
-            model.prompter,
-            config.collect,
-            self._collection("ordinary"),
-            Origin(model=Path(self.recipe.start_from).name, seed=self.recipe.seed),
-            task="ordinary",
-            reporter=self.reporter,
-        )
-        if config.texts:
-            write_texts(
-                text_openings(config.texts, self.recipe.seed),
+        with self.costs.timed("ordinary"):
+            config = self.recipe.ordinary
+            model = open_model(
+                Path(self.recipe.start_from), self.workers, engine=self.recipe.engine, weights=self._rollout_weights
+            )
+            answer_prompts(
+                everyday_prompts(config.prompts, self.recipe.seed),
                 model.generator,
-                self.tokenizer,
-                config.text_tokens,
-                self._texts,
-                self.recipe.seed,
+                model.prompter,
+                config.collect,
+                self._collection("ordinary"),
+                Origin(model=Path(self.recipe.start_from).name, seed=self.recipe.seed),
+                task="ordinary",
                 reporter=self.reporter,
             )
-        self.costs.record("ordinary", clock.progress())
+            if config.texts:
+                write_texts(
+                    text_openings(config.texts, self.recipe.seed),
+                    model.generator,
+                    self.tokenizer,
+                    config.text_tokens,
+                    self._texts,
+                    self.recipe.seed,
+                    reporter=self.reporter,
+                )
 
     def _cold_start(self) -> None:
         self._learn("cold-start", self._fresh(), self.recipe.cold_start)
@@ -183,25 +183,24 @@ class _Pipeline:
     def _reject(self) -> None:
         if self._is_done("rejection"):
             return
-        clock = Clock()
-        model = self._after("reasoning-rl")
-        generator = training_generator(
-            choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
-        )
-        generator.refresh(0)
-        config = self.recipe.rejection
-        rng = python_rng(self.recipe.seed, "rejection")
-        collect(
-            [self.practice.problem(rng) for _ in range(config.problems)],
-            generator,
-            self.prompter,
-            self._grader(RewardConfig()),
-            config.collect,
-            self._collection("rejection"),
-            Origin(model=f"{self.recipe.name}, after reasoning-rl", seed=self.recipe.seed),
-            reporter=self.reporter,
-        )
-        self.costs.record("rejection", clock.progress())
+        with self.costs.timed("rejection"):
+            model = self._after("reasoning-rl")
+            generator = training_generator(
+                choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
+            )
+            generator.refresh(0)
+            config = self.recipe.rejection
+            rng = python_rng(self.recipe.seed, "rejection")
+            collect(
+                [self.practice.problem(rng) for _ in range(config.problems)],
+                generator,
+                self.prompter,
+                self._grader(RewardConfig()),
+                config.collect,
+                self._collection("rejection"),
+                Origin(model=f"{self.recipe.name}, after reasoning-rl", seed=self.recipe.seed),
+                reporter=self.reporter,
+            )
 
     def _second_sft(self) -> None:
         """From the base again, on what the reasoner wrote, with some of the first examples and ordinary replies."""
@@ -336,32 +335,32 @@ class _Pipeline:
         path, config = self.run.evaluation(name), self.recipe.measure
         if path.exists():
             return
-        clock, model = Clock(), model_of()
-        generator = training_generator(
-            choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
-        )
-        generator.refresh(0)
-        tasks = [*(config.tasks or self.practice.measured), *config.apart]
-        with KeptSamples(self.run.evaluation_samples(name)) as kept:
-            evaluated = evaluate_tasks(
-                [problem for task in tasks for problem in self.practice.held_out(task, config.problems)],
-                generator=generator,
-                grade=self._grader(RewardConfig()),
-                prompter=self.prompter,
-                config=config.drawing,
-                seed=self.recipe.seed,
-                reporter=self.reporter,
-                name=f"evaluation {name}",
-                kept=kept,
+        with self.costs.timed(f"evaluation {name}"):
+            model = model_of()
+            generator = training_generator(
+                choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
             )
-        passages = self._passages(plain=name == BASE)
-        figures = {
-            **evaluated.evaluation.to_json(),
-            "apart": list(config.apart),
-            "ordinary_loss": {kind: text_loss(model, p, self.workers)._asdict() for kind, p in passages.items()},
-            "everyday": self._everyday(generator),
-        }
-        self.costs.record(f"evaluation {name}", clock.progress())
+            generator.refresh(0)
+            tasks = [*(config.tasks or self.practice.measured), *config.apart]
+            with KeptSamples(self.run.evaluation_samples(name)) as kept:
+                evaluated = evaluate_tasks(
+                    [problem for task in tasks for problem in self.practice.held_out(task, config.problems)],
+                    generator=generator,
+                    grade=self._grader(RewardConfig()),
+                    prompter=self.prompter,
+                    config=config.drawing,
+                    seed=self.recipe.seed,
+                    reporter=self.reporter,
+                    name=f"evaluation {name}",
+                    kept=kept,
+                )
+            passages = self._passages(plain=name == BASE)
+            figures = {
+                **evaluated.evaluation.to_json(),
+                "apart": list(config.apart),
+                "ordinary_loss": {kind: text_loss(model, p, self.workers)._asdict() for kind, p in passages.items()},
+                "everyday": self._everyday(generator),
+            }
         atomic_write_text(path, json.dumps(figures, indent=2))
 
     def _passages(self, *, plain: bool) -> dict[str, list[Passage]]:

@@ -2,7 +2,8 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -56,6 +57,24 @@ class RunCosts:
         self.summary = _read_summary(run) or _new_summary(recipe, model, about)
         self._clock = Clock(self.summary["seconds"], self.summary["core_seconds"])
 
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Record the time of a part without checkpoints, together with that of earlier tries that were stopped.
+
+        Of a try that was killed (SIGKILL) nothing is known.
+        """
+        stopped: dict[str, tuple[float, float]] = self.summary.pop("stopped", {})
+        clock = Clock(*stopped.pop(name, (0.0, 0.0)))
+        try:
+            yield
+        except BaseException:
+            self.summary["stopped"] = {**stopped, name: clock.read()}
+            self.save()
+            raise
+        if stopped:
+            self.summary["stopped"] = stopped
+        self.record(name, clock.progress())
+
     def record(self, name: str, progress: Progress) -> None:
         """Put a part's cost into the summary, in the place where it was first."""
         part = {
@@ -66,7 +85,9 @@ class RunCosts:
             "remark": progress.remark,
         }
         by_name = {p["name"]: p for p in self.summary["stages"]} | {name: part}
-        seconds, core_seconds = self._clock.read()
+        # a part that was resumed knows of more time than this process has seen
+        spent = [(p["seconds"], p["core_seconds"]) for p in by_name.values()]
+        seconds, core_seconds = map(max, self._clock.read(), map(sum, zip(*spent, strict=True)))
         self.summary |= {"stages": [*by_name.values()], "seconds": seconds, "core_seconds": core_seconds}
         self.save()
 

@@ -29,7 +29,7 @@ from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import Grpo
-from ponder.train.loop import Clock, Stage, run_stage
+from ponder.train.loop import Stage, run_stage
 from ponder.train.pretrain import Manner, Pretraining
 from ponder.train.rollout import encode_prompts
 from ponder.verify.grader import Grader
@@ -146,21 +146,20 @@ class _Lab:
         path = self.run.evaluation(name)
         if path.exists():
             return
-        clock = Clock()
-        self._refresh_generator()
-        evaluated = evaluate(
-            self.held_out,
-            generator=self.generator,
-            grade=self.grade,
-            prompter=self.prompter,
-            config=self.recipe.evaluation,
-            seed=self.recipe.seed,
-            reporter=self.reporter,
-            name=f"evaluation {name}",
-        )
-        rows = [json.dumps(row) for row in sample_rows(evaluated.rollouts, stage=name, step=0)]
-        atomic_write_text(self.run.evaluation_samples(name), "\n".join(rows) + "\n")
-        self.costs.record(f"evaluation {name}", clock.progress())
+        with self.costs.timed(f"evaluation {name}"):
+            self._refresh_generator()
+            evaluated = evaluate(
+                self.held_out,
+                generator=self.generator,
+                grade=self.grade,
+                prompter=self.prompter,
+                config=self.recipe.evaluation,
+                seed=self.recipe.seed,
+                reporter=self.reporter,
+                name=f"evaluation {name}",
+            )
+            rows = [json.dumps(row) for row in sample_rows(evaluated.rollouts, stage=name, step=0)]
+            atomic_write_text(self.run.evaluation_samples(name), "\n".join(rows) + "\n")
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
 
     def _make_document(self, rng: random.Random, manner: Manner) -> Document:
