@@ -187,6 +187,22 @@ def test_without_the_operators_bf16_is_plain_and_the_notice_says_so(missing: Non
     assert told.endswith("--weights fp32 may be faster")
 
 
+@torch.no_grad()
+def test_a_plain_copy_has_the_angles_and_the_modules_of_a_packed_one(missing: None) -> None:
+    """A model that has computed before holds its angles; a copy that rounded them would compute something else."""
+    model = random_model(SHAPES["v3"])
+    fresh_copy = in_bf16(model)
+    model(random_ids(2, 12))
+    used_copy = in_bf16(model)
+    assert torch.equal(used_copy.rotations, model.rotations)
+    assert used_copy.rotations.dtype == torch.float32
+    assert torch.equal(logits(used_copy, random_ids(2, 12)), logits(fresh_copy, random_ids(2, 12)))
+    assert (len(used_copy.mtp), used_copy.config.mtp_depth) == (0, 0)
+    assert len(in_bf16(model, mtp=True).mtp) == len(model.mtp) == 1
+    biases = {layer: mixture.balance_bias for layer, mixture in used_copy.moe_layers().items()}
+    assert all(torch.equal(bias, model.moe_layers()[layer].balance_bias) for layer, bias in biases.items())
+
+
 @packs
 def test_operators_that_compute_something_else_are_not_used(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PackedMatrix, "silu", PackedMatrix.linear)

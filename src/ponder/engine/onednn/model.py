@@ -37,11 +37,11 @@ STANDS_IN: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
 @torch.no_grad()
 def in_bf16(model: Transformer, *, mtp: bool = False) -> Transformer:
     """The same model in bf16, to generate with: a copy that shares nothing with `model`, and has its multi-token
-    prediction modules with `mtp` alone. What an adapter adds is worked in. Where weights cannot be packed, see
-    `unavailable`, it is a plain copy in bf16.
+    prediction modules with `mtp` alone. What an adapter adds is worked in. Where weights cannot be packed (see
+    `unavailable`), it is `plain_bf16`, whose adapter stays apart.
     """
     if unavailable() is not None:
-        return plain_bf16(model)
+        return plain_bf16(model, mtp=mtp)
     with torch.device("meta"):  # the structure alone
         twin = Transformer(model.config if mtp else replace(model.config, mtp_depth=0))
     twin.rotations = model.rotations.clone()
@@ -49,12 +49,19 @@ def in_bf16(model: Transformer, *, mtp: bool = False) -> Transformer:
     return twin.requires_grad_(False)
 
 
-def plain_bf16(model: Transformer) -> Transformer:
-    """A copy whose parameters are bf16. The gates' balance biases stay as they are: they decide by little."""
-    copied = copy.deepcopy(model).requires_grad_(False).to(torch.bfloat16)
-    for mixture, source in zip(copied.moe_layers().values(), model.moe_layers().values(), strict=True):
-        if source.balance_bias is not None:
-            mixture.balance_bias = source.balance_bias.clone()
+def plain_bf16(model: Transformer, *, mtp: bool = False) -> Transformer:
+    """A copy whose parameters are bf16; `mtp` as in `in_bf16`. Two kinds of buffers stay as they are: the rotations,
+    since far positions would not be told apart, and the gates' balance biases, which decide by little.
+    """
+    copied = copy.deepcopy(model).requires_grad_(False)
+    if not mtp:
+        copied.mtp, copied.config = nn.ModuleList(), replace(model.config, mtp_depth=0)
+    copied.to(torch.bfloat16)
+    copied.rotations = model.rotations.clone()
+    sources = model.moe_layers()
+    for layer, mixture in copied.moe_layers().items():
+        if (bias := sources[layer].balance_bias) is not None:
+            mixture.balance_bias = bias.clone()
     return copied
 
 
