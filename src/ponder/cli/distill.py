@@ -9,7 +9,7 @@ from typing import Any
 
 from ponder.cli.arguments import MODEL_HELP, add_json, add_runs, single_name
 from ponder.cli.folders import DEFAULT_ROOT, in_series
-from ponder.cli.output import out, print_json, shown_path
+from ponder.cli.output import out, percent, print_json, shown_path
 from ponder.cli.quickstart import INTERRUPTED
 from ponder.cli.training import run_shown
 from ponder.core.config import parse_overrides, read_toml
@@ -23,7 +23,7 @@ from ponder.recipes.comparison_report import comparison_json
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_comparison import run_comparison
 from ponder.recipes.distill_recipe import DEFAULT_RECIPE, DistillRecipe, is_url, load_distill_recipe
-from ponder.recipes.distill_report import distill_json, percent
+from ponder.recipes.distill_report import distill_json
 from ponder.recipes.files import merged_tables
 from ponder.recipes.teachers import Teacher
 from ponder.train.parallel import joined

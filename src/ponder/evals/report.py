@@ -9,6 +9,7 @@ from ponder.core.metrics import GLOSSARY
 from ponder.core.runs import RunFolder
 from ponder.evals import findings, plots
 from ponder.evals.evaluator import Bounds, Evaluation
+from ponder.evals.markdown import bullets, fenced, mark, table
 from ponder.evals.record import Row, RunRecord, read_record
 
 MISMATCH_LIMIT = 1e-5  # nat; above it the sampler and the trainer do not agree (fp32)
@@ -147,18 +148,18 @@ def comparison_table(record: RunRecord) -> str:
         ("longest completion (tokens)", lambda e: f"{e.max_tokens}"),
         ("seed", lambda e: f"{e.seed}"),
     ]
-    return _table(
+    return table(
         ["held out", *(name for name, _ in evaluations)],
         [[label, *(cell(evaluation) for _, evaluation in evaluations)] for label, cell in rows],
     )
 
 
 def _comparison(record: RunRecord) -> str:
-    table = comparison_table(record)
-    if not table:
+    compared = comparison_table(record)
+    if not compared:
         return ""
     return (
-        f"## Base against R1-Zero\n\n{table}\n\n"
+        f"## Base against R1-Zero\n\n{compared}\n\n"
         "In brackets: 95 % intervals (greedy: Wilson; sampled: clustered by problem, a problem's samples not being "
         "independent). pass@k is the unbiased estimate of the chance that one of k samples is right."
     )
@@ -182,10 +183,10 @@ def _findings(record: RunRecord) -> str:
             f"{findings.verdict(base, trained)} Greedy: {findings.points(findings.greedy_change(base, trained))}; "
             f"sampled: {findings.points(findings.sampled_change(base, trained))}."
         )
-        parts += ["## What RL added", change, _bullets(findings.added_by_rl(base, trained))]
-        parts += ["## What the base could already do", _bullets(findings.base_could_already(base, trained))]
+        parts += ["## What RL added", change, bullets(findings.added_by_rl(base, trained))]
+        parts += ["## What the base could already do", bullets(findings.base_could_already(base, trained))]
     if cautions:
-        parts += ["## Read with care", _bullets(cautions)]
+        parts += ["## Read with care", bullets(cautions)]
     return "\n\n".join(parts)
 
 
@@ -224,7 +225,7 @@ def _cost(record: RunRecord) -> str:
         f"with {_workers(summary)}.",
         f"Mean speed: {', '.join(speeds)}." if speeds else "",
     ]
-    return "\n\n".join(["## Cost", _table(["stage", "steps", "seconds"], rows), " ".join(lines).strip()])
+    return "\n\n".join(["## Cost", table(["stage", "steps", "seconds"], rows), " ".join(lines).strip()])
 
 
 def _health(record: RunRecord) -> str:
@@ -242,7 +243,7 @@ def _health(record: RunRecord) -> str:
             )
     if not rows:
         return ""
-    parts = ["## Training health", _table(["RL, per step", "first", "last", "mean", "largest"], rows)]
+    parts = ["## Training health", table(["RL, per step", "first", "last", "mean", "largest"], rows)]
     mismatch = plots.series(record.metrics, "zero", "engine/logprob_mismatch").values
     if mismatch:
         agreement = "agree" if max(mismatch) <= MISMATCH_LIMIT else "do **not** agree"
@@ -295,8 +296,8 @@ def _before_and_after(problem_id: str, sides: list[tuple[str, list[Row]]]) -> st
         for how, is_greedy in (("greedy", True), ("sample", False)):
             first = next((row for row in own if bool(row["greedy"]) is is_greedy), None)
             if first is not None:
-                lines.append(f"{f'{name}, {how}':<17}{_mark(first):<9}{first['text']}")
-    return _fenced("\n".join(lines))
+                lines.append(f"{f'{name}, {how}':<17}{mark(first['correct']):<9}{first['text']}")
+    return fenced("\n".join(lines))
 
 
 def _during_rl(record: RunRecord) -> str:
@@ -306,10 +307,10 @@ def _during_rl(record: RunRecord) -> str:
         return ""
     chosen = sorted({steps[0], steps[len(steps) // 2], steps[-1]})
     first = [next(row for row in rows if row["step"] == step) for step in chosen]
-    lines = [f"step {row['step']:<6}{_mark(row):<9}{row['prompt']} {row['text']}" for row in first]
+    lines = [f"step {row['step']:<6}{mark(row['correct']):<9}{row['prompt']} {row['text']}" for row in first]
     return (
         "## While it learned\n\nThe first completion on record at the first, the middle and the last recorded RL step "
-        f"(training problems).\n\n{_fenced(chr(10).join(lines))}"
+        f"(training problems).\n\n{fenced(chr(10).join(lines))}"
     )
 
 
@@ -323,35 +324,14 @@ def _how_made(record: RunRecord) -> str:
             f"{_workers(summary)}; {versions}."
         )
     parts += [
-        f"To make it again:\n\n{_fenced(command)}",
+        f"To make it again:\n\n{fenced(command)}",
         "Every number above is computed from `metrics.jsonl`, `evaluations/` and `summary.json` in this folder; "
         "`ponder report` makes this page anew.",
     ]
     if record.config.strip():
-        fenced = _fenced(record.config.strip(), "toml")
-        parts.append(f"<details>\n<summary>All settings (config.toml)</summary>\n\n{fenced}\n\n</details>")
+        settings = fenced(record.config.strip(), "toml")
+        parts.append(f"<details>\n<summary>All settings (config.toml)</summary>\n\n{settings}\n\n</details>")
     return "\n\n".join(parts)
-
-
-def _mark(row: Row) -> str:
-    return {True: "right", False: "wrong"}.get(row["correct"], "ungraded")
-
-
-def _fenced(text: str, language: str = "") -> str:
-    """A code block whose fence is longer than any run of backticks in the text."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
-def _bullets(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _mean(values: list[float]) -> float:

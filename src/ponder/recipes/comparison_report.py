@@ -14,8 +14,10 @@ from ponder.algo.crossed import crossed_interval
 from ponder.algo.pass_at_k import Interval
 from ponder.core.files import atomic_write_bytes, atomic_write_text
 from ponder.core.runs import RunFolder
+from ponder.evals.findings import points
 from ponder.evals.graded import read_graded
-from ponder.recipes.distill_report import accuracy_by_problem, points, read_summary, table, with_bounds
+from ponder.evals.markdown import bullets, table
+from ponder.recipes.distill_report import accuracy_by_problem, read_summary, with_bounds
 
 ARMS = {  # in the order of the report
     "base": "base",
@@ -102,7 +104,7 @@ def comparison_markdown(run: RunFolder, summary: dict[str, Any], seeds: Sequence
         parts.append(
             f"**This run is not finished**: of the seeds {summary['seeds']}, {', '.join(map(str, seeds))} are."
         )
-    parts += ["## Conclusion", "\n".join(f"- {sentence}" for sentence in conclusion(found))]
+    parts += ["## Conclusion", bullets(conclusion(found))]
     parts += ["## Figures", _figures(run, summary, seeds, found), f"![Accuracy of every student]({PLOT})"]
     parts += ["## Read with care", _cautions(summary, seeds), "## Cost", _costs(summary)]
     parts += [
@@ -223,7 +225,7 @@ def _cautions(summary: dict[str, Any], seeds: Sequence[int]) -> str:
     if traces:
         kept = traces["outcomes"].get("kept", 0)
         notes.append(f"Of {traces['asked']:,} answers of the teacher {kept:,} were kept; all were paid for in C1.")
-    return "\n".join(f"- {note}" for note in notes)
+    return bullets(notes)
 
 
 def _costs(summary: dict[str, Any]) -> str:

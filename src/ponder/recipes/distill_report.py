@@ -11,7 +11,9 @@ from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.runs import RunFolder
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
+from ponder.evals.findings import percent, points
 from ponder.evals.graded import GradedSample, read_graded
+from ponder.evals.markdown import fenced, mark, table
 
 SHOWN = 3  # traces and completions that are shown
 
@@ -94,35 +96,11 @@ def read_evaluation(run: RunFolder, name: str) -> TaskEvaluation | None:
     return TaskEvaluation.from_json(data, where=str(path))
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def points(change: Interval) -> str:
-    """A change in percentage points with its interval."""
-    mean, low, high = (100 * value for value in change)
-    return f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
-
-
 def with_bounds(interval: Interval | None) -> str:
     """A share with its interval."""
     if interval is None:
         return "not measured"
     return f"{percent(interval.mean)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose first column is text."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
-def fenced(text: str) -> str:
-    """A code block whose fence is longer than any run of backticks in the text."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}\n{text}\n{fence}"
 
 
 def _opening(summary: dict[str, Any]) -> str:
@@ -194,16 +172,10 @@ def _examples(run: RunFolder) -> str:
         path = run.evaluation_samples(name)
         if path.exists():
             greedy = [s for s in read_graded(path) if s.drawn == "greedy"][:SHOWN]
-            shown += [f"{name}, {_mark(s)}: {s.prompt} {s.text}" for s in greedy]
+            shown += [f"{name}, {mark(s.correct)}: {s.prompt} {s.text}" for s in greedy]
     if not shown:
         return ""
     return f"## Completions\n\nThe first {SHOWN} problems, greedy.\n\n{fenced(chr(10).join(shown))}"
-
-
-def _mark(sample: GradedSample) -> str:
-    if sample.correct is None:
-        return "ungraded"
-    return "right" if sample.correct else "wrong"
 
 
 def _how_made(run: RunFolder, summary: dict[str, Any]) -> str:
