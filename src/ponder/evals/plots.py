@@ -18,7 +18,7 @@ from ponder.evals.evaluator import Evaluation
 
 Row = Mapping[str, Any]
 
-BLUE, ORANGE, GREEN, INK, GRID = "#1f6feb", "#d9730d", "#2a9d5c", "#24292f", "#d8dee4"
+BLUE, ORANGE, GREEN, GREY, INK, GRID = "#1f6feb", "#d9730d", "#2a9d5c", "#9aa4af", "#24292f", "#d8dee4"
 WIDTH, HEIGHT, DPI = 7.2, 4.0, 120  # inches, dots per inch
 
 
@@ -194,11 +194,16 @@ def _held_out(axes: Axes, points: Sequence[HeldOut], marker: str, label: str | N
 
 
 def finish(figure: Figure, axes: Axes) -> bytes:
-    """The figure as PNG, the legend of one of its panels below the plot. The same data give the same bytes."""
+    """The figure as PNG, the legend of one of its panels below the plot."""
     count = len(axes.get_legend_handles_labels()[1])
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(count, 3), frameon=False, fontsize=9
     )
+    return as_png(figure)
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as PNG. The same data give the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,13 +1,9 @@
 """The report of a comparison of distillation and RL: a pure function of the files in its run's folder."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ponder.algo.crossed import crossed_interval
@@ -17,6 +13,7 @@ from ponder.core.runs import RunFolder
 from ponder.evals.findings import points
 from ponder.evals.graded import read_graded
 from ponder.evals.markdown import bullets, table
+from ponder.evals.plots import BLUE, INK, ORANGE, as_png, new_figure
 from ponder.recipes.distill_report import accuracy_by_problem, read_summary, with_bounds
 
 ARMS = {  # in the order of the report
@@ -33,7 +30,6 @@ PAIRS = (  # what is asked, the arm in question, and what it is held against
     ("At equal compute C2, is distilling and then RL better than RL alone?", "distilled-rl", "rl"),
     ("Does RL add to distilling?", "distilled-rl", "distilled"),
 )
-BLUE, ORANGE, INK, GRID = "#1f6feb", "#d9730d", "#24292f", "#d8dee4"
 PLOT = "comparison.png"
 
 Accuracies = dict[str, list[list[float]]]  # by arm: of each seed, of each problem
@@ -117,10 +113,8 @@ def comparison_markdown(run: RunFolder, summary: dict[str, Any], seeds: Sequence
 
 
 def comparison_plot(found: Accuracies, teacher: Interval | None) -> bytes:
-    """Every arm's accuracy with its interval, and each seed's as a dot, as PNG. The same data give the same bytes."""
-    figure = Figure(figsize=(7.2, 4.0), dpi=120, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes: Axes = figure.add_subplot()
+    """Every arm's accuracy with its interval, and each seed's as a dot, as PNG."""
+    figure, (axes,) = new_figure("Distillation and RL of a small model", [""])
     for place, values in enumerate(found.values()):
         interval = crossed_interval(values, share=True)
         axes.plot([place, place], [interval.low, interval.high], "_-", color=INK, linewidth=1.6, markersize=10)
@@ -134,14 +128,8 @@ def comparison_plot(found: Accuracies, teacher: Interval | None) -> bytes:
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylabel("held-out problems right, sampled")
-    axes.set_title("Distillation and RL of a small model", loc="left", fontsize=12, fontweight="bold", color=INK)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return as_png(figure)
 
 
 def _seeds(run: RunFolder) -> list[int]:

@@ -1,6 +1,5 @@
 """The heat map of the needle test as PNG: how often the needle was found, by length and depth."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -9,12 +8,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from ponder.evals.findings import percent
-from ponder.evals.plots import GRID, INK
+from ponder.evals.plots import DPI, GRID, INK, as_png
 from ponder.recipes.bench.contexts_figures import short_count
 from ponder.recipes.needle import Cell
 
 COLOURS = LinearSegmentedColormap.from_list("found", ["#c93c37", "#f0b849", "#2a9d5c"])  # never, half, always
-DPI = 120
 CELL, LEFT, HEIGHT = 0.62, 0.9, 3.6  # inches: width of a column, room for the depths, height
 
 
@@ -38,9 +36,7 @@ def plot_needles(panels: Mapping[str, Sequence[Cell]], title: str, *, original: 
         fontsize=8,
         color=INK,
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return as_png(figure)
 
 
 def _panel(axes: Axes, name: str, cells: Sequence[Cell], original: int, learned: int) -> None:

@@ -1,6 +1,5 @@
 """The figures of `ponder bench --contexts`, and their plot as PNG."""
 
-import io
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from ponder.core.workers import available_cores
-from ponder.evals.plots import BLUE, GREEN, GRID, INK, ORANGE
+from ponder.evals.plots import BLUE, DPI, GREEN, GREY, GRID, INK, ORANGE, as_png
 from ponder.models.config import YarnConfig
 from ponder.models.presets import count_parameters
 from ponder.recipes.bench.contexts import ContextCost, ContextsRecord, FormatCosts
 from ponder.recipes.bench.figures import spread
 from ponder.recipes.bench.run import BUSY
 
-WIDTH, HEIGHT, DPI = 9.6, 4.2, 120  # inches, dots per inch
-COLOURS = {"bf16": BLUE, "fp32": INK, "q8": ORANGE, "q4": GREEN, "stored": "#9aa4af"}
+WIDTH, HEIGHT = 9.6, 4.2  # inches
+COLOURS = {"bf16": BLUE, "fp32": INK, "q8": ORANGE, "q4": GREEN, "stored": GREY}
 
 
 def contexts_figures(record: ContextsRecord, name: str) -> dict[str, Any]:
@@ -101,9 +100,7 @@ def plot_contexts(found: Mapping[str, Any]) -> bytes:
     _axes(right, "each token after it: milliseconds", contexts)
     if len(found["formats"]) > 1:
         left.legend(frameon=False, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return as_png(figure)
 
 
 def _label(axes: Axes, at: list[float], values: list[float]) -> None:

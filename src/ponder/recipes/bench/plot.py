@@ -1,6 +1,5 @@
 """The figures of `ponder bench` as PNG, made through matplotlib's objects: no global state, no display."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,12 +8,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ponder.evals.plots import BLUE, GREEN, GRID, INK, ORANGE
+from ponder.evals.plots import BLUE, DPI, GREEN, GREY, GRID, INK, ORANGE, as_png
 from ponder.recipes.bench.run import OURS
 
-GREY = "#9aa4af"
 COLOURS = {OURS: BLUE, "llama.cpp": ORANGE, "openvino": GREEN, "transformers": GREY}
-HEIGHT, DPI = 4.2, 120  # inches, dots per inch
+HEIGHT = 4.2  # inches
 GROUP = 0.82  # of the axis, between one format and the next
 SLOT = 0.26  # inches of a bar
 
@@ -40,9 +38,7 @@ def plot_bench(found: Mapping[str, Any]) -> bytes:
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return as_png(figure)
 
 
 def _panel(
