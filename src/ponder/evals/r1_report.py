@@ -1,6 +1,5 @@
 """The report of an R1 run: what each stage gained and cost. A pure function of the files in its folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ponder.evals.compare import Comparison, Difference, compare
 from ponder.evals.findings import percent
 from ponder.evals.graded import read_graded
 from ponder.evals.plots import plot_losses, plot_stages
+from ponder.evals.record import read_object
 
 ORDER = ("base", "cold-start", "reasoning-rl", "second-sft", "final-rl", "control")
 PAIRS = (  # what is compared on the same problems: before, after, and what the difference says
@@ -68,7 +68,7 @@ def write_r1_report(run: RunFolder) -> Path:
 
 def r1_json(run: RunFolder) -> dict[str, Any]:
     """The figures of a run, stage by stage, and the cost."""
-    summary = _summary(run)
+    summary = read_object(run.summary) or {}
     return {
         "stages": {
             stage.name: {
@@ -90,26 +90,17 @@ def read_stages(run: RunFolder) -> list[StageRecord]:
     found = []
     for name in ORDER:
         path = run.evaluation(name)
-        if not path.exists():
+        data = read_object(path)
+        if data is None:
             continue
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
             losses = {kind: Interval(**loss) for kind, loss in data["ordinary_loss"].items()}
             apart, everyday = tuple(data["apart"]), list(data["everyday"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path} is damaged ({error}); remove it and resume the run to measure again") from error
         evaluation = TaskEvaluation.from_json(data, str(path))
         found.append(StageRecord(name, evaluation, apart, losses, everyday))
     return found
-
-
-def _summary(run: RunFolder) -> dict[str, Any]:
-    if not run.summary.exists():
-        return {}
-    try:
-        return dict(json.loads(run.summary.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise RunError(f"{run.summary} is damaged ({error}); remove it and resume: its times are lost") from error
 
 
 def _as_json(interval: Interval | None) -> dict[str, float] | None:
@@ -117,7 +108,7 @@ def _as_json(interval: Interval | None) -> dict[str, float] | None:
 
 
 def _opening(run: RunFolder) -> str:
-    summary = _summary(run)
+    summary = read_object(run.summary) or {}
     if not summary:
         return "Nothing was done yet."
     return (
@@ -225,7 +216,7 @@ def _both(task: TaskFigures | None) -> str:
 
 
 def _costs(run: RunFolder) -> str:
-    parts = _summary(run).get("stages", [])
+    parts = (read_object(run.summary) or {}).get("stages", [])
     if not parts:
         return ""
     rows = [

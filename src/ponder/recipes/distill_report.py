@@ -1,6 +1,5 @@
 """The report of a distillation: a pure function of the files in its run's folder."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ponder.evals.by_task import TaskEvaluation, TaskFigures
 from ponder.evals.findings import percent, points
 from ponder.evals.graded import GradedSample, read_graded
 from ponder.evals.markdown import fenced, mark, table
+from ponder.evals.record import read_object
 
 SHOWN = 3  # traces and completions that are shown
 
@@ -73,27 +73,17 @@ def accuracy_by_problem(samples: Sequence[GradedSample]) -> dict[str, float]:
 
 def read_summary(run: RunFolder) -> dict[str, Any]:
     """The run's summary. Raises `RunError` where it is missing or damaged."""
-    try:
-        summary = json.loads(run.summary.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{run.path} has no {run.summary.name}; let the run go on first") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {run.summary}: {error}") from None
-    if not isinstance(summary, dict):
-        raise RunError(f"{run.summary} is damaged: expected a JSON object")
+    summary = read_object(run.summary)
+    if summary is None:
+        raise RunError(f"{run.path} has no {run.summary.name}; let the run go on first")
     return summary
 
 
 def read_evaluation(run: RunFolder, name: str) -> TaskEvaluation | None:
-    """An evaluation of the run; None where it is not there yet."""
+    """An evaluation of the run; None where it is not there yet. Raises `RunError` where it is damaged."""
     path = run.evaluation(name)
-    if not path.exists():
-        return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}") from None
-    return TaskEvaluation.from_json(data, where=str(path))
+    data = read_object(path)
+    return None if data is None else TaskEvaluation.from_json(data, where=str(path))
 
 
 def with_bounds(interval: Interval | None) -> str:
