@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ponder.core.config import apply_settings, read_toml, to_toml
+from ponder.core.config import apply_settings, read_toml
 from ponder.core.errors import ConfigError, DataError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
@@ -28,7 +28,7 @@ from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.drawing import KeptSamples
 from ponder.recipes.distill_recipe import DistillRecipe, is_traces, is_url, teacher_is_model
 from ponder.recipes.distill_report import write_distill_report
-from ponder.recipes.engines import choose_engine, engine_notice, training_generator
+from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.open_task import OpenedTask, open_task
 from ponder.recipes.opening import model_folder, open_model
@@ -74,9 +74,8 @@ def run_distill(
             lab = _Lab(
                 recipe, run, reporter, workers, opened
             )  # what is wrong with the recipe shows here: nothing is begun yet
-            lab.begin()
-            if choose_engine(recipe.engine) == "torch" and (notice := engine_notice()):
-                reporter.note(notice)
+            lab.costs.begin()
+            note_engine(recipe.engine, reporter)
             lab.gather(endpoint)
             conversations = lab.verify()
             lab.measure("before")
@@ -118,12 +117,6 @@ class _Lab:
             raise RunError(
                 f"the task {self.task.name} has changed since the run {run.path} began; begin another run with it"
             )
-
-    def begin(self) -> None:
-        """From here on the folder is a run."""
-        if not self.run.config.exists():
-            atomic_write_text(self.run.config, to_toml(self.recipe))
-        self.costs.save()
 
     def gather(self, endpoint: OpenTeacher | None) -> None:
         """Ask the teacher for the answers that are not there yet."""

@@ -22,7 +22,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ponder.core.config import to_toml
 from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text, explain_os_errors
 from ponder.core.generator import TrainableGenerator
@@ -71,7 +70,7 @@ def run_comparison(
     with run.lock():
         check_claim(recipe, run, resume=resume)
         comparison = _Comparison(recipe, run, reporter)
-        comparison.begin()
+        comparison.costs.begin()
         comparison.train_teacher()
         with Workers(recipe.compute) as workers:
             traces = comparison.gather(workers)
@@ -97,12 +96,6 @@ class _Comparison:
         self.costs = RunCosts(run, recipe, recipe.student.model, about)
         if self.costs.summary.get("task_fingerprint") != task_fingerprint(self.task):
             raise RunError(f"the task {self.task.name} has changed since the run {run.path} began; begin another run")
-
-    def begin(self) -> None:
-        """From here on the folder is a run."""
-        if not self.run.config.exists():
-            atomic_write_text(self.run.config, to_toml(self.recipe))
-        self.costs.save()
 
     def train_teacher(self) -> None:
         """R1-Zero on the larger model."""

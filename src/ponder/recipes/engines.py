@@ -5,11 +5,12 @@ from typing import Literal
 
 from ponder.core.errors import ConfigError
 from ponder.core.generator import TrainableGenerator
+from ponder.core.progress import Reporter
 from ponder.core.workers import Device, Workers
 from ponder.engine import native
 from ponder.engine.native import NativeGenerator, NativeModel, WeightFormat
 from ponder.engine.reference import ReferenceGenerator
-from ponder.engine.torch_weights import read_for_torch, torch_notice
+from ponder.engine.torch_weights import TorchFormat, read_for_torch, torch_notice
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
 from ponder.train.device_generator import DeviceGenerator
@@ -46,12 +47,18 @@ def engine_notice(weights: WeightFormat = "fp32") -> str | None:
     return f"generating in plain PyTorch{half}: {missing}"
 
 
+def note_engine(engine: str, reporter: Reporter) -> None:
+    """Tell `reporter` where a run generates without the kernels, and why."""
+    if choose_engine(engine) == "torch" and (notice := engine_notice()):
+        reporter.note(notice)
+
+
 def training_generator(
     engine: Engine,
     model: Transformer,
     control: ControlIds,
     workers: Workers,
-    weights: Literal["fp32", "bf16"] = "fp32",
+    weights: TorchFormat = "fp32",
 ) -> TrainableGenerator:
     """A generator that follows the weights of a model in training.
 

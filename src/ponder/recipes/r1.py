@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ponder.core.config import to_toml
 from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text, explain_read_errors
 from ponder.core.generator import Generator
@@ -29,7 +28,7 @@ from ponder.evals.drawing import KeptSamples
 from ponder.evals.r1_report import write_r1_report
 from ponder.evals.text_loss import Passage, passages_of, text_loss
 from ponder.models.transformer import Transformer
-from ponder.recipes.engines import choose_engine, engine_notice, training_generator
+from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.opening import model_folder, open_model, ready_to_think
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
@@ -83,9 +82,8 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
             Practice(recipe.tasks, recipe.task_file, imitated=imitated) as practice,
         ):
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
-            pipeline.begin()
-            if choose_engine(recipe.engine) == "torch" and (notice := engine_notice()):
-                reporter.note(notice)
+            pipeline.costs.begin()
+            note_engine(recipe.engine, reporter)
             for stage in recipe.stages:
                 pipeline.do(stage)
             pipeline.measure_all()
@@ -117,12 +115,6 @@ class _Pipeline:
             "final-rl": self._final_rl,
             "control": self._control,
         }
-
-    def begin(self) -> None:
-        """From here on the folder is a run."""
-        if not self.run.config.exists():
-            atomic_write_text(self.run.config, to_toml(self.recipe))
-        self.costs.save()
 
     def do(self, stage: str) -> None:
         """Go through one stage, or go on with it; what is done already is passed over."""

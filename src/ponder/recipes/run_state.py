@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
-from ponder.core.config import apply_settings, read_toml
+from ponder.core.config import apply_settings, read_toml, to_toml
 from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.provenance import source_commit
@@ -53,9 +53,15 @@ class RunCosts:
 
     def __init__(self, run: RunFolder, recipe: Recipe, model: ModelConfig, about: Mapping[str, Any]) -> None:
         """The summary so far, or a new one that says `about`. Raises `RunError` where it is damaged."""
-        self._run = run
+        self._run, self._recipe = run, recipe
         self.summary = _read_summary(run) or _new_summary(recipe, model, about)
         self._clock = Clock(self.summary["seconds"], self.summary["core_seconds"])
+
+    def begin(self) -> None:
+        """From here on the folder is a run: it has the recipe's settings, and a summary."""
+        if not self._run.config.exists():
+            atomic_write_text(self._run.config, to_toml(self._recipe))
+        self.save()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

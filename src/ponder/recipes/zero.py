@@ -8,7 +8,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-from ponder.core.config import to_toml
 from ponder.core.errors import ConfigError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
@@ -21,7 +20,7 @@ from ponder.evals.evaluator import evaluate, sample_rows
 from ponder.evals.report import write_report
 from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
-from ponder.recipes.engines import choose_engine, engine_notice, training_generator
+from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.opening import ready_to_reason
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.recipes.tasks import Task, build_task
@@ -51,9 +50,8 @@ def run_zero(
         check_claim(recipe, run, resume=resume)
         with Workers(recipe.compute) as workers:
             lab = _Lab(recipe, run, reporter, workers)  # what is wrong with the recipe shows here: nothing is begun yet
-            lab.begin()
-            if choose_engine(recipe.engine) == "torch" and (notice := engine_notice()):
-                reporter.note(notice)
+            lab.costs.begin()
+            note_engine(recipe.engine, reporter)
             lab.prepare_base()
             lab.measure("base")
             if not base_only:
@@ -84,12 +82,6 @@ class _Lab:
         self.costs = RunCosts(run, recipe, self.model.config, task)
         if self.costs.summary.get("task_fingerprint", "") != self.task.fingerprint:
             raise RunError(f"{recipe.task.file} has changed since the run {run.path} began; begin another run with it")
-
-    def begin(self) -> None:
-        """From here on the folder is a run."""
-        if not self.run.config.exists():
-            atomic_write_text(self.run.config, to_toml(self.recipe))
-        self.costs.save()
 
     def prepare_base(self) -> None:
         """Pretrain a base, unless the recipe starts from a model."""
