@@ -155,7 +155,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, breaks_at: int = 10_
     """The side takes half a second to read a token, and a millisecond for each position to make one."""
     path = folder / "reader.py"
     path.write_text(SCRIPTED.format(src=str(Path(contexts.__file__).parents[3]), breaks_at=breaks_at))
-    monkeypatch.setattr(contexts, "module", lambda name: [sys.executable, str(path)])
+    monkeypatch.setattr(contexts, "side_command", lambda name: [sys.executable, str(path)])
     monkeypatch.setattr("ponder.recipes.bench.contexts.native.available", lambda: None)
 
 

@@ -7,6 +7,7 @@ Every side is a process of its own that loads once and then takes turns with the
     limits.py    the machine's side: memory bandwidth and matrix products
     peers.py     the other libraries' sides, in benchmarks/peers, and what they can run
     sides.py     the driver's end of a process
+    models.py    from the name that a person gives to files that can be timed
     files.py     one model in the formats that all sides read
     run.py       the order of turns
     figures.py   from turns to figures; plot.py draws them

@@ -5,7 +5,8 @@ goes on from there: so the time to read 128K tokens is measured once, and that o
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,13 @@ from ponder.engine.native.model import PAGE
 from ponder.models.config import ModelConfig
 from ponder.models.presets import count_parameters
 from ponder.plan.memory import WEIGHT_BYTES, cache_bytes
-from ponder.recipes.bench.run import module
-from ponder.recipes.bench.sides import Process
+from ponder.recipes.bench.sides import Process, Progress, side_command
 from ponder.weights.checkpoint import open_checkpoint
 
 PIECE = 4096  # tokens that are read between two reports of progress
 STOPPED = "it was stopped"
-_HELD: dict[WeightFormat, str] = {"fp32": "fp32", "bf16": "bf16", "q8": "q8_0", "q4": "q4_0", "stored": "q8_0"}
-
-Progress = Callable[[str], None]
+# our formats by their names in `WEIGHT_BYTES`; a file's own blocks are taken for int8
+PLANNED_AS: dict[WeightFormat, str] = {"fp32": "fp32", "bf16": "bf16", "q8": "q8_0", "q4": "q4_0", "stored": "q8_0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +106,11 @@ def run_contexts(path: Path, config: ContextsConfig, on_progress: Progress) -> C
     try:
         with tempfile.TemporaryDirectory(prefix="ponder-bench-") as folder:
             for weights in config.weights:
-                _measure(path, weights, model, config, Path(folder), formats, on_progress)
+                on_progress(f"{weights}: loading")
+                with closing(_start(path, weights, config, Path(folder))) as process:
+                    formats.append(FormatCosts(weights=weights, facts=process.facts))
+                    for cost in _measure(process, weights, model, config, on_progress):
+                        formats[-1].costs.append(cost)
     except (KeyboardInterrupt, GenerationError) as error:
         if not any(found.costs for found in formats):
             raise
@@ -128,7 +131,7 @@ def check_room(model: ModelConfig, config: ContextsConfig) -> None:
         return
     for weights in config.weights:
         a_token = cache_bytes(model, 32 if weights == "fp32" else 16)
-        held = parameters * WEIGHT_BYTES[_HELD[weights]]
+        held = parameters * WEIGHT_BYTES[PLANNED_AS[weights]]
         if held + longest * a_token <= free:
             continue
         fits = int((free - held) / a_token) // PAGE * PAGE
@@ -139,16 +142,7 @@ def check_room(model: ModelConfig, config: ContextsConfig) -> None:
         )
 
 
-def _measure(
-    path: Path,
-    weights: WeightFormat,
-    model: ModelConfig,
-    config: ContextsConfig,
-    folder: Path,
-    formats: list[FormatCosts],
-    tell: Progress,
-) -> None:
-    tell(f"{weights}: loading")
+def _start(path: Path, weights: WeightFormat, config: ContextsConfig, folder: Path) -> Process:
     job = {
         "file": str(path),
         "weights": weights,
@@ -156,38 +150,37 @@ def _measure(
         "room": config.contexts[-1],
         "chunk": config.chunk,
     }
-    process = Process("ponder", module("reader"), job, folder)
-    try:
-        found = FormatCosts(weights=weights, facts=process.facts)
-        formats.append(found)
-        rng = python_rng(0, "bench", "contexts")
-        ids = [rng.randrange(model.vocab_size) for _ in range(config.contexts[-1])]
-        process.turn("make", ids=ids[:1], start=0)  # the first call of all takes its working memory
-        seconds, read = 0.0, 0
-        for context in config.contexts:
-            others = 0.0
-            while read < context:
-                tell(f"{weights}: {read:,} of {config.contexts[-1]:,} tokens read")
-                end = min(read + PIECE, context)
-                answer = process.turn("read", ids=ids[read:end], start=read)
-                seconds, read, others = seconds + answer["seconds"], end, max(others, answer["others"])
-            rounds = []
-            for number in range(config.rounds):
-                tell(f"{weights}: tokens after {context:,}, round {number + 1} of {config.rounds}")
-                start = context - config.tokens
-                answer = process.turn("make", ids=ids[start:context], start=start)
-                rounds.append(answer["seconds"] / config.tokens)
-                others = max(others, answer["others"])
-            pages = -(-context // process.facts["page_positions"])
-            found.costs.append(
-                ContextCost(
-                    context=context,
-                    prefill_seconds=seconds,
-                    decode_seconds=rounds,
-                    cache_bytes=pages * process.facts["page_bytes"],
-                    peak_bytes=process.peak_bytes,
-                    others=others,
-                )
-            )
-    finally:
-        process.close()
+    return Process("ponder", side_command("reader"), job, folder)
+
+
+def _measure(
+    process: Process, weights: WeightFormat, model: ModelConfig, config: ContextsConfig, tell: Progress
+) -> Iterator[ContextCost]:
+    """The cost of each context, as soon as it is known."""
+    rng = python_rng(0, "bench", "contexts")
+    ids = [rng.randrange(model.vocab_size) for _ in range(config.contexts[-1])]
+    process.turn("make", ids=ids[:1], start=0)  # the first call of all takes its working memory
+    seconds, read = 0.0, 0
+    for context in config.contexts:
+        others = 0.0
+        while read < context:
+            tell(f"{weights}: {read:,} of {config.contexts[-1]:,} tokens read")
+            end = min(read + PIECE, context)
+            answer = process.turn("read", ids=ids[read:end], start=read)
+            seconds, read, others = seconds + answer["seconds"], end, max(others, answer["others"])
+        rounds = []
+        for number in range(config.rounds):
+            tell(f"{weights}: tokens after {context:,}, round {number + 1} of {config.rounds}")
+            start = context - config.tokens
+            answer = process.turn("make", ids=ids[start:context], start=start)
+            rounds.append(answer["seconds"] / config.tokens)
+            others = max(others, answer["others"])
+        pages = -(-context // process.facts["page_positions"])
+        yield ContextCost(
+            context=context,
+            prefill_seconds=seconds,
+            decode_seconds=rounds,
+            cache_bytes=pages * process.facts["page_bytes"],
+            peak_bytes=process.peak_bytes,
+            others=others,
+        )

@@ -1,14 +1,13 @@
 """The order of a benchmark: every side takes its turn, round after round, so that what disturbs one disturbs all."""
 
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from ponder.core.errors import ConfigError, GenerationError
 from ponder.core.seeds import python_rng
@@ -19,7 +18,7 @@ from ponder.models.presets import count_parameters
 from ponder.recipes.bench.files import ModelFiles
 from ponder.recipes.bench.limits import NUMBERS
 from ponder.recipes.bench.peers import check_peers, peer_command
-from ponder.recipes.bench.sides import Process, wait_for_quiet
+from ponder.recipes.bench.sides import Process, Progress, side_command, wait_for_quiet
 from ponder.weights.checkpoint import open_checkpoint
 
 OURS = "ponder"
@@ -29,8 +28,6 @@ PATIENCE = 5.0  # seconds to wait for a quiet machine before a round
 LONG_ENOUGH = 0.5  # seconds of a turn that reads prompts; it reads several where one takes less
 MOST_PROMPTS = 8
 BUFFER, SIZE = 1 << 29, 2048  # bytes read, and rows and columns of a matrix, to learn what the machine can do
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,7 @@ class BenchConfig:
 class Case:
     """One thing that is measured."""
 
-    what: str  # "prefill" or "decode"
+    what: Literal["prefill", "decode"]
     batch: int
     prompts: int = 1  # that a turn of prefill reads, one after the other
 
@@ -168,7 +165,7 @@ class _Bench:
         """Measure the machine, before and after; its bandwidth also in every round."""
         self._tell("measuring the machine")
         self._limits = self._start(
-            "limits", module("limits"), {"threads": self.config.threads, "buffer": BUFFER, "size": SIZE}
+            "limits", side_command("limits"), {"threads": self.config.threads, "buffer": BUFFER, "size": SIZE}
         )
         try:
             self._measure_machine()
@@ -183,8 +180,7 @@ class _Bench:
         with ExitStack() as stack:
             processes = self._open_sides(weights, files, stack)
             for case in self._cases():
-                case = self._warm_up(processes, case)
-                self.turns += self._rounds(weights, processes, case)
+                self.turns += self._rounds(weights, processes, self._warm_up(processes, case))
             for process in processes:
                 self._note(weights, process, process.peak_bytes)
 
@@ -210,7 +206,7 @@ class _Bench:
         self._tell(f"{weights}: preparing the files")
         config, compared = self.config, bool(self.config.against)
         path, how = files.ours(weights, compared=compared)
-        wanted = [(OURS, path, how, module("ours"))]
+        wanted = [(OURS, path, how, side_command("ours"))]
         for peer in config.against:
             theirs = files.theirs(peer, weights)
             if theirs is None:
@@ -266,11 +262,6 @@ class _Bench:
 
     def _read_memory(self) -> None:
         self.bandwidth.append(self._limits.facts["buffer_bytes"] / self._limits.turn("bandwidth")["seconds"])
-
-
-def module(name: str) -> list[str]:
-    """The command that starts a side of this package."""
-    return [sys.executable, "-m", f"ponder.recipes.bench.{name}"]
 
 
 def _disturbance(turns: Sequence[Turn]) -> float:

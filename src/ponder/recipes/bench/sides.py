@@ -3,8 +3,9 @@
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,17 @@ QUIET = {
 }
 
 
+Progress = Callable[[str], None]  # hears what is being done
+
+
 class Process:
-    """A side that has been started. `facts` are what it said when it had loaded; None where it cannot do its job,
-    and then `unsupported` says why.
+    """A side that has been started. `facts` are what it said when it had loaded. Where it cannot do its job,
+    `unsupported` says why and `facts` hold little else.
     """
 
     def __init__(self, name: str, command: list[str], job: Mapping[str, Any], folder: Path) -> None:
         """Start it and wait until it has loaded. Raises `GenerationError` where it fails."""
-        self.name, self.turns = name, 0
+        self.name = name
         path = folder / f"{name}-{time.monotonic_ns()}.json"
         path.write_text(json.dumps(job), encoding="utf-8")
         self._said = path.with_suffix(".log")
@@ -100,6 +104,11 @@ class Process:
         said = self._said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = said[-1] if said else "without a word"
         return GenerationError(f"{self.name} ended with exit code {self._process.returncode}: {last}")
+
+
+def side_command(name: str) -> list[str]:
+    """How a side of this package is started."""
+    return [sys.executable, "-m", f"ponder.recipes.bench.{name}"]
 
 
 def wait_for_quiet(most: float, patience: float) -> None:
