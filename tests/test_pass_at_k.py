@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponder.algo.pass_at_k import clustered_interval, pass_at_k, wilson_interval
+from ponder.algo.pass_at_k import clustered_interval, mean_interval, pass_at_k, wilson_interval
 
 
 def test_hand_worked() -> None:
@@ -72,3 +72,12 @@ def test_the_interval_does_not_shrink_when_samples_are_repeated(counts: list[int
     again = clustered_interval([pass_at_k(16, 2 * c, 1) for c in counts])
     assert again == pytest.approx(once)
     assert 0.0 <= once.low <= once.mean <= once.high <= 1.0
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    # deviations -3, -1, 4: variance 26 / 2 = 13 with ddof 1, so a standard error of sqrt(13 / 3)
+    mean, low, high = mean_interval([-2.0, 0.0, 5.0])
+    assert mean == 1.0
+    assert high - mean == mean - low == pytest.approx(1.959964 * math.sqrt(13 / 3))
+    with pytest.raises(ValueError, match="1 values have no spread"):
+        mean_interval([1.0])

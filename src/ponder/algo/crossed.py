@@ -6,9 +6,8 @@ Shapes: S seeds, P problems.
 import math
 from collections.abc import Sequence
 
-from ponder.algo.pass_at_k import Interval, wilson_interval
+from ponder.algo.pass_at_k import Z_95, Interval, wilson_interval
 
-NORMAL = 1.959964
 STUDENT = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)  # 97.5 %, 1 to 9 degrees of freedom
 STUDENT_BEYOND = 2.2281  # with 10; wider than any further one
 
@@ -36,7 +35,7 @@ def crossed_interval(values_SP: Sequence[Sequence[float]], *, share: bool = Fals
     mean = math.fsum(by_seed) / seeds
     if share and mean in (0.0, 1.0):
         return wilson_interval(round(mean * problems), problems)
-    half = NORMAL * _standard_error(by_problem) or 3.0 / problems
+    half = Z_95 * _standard_error(by_problem) or 3.0 / problems
     if seeds > 1:
         t = STUDENT[seeds - 2] if seeds - 2 < len(STUDENT) else STUDENT_BEYOND
         half = math.hypot(half, t * _standard_error(by_seed))

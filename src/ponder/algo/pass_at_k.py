@@ -1,4 +1,4 @@
-"""pass@k and its confidence interval, by the estimators that the literature uses.
+"""pass@k, and 95 % confidence intervals of means and shares, by the estimators that the literature uses.
 
 Shapes: P problems, K samples per problem.
 """
@@ -6,6 +6,8 @@ Shapes: P problems, K samples per problem.
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
+
+Z_95 = 1.959964  # standard errors from a mean to the bounds of its 95 % interval
 
 
 class Interval(NamedTuple):
@@ -26,7 +28,7 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     return 1.0 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> Interval:
+def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Interval:
     """Wilson's score interval of a proportion (Wilson 1927): for one yes-or-no outcome per problem."""
     if trials < 1:
         raise ValueError("an interval needs at least one trial")
@@ -36,7 +38,19 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> Interva
     return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def clustered_interval(values: Sequence[float], z: float = 1.959964) -> Interval:
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean ± `Z_95` standard errors (ddof 1) of independent values that have no bounds of their own. Raises
+    `ValueError` for fewer than two.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"{n} values have no spread; an interval needs two or more")
+    mean = math.fsum(values) / n
+    half = Z_95 * math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    return Interval(mean, mean - half, mean + half)
+
+
+def clustered_interval(values: Sequence[float], z: float = Z_95) -> Interval:
     """Mean over problems ± z standard errors, each problem's own mean being one observation.
 
     Samples of one problem are not independent, so the problem is the unit (Miller 2024, arXiv 2411.00640). Where

@@ -3,15 +3,13 @@
 Shapes: B sequences, T tokens.
 """
 
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ponder.algo.logprobs import score_tokens
-from ponder.algo.pass_at_k import Interval
+from ponder.algo.pass_at_k import Interval, mean_interval
 from ponder.core.errors import DataError
 from ponder.core.workers import Workers
 from ponder.models.transformer import Transformer
@@ -54,7 +52,5 @@ def text_loss(model: Transformer, passages: Sequence[Passage], workers: Workers)
             logp_M = score_tokens(model(ids_BT), model.head.weight, ids_BT, scored_BT).logp_M
         return float(-logp_M.mean())
 
-    losses = list(workers.map(loss_of, passages))
-    mean = statistics.fmean(losses)
-    half = 1.959964 * statistics.stdev(losses) / math.sqrt(len(losses))
-    return Interval(mean, max(0.0, mean - half), mean + half)
+    found = mean_interval(list(workers.map(loss_of, passages)))
+    return found._replace(low=max(0.0, found.low))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ponder.algo.pass_at_k import Interval
+from ponder.algo.pass_at_k import Interval, mean_interval
 from ponder.core.errors import ConfigError, DataError, GenerationError
 from ponder.core.generator import Generator
 from ponder.core.metrics import JsonLines, read_json_lines
@@ -300,11 +300,7 @@ def _interval(values: Sequence[float]) -> Interval | None:
     """A mean with its 95 % bounds, not held between 0 and 1."""
     if not values:
         return None
-    mean = _mean(values)
-    if len(values) == 1:
-        return Interval(mean, -math.inf, math.inf)
-    half = 1.959964 * math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
-    return Interval(mean, mean - half, mean + half)
+    return mean_interval(values) if len(values) > 1 else Interval(values[0], -math.inf, math.inf)
 
 
 def _row(pair: Candidates, comparison: Comparison) -> dict[str, Any]:
