@@ -9,35 +9,34 @@ import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ponder.core.errors import RunError
-from ponder.core.files import atomic_write_text, explain_read_errors
-from ponder.core.generator import Generator
+from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import derive_seed, python_rng, torch_rng
-from ponder.core.types import Conversation, Problem, Prompt, Sampling
+from ponder.core.types import Conversation, Problem
 from ponder.core.workers import Workers
 from ponder.data.conversations import read_conversations
-from ponder.data.everyday import EVERYDAY_QUESTIONS, everyday_prompts, text_openings
+from ponder.data.everyday import everyday_prompts, text_openings
 from ponder.data.preferences import PreferencePair, SafetyLabel, read_safety, split_by_prompt
 from ponder.data.problems import split_of
+from ponder.engine.torch_weights import TorchFormat
 from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.drawing import KeptSamples
 from ponder.evals.r1_report import write_r1_report
-from ponder.evals.text_loss import Passage, passages_of, text_loss
+from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.opening import model_folder, open_model, ready_to_think
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
+from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, text_passages
 from ponder.recipes.r1_preferences import pairs_of
 from ponder.recipes.r1_recipe import R1Recipe
 from ponder.recipes.run_state import RunCosts, check_claim
-from ponder.text.examples import encode_conversation
 from ponder.text.prompt import Prompter
-from ponder.text.reasoning import parse_completion
 from ponder.train.checkpoint import load_weights
 from ponder.train.collect import Origin, answer_prompts, collect, read_collection
 from ponder.train.grpo import Grpo, GrpoConfig
@@ -64,9 +63,6 @@ Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
 MEASURED = ("cold-start", "reasoning-rl", "second-sft", "final-rl", "control")  # stages that make a reasoner
 BASE = "base"  # the evaluation before anything is learned
-PASSAGES = 48  # of ordinary text, on which the cost elsewhere is measured
-PASSAGE_TOKENS = 256
-EVERYDAY_TOKENS = 160  # longest reply to an everyday question
 
 
 def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
@@ -351,7 +347,7 @@ class _Pipeline:
                 **evaluated.evaluation.to_json(),
                 "apart": list(config.apart),
                 "ordinary_loss": {kind: text_loss(model, p, self.workers)._asdict() for kind, p in passages.items()},
-                "everyday": self._everyday(generator),
+                "everyday": everyday_replies(generator, self.prompter),
             }
         atomic_write_text(path, json.dumps(figures, indent=2))
 
@@ -361,28 +357,11 @@ class _Pipeline:
         """
         passages = {}
         if self.recipe.measure.texts:
-            texts = [_read(Path(path)) for path in self.recipe.measure.texts]
-            passages["text"] = passages_of(texts, self.tokenizer, tokens=PASSAGE_TOKENS, most=PASSAGES)
-        ours, theirs = self.prompter.template, self._plain.template
-        if self._is_done("ordinary") and ours is not None and theirs is not None:
-            held_back = self._ordinary()[1][:PASSAGES]
-            base = [encode_conversation(theirs, c) for c in held_back]
-            read = base if plain else [encode_conversation(ours, c) for c in held_back]
-            counts = [e.target_tokens for e in base]  # the reply itself: not the thought that is closed before it
-            passages["dialogue"] = [Passage(e.ids, _last(e.target, n)) for e, n in zip(read, counts, strict=True)]
+            passages["text"] = text_passages(self.recipe.measure.texts, self.tokenizer)
+        if self._is_done("ordinary"):
+            held_back = self._ordinary()[1]
+            passages["dialogue"] = dialogue_passages(held_back, self.prompter, self._plain, plain=plain)
         return {kind: found for kind, found in passages.items() if len(found) > 1}
-
-    def _everyday(self, generator: Generator) -> list[dict[str, str]]:
-        """Everyday questions, and what the model says to them."""
-        prompts = [Prompt(problem_id=q, ids=self.prompter.encode(q)) for q in EVERYDAY_QUESTIONS]
-        sampling = Sampling(max_tokens=EVERYDAY_TOKENS, temperature=0.0)
-        replies = []
-        for question, group in zip(
-            EVERYDAY_QUESTIONS, generator.generate(prompts, sampling, [[0]] * len(prompts)), strict=True
-        ):
-            reasoning = parse_completion(group[0], self.tokenizer)
-            replies.append({"question": question, "thought": reasoning.thought, "answer": reasoning.answer or ""})
-        return replies
 
     def _ordinary(self) -> tuple[list[Conversation], list[Conversation]]:
         """The base model's ordinary replies: those to learn, and those held back."""
@@ -434,18 +413,6 @@ class _Pipeline:
         return self.recipe.measure.when == "each"
 
     @property
-    def _rollout_weights(self) -> Literal["fp32", "bf16"]:
+    def _rollout_weights(self) -> TorchFormat:
         """What the engine holds where nothing is trained on its logprobs."""
         return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
-
-
-def _last(marks: Sequence[bool], count: int) -> tuple[bool, ...]:
-    """Of the marks that are set, the last `count`."""
-    places = [i for i, mark in enumerate(marks) if mark][-count:]
-    kept = set(places)
-    return tuple(i in kept for i in range(len(marks)))
-
-
-def _read(path: Path) -> str:
-    with explain_read_errors(path):
-        return path.read_text(encoding="utf-8")
