@@ -65,25 +65,25 @@ class MtpRunner(Runner, Protocol):
 
 
 class MtpPages:
-    """By page: the main model's states, and how many positions the module has run over."""
+    """By page: the main model's states, and over how many of its positions, from the first on, the module has run."""
 
     def __init__(self, hidden_size: int, pages: int, page_size: int, dtype: torch.dtype) -> None:
         self._page_size = page_size
         # not filled: memory is taken when a page is first written
         self._states = torch.empty(pages, page_size, hidden_size, dtype=dtype)
-        self._run: NDArray[np.int32] = np.zeros(pages, np.int32)
+        self._positions_run: NDArray[np.int32] = np.zeros(pages, np.int32)
 
     def copy(self, copies: Sequence[tuple[int, int]]) -> None:
         """Follow the cache's page copies."""
         for source, target in copies:
             self._states[target] = self._states[source]
-            self._run[target] = self._run[source]
+            self._positions_run[target] = self._positions_run[source]
 
     def write(self, plan: StepPlan, states_ND: torch.Tensor) -> None:
         """Keep the main model's states of a step's rows. A page that begins anew has nothing of the module."""
         page_N, offset_N = cells(plan, self._page_size)
         self._states[torch.from_numpy(page_N), torch.from_numpy(offset_N)] = states_ND.to(self._states.dtype)
-        self._run[page_N[offset_N == 0]] = 0
+        self._positions_run[page_N[offset_N == 0]] = 0
 
     def before(self, rows: MtpRows) -> torch.Tensor:
         """The main model's state at the position before each row, (N, D)."""
@@ -98,12 +98,12 @@ class MtpPages:
         size = self._page_size
         count = -(-length // size)
         first_P = np.arange(count) * size
-        missing_P = self._run[list(pages[:count])] < np.minimum(size, length - first_P)
+        missing_P = self._positions_run[list(pages[:count])] < np.minimum(size, length - first_P)
         page = int(missing_P.argmax())
-        return max(1, page * size + int(self._run[pages[page]])) if missing_P[page] else length
+        return max(1, page * size + int(self._positions_run[pages[page]])) if missing_P[page] else length
 
     def cover(self, pages: Sequence[int], first: int, last: int) -> None:
         """The module has run over the positions from `first` to before `last`, and all before them."""
         size = self._page_size
         for page in range(first // size, -(-last // size)):
-            self._run[pages[page]] = max(self._run[pages[page]], min(size, last - page * size))
+            self._positions_run[pages[page]] = max(self._positions_run[pages[page]], min(size, last - page * size))
