@@ -101,7 +101,7 @@ class PreferenceConfig:
 class MeasureConfig:
     """What is measured after each stage: fresh held-out problems of every task, greedy and sampled."""
 
-    tasks: tuple[str, ...] = ()  # part of the macro mean; empty: every gym task that is trained, and the stories
+    tasks: tuple[str, ...] = ()  # part of the macro mean; empty: those trained, but for drills and spelling
     apart: tuple[str, ...] = ("stories_new",)  # reported besides: templates and tasks that are never trained
     problems: int = 200  # of each task
     when: Literal["each", "end"] = "each"  # after each stage, or all of them when the last one is done

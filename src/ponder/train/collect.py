@@ -39,6 +39,7 @@ COLLECTED, TRIED, SETTINGS, SUMMARY, LOCK = (
     "collected.jsonl", "tried.jsonl", "collection.json", "summary.json", "lock",
 )  # fmt: skip
 KEPT, REFUSED = "kept", "prompt refused"  # what is counted of a sample, beside the reasons to drop it
+NOT_RIGHT = ("wrong", "malformed", "truncated")  # what is counted of a graded sample that is no right answer
 SHOWN = 3  # conversations given to the reporter after a batch
 
 
@@ -99,7 +100,7 @@ class Collection:
     @property
     def correct_share(self) -> float | None:
         """Right answers over graded samples; None where nothing was graded."""
-        wrong = self.outcomes.get("wrong", 0) + self.outcomes.get("malformed", 0) + self.outcomes.get("truncated", 0)
+        wrong = sum(self.outcomes.get(reason, 0) for reason in NOT_RIGHT)
         graded = self.samples - self.outcomes.get("ungraded", 0) - self.outcomes.get(REFUSED, 0)
         return 1.0 - wrong / graded if self.graded and graded else None
 
@@ -260,7 +261,7 @@ class _Collector:
             "problem_id": problem.id,
         }
         if self._grade is not None:
-            wrong = sum(n for reason, n in outcomes.items() if reason in ("wrong", "malformed", "truncated"))
+            wrong = sum(outcomes.get(reason, 0) for reason in NOT_RIGHT)
             graded = self._config.samples_per_problem - outcomes.get("ungraded", 0)
             origin |= {"score": verdict.score, "reason": verdict.reason, "pass_rate": 1.0 - wrong / graded}
         return conversation_row(conversation) | {"origin": origin}
@@ -364,23 +365,21 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
+    """Raises `RunError` for a file that is damaged or does not hold a collection's settings."""
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        return {"graded": settings["graded"], **settings}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}; collect into another folder") from None
+    if not isinstance(settings, dict) or "graded" not in settings:
+        raise RunError(f"cannot read {path}: it holds no settings of a collection; collect into another folder")
+    return settings
 
 
 def _drop_unfinished(folder: Path, collected: JsonLines, done: Sequence[dict[str, Any]]) -> None:
-    """Cut `collected.jsonl` back to what `tried.jsonl` knows."""
-    try:
-        end = int(done[-1]["end"]) if done else 0
-        _ = [(line["id"], line["outcomes"]) for line in done]
-    except (KeyError, TypeError, ValueError):
-        raise RunError(
-            f"{folder / TRIED} has a line without id, outcomes and end; collect into another folder"
-        ) from None
-    collected.truncate(end)
+    """Cut `collected.jsonl` back to what `tried.jsonl` knows. Raises `RunError` where that is damaged."""
+    if any(not {"id", "outcomes"} <= line.keys() or not isinstance(line.get("end"), int) for line in done):
+        raise RunError(f"{folder / TRIED} has a line without id, outcomes and end; collect into another folder")
+    collected.truncate(done[-1]["end"] if done else 0)
 
 
 def _summary(folder: Path, done: Sequence[dict[str, Any]], *, graded: bool) -> Collection:

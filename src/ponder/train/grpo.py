@@ -57,8 +57,8 @@ class GrpoConfig:
     advantage: Normalisation = "std"  # "std": (r - mean) / std [std]; "none": Dr. GRPO
     loss_mean: Literal["token", "sequence"] = "token"  # what the loss averages over [sequence]
     resample_rounds: int = 0  # times that groups without spread are replaced by new prompts (DAPO)
-    rollout_weights: Literal["fp32", "bf16"] = "fp32"  # what the engine holds; bf16 samples faster and less exactly:
-    importance_cap: float = 2.0  # then each token weighs p(trainer) / p(engine), at most this
+    rollout_weights: Precision = "fp32"  # what the engine holds; bf16 samples faster and less exactly
+    importance_cap: float = 2.0  # with bf16 rollouts each token weighs p(trainer) / p(engine), at most this
     truncated: Literal["judge", "leave_out"] = "judge"  # cut off completions: no answer, or no verdict (DAPO's filter)
     stop_accuracy: float = 1.0  # training accuracy (mean of 4 steps) at which the stage is done
     warmup_steps: int = 5
@@ -86,8 +86,9 @@ class GrpoConfig:
         for name in ("clip_low", "clip_high", "temperature", "importance_cap"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"grpo.{name} = {getattr(self, name)}; expected a positive number")
-        if self.kl_weight < 0.0 or self.resample_rounds < 0:
-            raise ConfigError("grpo.kl_weight and grpo.resample_rounds must be 0 or more")
+        for name in ("kl_weight", "resample_rounds"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"grpo.{name} = {getattr(self, name)}; expected 0 or more")
 
 
 @dataclass(frozen=True)
