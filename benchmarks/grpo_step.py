@@ -28,7 +28,8 @@ from ponder.data.chain import ChainSource
 from ponder.models.config import GqaConfig, ModelConfig
 from ponder.models.presets import tiny_dense, tiny_v3
 from ponder.models.transformer import Transformer
-from ponder.recipes.bench.sides import QUIET, busy_core_seconds
+from ponder.recipes.bench.run import BUSY
+from ponder.recipes.bench.sides import QUIET, THREAD_SETTINGS, busy_core_seconds
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.checkpoint import load_model, save_model
 
@@ -36,7 +37,6 @@ PEERS = Path(__file__).resolve().parent / "peers"
 PYTHON = {"ponder": Path(sys.executable), "trl": PEERS / "trl/.venv/bin/python"}
 LEARNING_RATE = 1e-5
 PATIENCE = 10  # seconds that a process has to end by itself
-BUSY = 0.15  # cores; with more at work elsewhere a run counts for nothing
 SMOLLM2_VOCABULARY = 49152
 
 
@@ -161,8 +161,7 @@ def start(library: str, settings: Mapping[str, int | str], job: Mapping[str, Any
     """Start a process and wait until it has loaded."""
     path = folder / f"{library}-{len(list(folder.iterdir()))}.json"
     path.write_text(json.dumps({**job, "settings": settings}), encoding="utf-8")
-    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    environment |= QUIET
+    environment = {k: v for k, v in os.environ.items() if k not in THREAD_SETTINGS} | QUIET
     processes = settings.get("processes")
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes else []
     process = subprocess.Popen(

@@ -5,8 +5,8 @@
 
 Without a model, one of the shape is trained first, main model and module, on sums that are worked digit by digit. The
 questions are sums too. Every setting says the same text, which is checked; only steps and seconds differ. Ratios are
-taken round by round. `others` tells how many cores other processes kept busy: where it is not about 0, the seconds
-count for nothing, and acceptance and tokens per step still do.
+taken round by round. `others` tells how many cores other processes kept busy at most: where it is not about 0, the
+seconds count for nothing, and acceptance and tokens per step still do.
 """
 
 import argparse
@@ -77,11 +77,13 @@ def _loss(model: Transformer, states_BTD: torch.Tensor, ids_BT: torch.Tensor, ah
     return F.cross_entropy(model.head(states_BTD[:, : target_BT.shape[1]]).flatten(0, 1), target_BT.flatten())
 
 
-def say(engine: Engine, asked: list[Request]) -> tuple[list[tuple[int, ...]], float]:
-    """What it says to each question alone, and the seconds."""
-    began = time.perf_counter()
+def say(engine: Engine, asked: list[Request]) -> tuple[list[tuple[int, ...]], float, float]:
+    """What it says to each question alone, the seconds, and the cores that other processes kept busy meanwhile."""
+    began, own, busy = time.perf_counter(), time.process_time(), busy_core_seconds()
     said = [engine.submit(one, text=False, stream=False).result()[0].ids for one in asked]
-    return said, time.perf_counter() - began
+    took = time.perf_counter() - began
+    by_others = busy_core_seconds() - busy - (time.process_time() - own)
+    return said, took, max(0.0, by_others) / took
 
 
 def measure(model: Transformer, tokenizer: Tokenizer, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -107,9 +109,9 @@ def measure(model: Transformer, tokenizer: Tokenizer, options: argparse.Namespac
                 )
                 with opened.engine as engine:
                     say(engine, asked[:1])  # warm
-                    before, busy = engine.statistics(), busy_core_seconds()
-                    said, took = say(engine, asked)
-                    others = max(others, (busy_core_seconds() - busy) / took)
+                    before = engine.statistics()
+                    said, took, disturbed = say(engine, asked)
+                    others = max(others, disturbed)
                     told[kind] = (before, engine.statistics())
                 texts.add(tuple(said))
                 seconds[kind].append(took)
@@ -132,7 +134,7 @@ def figures(kind: Speculation, temperature: float, seconds: Any, told: Any, othe
         "ratio": statistics.median(a / b for a, b in zip(seconds["off"], seconds[kind], strict=True)),
         "tokens_per_step": tokens / (after.steps - before.steps),
         "acceptance": accepted / drafted if drafted else None,
-        "busy_cores": others,
+        "others": others,
     }
 
 
@@ -163,7 +165,7 @@ def main() -> None:
         print(
             f"temperature {row['temperature']:g}, {row['speculation']:>5}: {row['tokens_per_second']:8.1f} tokens/s, "
             f"{row['ratio']:.2f} × off, {row['tokens_per_step']:.2f} tokens a step{share} "
-            f"(processes kept {row['busy_cores']:.2f} cores busy)"
+            f"(others kept up to {row['others']:.2f} cores busy)"
         )
 
 

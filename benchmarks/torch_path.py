@@ -16,7 +16,6 @@ text.
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,9 @@ from ponder.core.seeds import python_rng
 from ponder.engine.onednn import in_bf16
 from ponder.engine.onednn.model import plain_bf16
 from ponder.models.cache import Cache
+from ponder.recipes.bench.figures import spread
 from ponder.recipes.bench.peers import peer_command
+from ponder.recipes.bench.run import BUSY, PATIENCE
 from ponder.recipes.bench.sides import Process, wait_for_quiet
 from ponder.recipes.opening import find_model, model_folder
 from ponder.weights.checkpoint import load_model, open_checkpoint
@@ -41,7 +42,6 @@ EAGER = "transformers"
 OURS = ("packed", "plain", "fp32")
 CONTEXT = 64  # tokens of a prompt
 WINDOW = 256  # tokens that are read together to measure quality
-BUSY, PATIENCE = 0.15, 5.0  # cores that others may keep busy; seconds to wait for that before a round
 
 Turns = dict[tuple[str, int], list[dict[str, float]]]  # by side and batch: each round's
 
@@ -88,10 +88,6 @@ def measure(processes: Mapping[str, Process], vocabulary: int, arguments: argpar
                     turns.setdefault((name, batch), []).append(found)
                     print(f"batch {batch}, round {number}, {name}: {found}", file=sys.stderr)
     return turns
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 def report(turns: Turns) -> list[dict[str, Any]]:

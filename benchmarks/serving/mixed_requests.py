@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from real_model import free_port, server
 
 from ponder.core.seeds import python_rng
+from ponder.recipes.bench.figures import spread
 from ponder.recipes.bench.sides import busy_core_seconds
 from ponder.recipes.opening import find_model, model_folder
 from ponder.weights.checkpoint import load_model, open_checkpoint, save_model
@@ -195,10 +196,6 @@ def take_turns(sides: Sequence[Side], pids: Sequence[int], ids: Sequence[int], a
                 side.rounds.append(found)
                 told = f"{found.tokens_per_second:.0f} tokens/s, others {found.others:.2f} cores"
                 print(f"round {number}, {side.name}: {told}", file=sys.stderr)
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 def report(sides: Sequence[Side]) -> dict[str, Any]:
