@@ -10,7 +10,7 @@ from ponder.core.errors import ConfigError
 from ponder.core.workers import ComputeConfig
 from ponder.evals.drawing import DrawingConfig
 from ponder.recipes.distill_recipe import TraceConfig
-from ponder.recipes.engines import choose_engine
+from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_path
 from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 from ponder.train.sft import SftConfig
@@ -74,8 +74,7 @@ def load_comparison_recipe(
             raise ConfigError(f"{side} is {own!r}; expected a table with a recipe of R1-Zero")
         below = own.get("recipe", "zero-chain")
         sides[side] = load_recipe(below, {name: value for name, value in own.items() if name != "recipe"})
-    engine = settings.get("engine", "auto")
-    settings["engine"] = choose_engine(engine) if engine == "auto" else engine  # by its name, as other recipes
+    settings["engine"] = named_engine(settings.get("engine", "auto"))
     recipe = apply_settings(ComparisonRecipe(), {k: v for k, v in settings.items() if k not in SIDES} | sides)
     shared: dict[str, Any] = {
         "engine": recipe.engine,

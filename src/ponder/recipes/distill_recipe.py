@@ -14,9 +14,9 @@ from ponder.core.workers import ComputeConfig
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.presets import PRESETS
-from ponder.recipes.engines import choose_engine
+from ponder.recipes.engines import named_engine
 from ponder.recipes.files import DEFAULT_KIND, merged_tables, recipe_kind, recipe_path
-from ponder.recipes.opening import FULL_TRAINING, find_model, model_folder
+from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.zero_recipe import load_recipe
 from ponder.train.distill import DistillConfig
@@ -144,12 +144,11 @@ def load_distill_recipe(
     else:
         if "task" not in settings and not is_traces(teacher):
             recipe = replace(recipe, task=_task_of(find_model(teacher, runs)) or recipe.task)
-        teacher = _local_path(teacher, runs)
+        teacher = str(Path(teacher).resolve()) if is_traces(teacher) else fixed_path(teacher, runs)
     if not is_preset(student, runs):
-        student = _local_path(student, runs)
-    if recipe.engine == "auto":  # by its name, so that a run goes on with the engine that it began with
-        recipe = replace(recipe, engine=choose_engine(recipe.engine, recipe.compute.device))
-    return replace(recipe, teacher=teacher, student=student, endpoint=endpoint)
+        student = fixed_path(student, runs)
+    engine = named_engine(recipe.engine, recipe.compute.device)
+    return replace(recipe, teacher=teacher, student=student, endpoint=endpoint, engine=engine)
 
 
 def is_url(teacher: str) -> bool:
@@ -178,13 +177,3 @@ def _task_of(teacher: Path) -> TaskConfig | None:
     if what_is(config) != "file" or recipe_kind(config) != DEFAULT_KIND:
         return None
     return load_recipe(config).task
-
-
-def _local_path(name: str, runs: Path) -> str:
-    """The path of a model or of a file of traces. A saved run names its own, which may be gone by now."""
-    path = Path(name)
-    if path.is_absolute() and what_is(path) is None:
-        return name
-    if is_traces(name):
-        return str(path.resolve())
-    return str(model_folder(find_model(name, runs)).resolve())

@@ -38,6 +38,13 @@ def choose_engine(wanted: str, device: Device = "auto") -> Engine:
     return ENGINES[wanted]
 
 
+def named_engine(engine: str, device: Device = "auto") -> str:
+    """What a recipe's "auto" means here, by its name, so that a run goes on with the engine that it began with; any
+    other name as it is.
+    """
+    return choose_engine(engine, device) if engine == "auto" else engine
+
+
 def engine_notice(weights: WeightFormat = "fp32") -> str | None:
     """What a person should know where the kernels are missing: why, and what runs instead; else None."""
     missing = native.available()

@@ -122,6 +122,16 @@ def model_folder(path: Path) -> Path:
     return path
 
 
+def fixed_path(name: str, runs: Path = RUNS) -> str:
+    """Where the weights lie that `name` means now, so that a run goes on with the ones that it began with. A saved
+    run names its weights so, and keeps the name where they are gone by now.
+    """
+    path = Path(name)
+    if path.is_absolute() and what_is(path) is None:
+        return name
+    return str(model_folder(find_model(name, runs)).resolve())
+
+
 def find_model(name: str, runs: Path = RUNS) -> Path:
     """The run, folder or GGUF file that `name` means: a path, a run's name, or the name of a pulled model.
 

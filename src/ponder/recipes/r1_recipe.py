@@ -7,14 +7,13 @@ from typing import Any, Literal
 
 from ponder.core.config import apply_settings, read_toml
 from ponder.core.errors import ConfigError
-from ponder.core.files import what_is
 from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
-from ponder.recipes.engines import choose_engine
+from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_path
-from ponder.recipes.opening import find_model, model_folder
+from ponder.recipes.opening import fixed_path
 from ponder.train.collect import CollectConfig
 from ponder.train.grpo import GrpoConfig
 from ponder.train.preference_reward import PreferenceRewardConfig
@@ -161,12 +160,11 @@ def load_r1_recipe(
     if task_file is not None:
         settings = merged_tables(_without_tasks(settings), _settings_of_task(task_file))
     recipe = apply_settings(R1Recipe(), merged_tables(settings, overrides or {}))
-    start = Path(recipe.start_from)
-    if not (start.is_absolute() and what_is(start) is None):  # a saved run names its weights as they were
-        recipe = replace(recipe, start_from=str(model_folder(find_model(recipe.start_from)).resolve()))
-    if recipe.engine == "auto":  # by its name, so that a run goes on with the engine that it began with
-        recipe = replace(recipe, engine=choose_engine(recipe.engine, recipe.compute.device))
-    return recipe
+    return replace(
+        recipe,
+        start_from=fixed_path(recipe.start_from),
+        engine=named_engine(recipe.engine, recipe.compute.device),
+    )
 
 
 def _without_tasks(settings: Mapping[str, Any]) -> dict[str, Any]:

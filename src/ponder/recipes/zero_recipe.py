@@ -7,15 +7,14 @@ from typing import Any, Literal
 
 from ponder.core.config import apply_settings, read_toml
 from ponder.core.errors import ConfigError
-from ponder.core.files import what_is
 from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
 from ponder.evals.evaluator import EvaluationConfig
 from ponder.models.config import ModelConfig
 from ponder.models.presets import PRESETS
-from ponder.recipes.engines import choose_engine
+from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_path
-from ponder.recipes.opening import find_model, model_folder
+from ponder.recipes.opening import fixed_path
 from ponder.recipes.tasks import TaskConfig
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import GrpoConfig
@@ -68,13 +67,11 @@ def load_recipe(
         raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
     model = PRESETS[preset](Tokenizer.for_arithmetic().vocab_size)
     recipe = apply_settings(ZeroRecipe(preset=preset, model=model), merged)
-    # a saved run names both by now; to measure or export it, neither has to be there any more
-    start = Path(recipe.start_from)
-    if recipe.start_from and not (start.is_absolute() and what_is(start) is None):  # the weights as they are now
-        recipe = replace(recipe, start_from=str(model_folder(find_model(recipe.start_from)).resolve()))
-    if recipe.engine == "auto":  # by its name, so that a run goes on with the engine that it began with
-        recipe = replace(recipe, engine=choose_engine(recipe.engine, recipe.compute.device))
-    return recipe
+    return replace(
+        recipe,
+        start_from=fixed_path(recipe.start_from) if recipe.start_from else "",
+        engine=named_engine(recipe.engine, recipe.compute.device),
+    )
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:
