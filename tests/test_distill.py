@@ -22,9 +22,9 @@ from ponder.data.chain import ChainSource
 from ponder.data.conversations import read_conversations
 from ponder.data.traces import Origin as TraceOrigin
 from ponder.data.traces import Trace, TraceLog, read_traces
+from ponder.evals.distill_report import distill_json
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.distill import run_distill
-from ponder.recipes.distill_report import distill_json
 from ponder.recipes.open_task import open_task
 from ponder.recipes.students import TraceExamples, open_student
 from ponder.recipes.tasks import TaskConfig

@@ -16,11 +16,11 @@ from ponder.core.runs import RunFolder
 from ponder.core.seeds import python_rng
 from ponder.core.types import Problem
 from ponder.data.problems import Document
+from ponder.evals.distill_report import distill_json
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_recipe import load_distill_recipe
-from ponder.recipes.distill_report import distill_json
 from ponder.recipes.open_task import open_task
 from ponder.recipes.students import open_student
 from ponder.recipes.tasks import TaskConfig

@@ -20,12 +20,12 @@ from ponder.core.seeds import python_rng
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.data.chain import ChainSource
 from ponder.data.traces import Origin, Trace, TraceLog
+from ponder.evals.comparison_report import ARMS, comparison_json, conclusion, write_comparison_report
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.evaluator import EvaluationConfig
 from ponder.models.config import GqaConfig, ModelConfig
 from ponder.plan.flops import causal_keys, forward_flops
 from ponder.recipes.comparison_recipe import ComparisonRecipe
-from ponder.recipes.comparison_report import ARMS, comparison_json, conclusion, write_comparison_report
 from ponder.recipes.distill_comparison import run_comparison
 from ponder.recipes.distill_recipe import TraceConfig
 from ponder.recipes.metering import CountingGenerator, sampling_cost, training_cost

@@ -18,12 +18,12 @@ from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
 from ponder.core.types import Sampling
 from ponder.core.workers import Device
+from ponder.evals.comparison_report import comparison_json
+from ponder.evals.distill_report import distill_json
 from ponder.recipes.comparison_recipe import DEFAULT_COMPARISON, load_comparison_recipe
-from ponder.recipes.comparison_report import comparison_json
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_comparison import run_comparison
 from ponder.recipes.distill_recipe import DEFAULT_RECIPE, DistillRecipe, is_url, load_distill_recipe
-from ponder.recipes.distill_report import distill_json
 from ponder.recipes.files import merged_tables
 from ponder.recipes.teachers import Teacher
 from ponder.train.parallel import joined

@@ -10,10 +10,10 @@ from ponder.cli.figures import print_report
 from ponder.cli.folders import find_run
 from ponder.cli.output import out, print_json, shown_path
 from ponder.core.runs import RunFolder
+from ponder.evals.comparison_report import comparison_json, write_comparison_report
+from ponder.evals.distill_report import distill_json, write_distill_report
 from ponder.evals.r1_report import r1_json, write_r1_report
 from ponder.evals.report import report_json, write_report
-from ponder.recipes.comparison_report import comparison_json, write_comparison_report
-from ponder.recipes.distill_report import distill_json, write_distill_report
 from ponder.recipes.files import recipe_kind
 
 Report = tuple[Callable[[RunFolder], Path], Callable[[RunFolder], dict[str, Any]]]  # writes it; gives its figures

@@ -25,9 +25,9 @@ from ponder.core.types import Conversation, Problem, Sampling
 from ponder.core.workers import Workers
 from ponder.data.traces import Trace, read_traces, require_task
 from ponder.evals.by_task import evaluate_tasks
+from ponder.evals.distill_report import write_distill_report
 from ponder.evals.drawing import KeptSamples
 from ponder.recipes.distill_recipe import DistillRecipe, is_traces, is_url, teacher_is_model
-from ponder.recipes.distill_report import write_distill_report
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.open_task import OpenedTask, open_task

@@ -32,9 +32,9 @@ from ponder.core.types import Problem, Sampling
 from ponder.core.workers import Workers
 from ponder.data.traces import Trace, read_traces, require_task
 from ponder.evals.by_task import evaluate_tasks
+from ponder.evals.comparison_report import write_comparison_report
 from ponder.evals.drawing import KeptSamples
 from ponder.recipes.comparison_recipe import ComparisonRecipe
-from ponder.recipes.comparison_report import write_comparison_report
 from ponder.recipes.engines import choose_engine, training_generator
 from ponder.recipes.metering import CountingGenerator, MeteredGrpo, sampling_cost, training_cost
 from ponder.recipes.run_state import RunCosts, check_claim
