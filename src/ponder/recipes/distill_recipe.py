@@ -13,10 +13,9 @@ from ponder.core.runs import RUNS, RunFolder
 from ponder.core.workers import ComputeConfig
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
-from ponder.models.presets import PRESETS
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import DEFAULT_KIND, merged_tables, recipe_kind, recipe_path
-from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path
+from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path, is_preset
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.zero_recipe import load_recipe
 from ponder.train.distill import DistillConfig
@@ -164,11 +163,6 @@ def is_traces(teacher: str) -> bool:
 def teacher_is_model(teacher: str) -> bool:
     """Whether a teacher is a model of this machine."""
     return not is_url(teacher) and not is_traces(teacher)
-
-
-def is_preset(student: str, runs: Path = RUNS) -> bool:
-    """Whether a student's name is a preset's, and no model of this machine has it."""
-    return student in PRESETS and what_is(Path(student)) is None and what_is(runs / student) is None
 
 
 def _task_of(teacher: Path) -> TaskConfig | None:

@@ -14,6 +14,7 @@ from ponder.engine.native import WeightFormat
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.adapters import with_adapter
 from ponder.models.config import ModelConfig
+from ponder.models.presets import PRESETS
 from ponder.models.vocabulary import with_token_rows
 from ponder.recipes.engines import AnyGenerator, choose_engine, open_generator
 from ponder.text.prompt import Prompter, r1_zero_jinja
@@ -130,6 +131,11 @@ def fixed_path(name: str, runs: Path = RUNS) -> str:
     if path.is_absolute() and what_is(path) is None:
         return name
     return str(model_folder(find_model(name, runs)).resolve())
+
+
+def is_preset(name: str, runs: Path = RUNS) -> bool:
+    """Whether a name is a preset's, and no path or run has it."""
+    return name in PRESETS and what_is(Path(name)) is None and what_is(runs / name) is None
 
 
 def find_model(name: str, runs: Path = RUNS) -> Path:

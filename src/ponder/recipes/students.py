@@ -12,8 +12,7 @@ from ponder.data.traces import Trace
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.presets import PRESETS
 from ponder.models.transformer import Transformer
-from ponder.recipes.distill_recipe import is_preset
-from ponder.recipes.opening import FULL_TRAINING, model_folder, ready_to_reason, ready_to_think
+from ponder.recipes.opening import FULL_TRAINING, is_preset, model_folder, ready_to_reason, ready_to_think
 from ponder.text.examples import Example, encode_conversation
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.reasoning import completion_ids

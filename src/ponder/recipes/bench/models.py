@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ponder.core.errors import ConfigError
-from ponder.core.files import what_is
 from ponder.core.machine import available_memory
 from ponder.core.runs import RUNS
 from ponder.core.seeds import torch_rng
 from ponder.models.presets import PRESETS, count_parameters
 from ponder.models.transformer import Transformer
-from ponder.recipes.opening import find_model, model_folder
+from ponder.recipes.opening import find_model, is_preset, model_folder
 from ponder.text.tokenizer import Tokenizer
 from ponder.weights.checkpoint import save_model
 
@@ -26,7 +25,7 @@ def benched_model(name: str, runs: Path = RUNS) -> Iterator[Path]:
 
     Raises `RunError` for a name that means nothing, `ConfigError` for a preset that this machine has no memory for.
     """
-    if name not in PRESETS or what_is(Path(name)) is not None or what_is(runs / name) is not None:
+    if not is_preset(name, runs):
         yield model_folder(find_model(name, runs))
         return
     tokenizer = Tokenizer.for_arithmetic()
