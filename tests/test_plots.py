@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from ponder.evals import plots
+from ponder.evals import figure, plots
 from test_report import BASE, TRAINED
 
 ROWS = [
@@ -56,16 +56,16 @@ def trend(image: np.ndarray, colour: str) -> float:
 @pytest.mark.parametrize(
     ("png", "colours"),
     [
-        (plots.plot_reward(ROWS, BASE, TRAINED), (plots.BLUE, plots.ORANGE, plots.GREEN, plots.INK)),
-        (plots.plot_length(ROWS, BASE, TRAINED), (plots.BLUE, plots.INK)),
-        (plots.plot_reflection(ROWS, BASE, TRAINED), (plots.BLUE, plots.ORANGE, plots.GREEN)),
-        (plots.plot_pretraining(ROWS), (plots.BLUE, plots.ORANGE)),
+        (plots.plot_reward(ROWS, BASE, TRAINED), (figure.BLUE, figure.ORANGE, figure.GREEN, figure.INK)),
+        (plots.plot_length(ROWS, BASE, TRAINED), (figure.BLUE, figure.INK)),
+        (plots.plot_reflection(ROWS, BASE, TRAINED), (figure.BLUE, figure.ORANGE, figure.GREEN)),
+        (plots.plot_pretraining(ROWS), (figure.BLUE, figure.ORANGE)),
     ],
     ids=["reward", "length", "reflection", "pretraining"],
 )
 def test_every_series_is_seen(png: bytes, colours: tuple[str, ...]) -> None:
     image = pixels(png)
-    assert image.shape == (round(plots.HEIGHT * plots.DPI), round(plots.WIDTH * plots.DPI), 3)
+    assert image.shape == (round(figure.HEIGHT * figure.DPI), round(figure.WIDTH * figure.DPI), 3)
     for colour in colours:
         assert len(where(image, colour)) > 100, colour
     # nothing is cut off at the edge of the picture
@@ -75,12 +75,12 @@ def test_every_series_is_seen(png: bytes, colours: tuple[str, ...]) -> None:
 
 def test_lines_follow_the_numbers() -> None:
     reward = pixels(plots.plot_reward(ROWS, None, None))
-    assert trend(reward, plots.BLUE) > trend(reward, plots.ORANGE) > 100  # accuracy rises by 0.76, reward by 0.57
+    assert trend(reward, figure.BLUE) > trend(reward, figure.ORANGE) > 100  # accuracy rises by 0.76, reward by 0.57
     reflection = pixels(plots.plot_reflection(ROWS, None, None))
-    assert trend(reflection, plots.BLUE) < -100
-    assert trend(reflection, plots.ORANGE) > 1.5 * trend(reflection, plots.GREEN) > 0
-    assert trend(pixels(plots.plot_length(ROWS, None, None)), plots.BLUE) > 50
-    assert trend(pixels(plots.plot_pretraining(ROWS)), plots.ORANGE) < -100
+    assert trend(reflection, figure.BLUE) < -100
+    assert trend(reflection, figure.ORANGE) > 1.5 * trend(reflection, figure.GREEN) > 0
+    assert trend(pixels(plots.plot_length(ROWS, None, None)), figure.BLUE) > 50
+    assert trend(pixels(plots.plot_pretraining(ROWS)), figure.ORANGE) < -100
 
 
 def test_no_data_no_plot() -> None:
@@ -92,7 +92,7 @@ def test_no_data_no_plot() -> None:
 
 def test_one_step_can_be_seen() -> None:
     image = pixels(plots.plot_length(ROWS[20:21], None, None))
-    assert len(where(image[: int(0.75 * image.shape[0])], plots.BLUE)) > 5
+    assert len(where(image[: int(0.75 * image.shape[0])], figure.BLUE)) > 5
 
 
 def test_same_numbers_same_bytes() -> None:

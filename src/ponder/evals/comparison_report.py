@@ -11,10 +11,10 @@ from ponder.algo.pass_at_k import Interval
 from ponder.core.files import atomic_write_bytes, atomic_write_text
 from ponder.core.runs import RunFolder
 from ponder.evals.distill_report import accuracy_by_problem, read_summary, with_bounds
+from ponder.evals.figure import BLUE, INK, ORANGE, as_png, new_figure
 from ponder.evals.findings import points
 from ponder.evals.graded import read_graded
 from ponder.evals.markdown import bullets, table
-from ponder.evals.plots import BLUE, INK, ORANGE, as_png, new_figure
 
 ARMS = {  # in the order of the report
     "base": "base",

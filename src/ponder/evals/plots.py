@@ -1,25 +1,18 @@
-"""The plots of a run as PNG, from the rows of its metrics file and its evaluations.
+"""The plots of a run as PNG, from the rows of its metrics file and its evaluations."""
 
-Figures are made through matplotlib's objects: no global state, no display.
-"""
-
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ponder.algo.pass_at_k import Interval
 from ponder.evals.evaluator import Evaluation
+from ponder.evals.figure import BLUE, GREEN, INK, ORANGE, finish, new_figure
 
 Row = Mapping[str, Any]
-
-BLUE, ORANGE, GREEN, GREY, INK, GRID = "#1f6feb", "#d9730d", "#2a9d5c", "#9aa4af", "#24292f", "#d8dee4"
-WIDTH, HEIGHT, DPI = 7.2, 4.0, 120  # inches, dots per inch
 
 
 class Series(NamedTuple):
@@ -150,22 +143,6 @@ def _figure(title: str, steps: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def new_figure(title: str, labels: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each label of a horizontal axis, side by side."""
-    wide = WIDTH if len(labels) == 1 else 0.72 * WIDTH * len(labels)
-    figure = Figure(figsize=(wide, HEIGHT), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    panels: list[Axes] = list(figure.subplots(1, len(labels), squeeze=False)[0])
-    panels[0].set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=12)
-    for axes, label in zip(panels, labels, strict=True):
-        axes.set_xlabel(label)
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(colors=INK, length=3)
-    return figure, panels
-
-
 def _line(axes: Axes, line: Series, colour: str, label: str, width: float = 1.8, style: str = "-") -> None:
     """A line, with a dot where there is only one value, which a line would not show."""
     if line.steps:
@@ -191,22 +168,6 @@ def _held_out(axes: Axes, points: Sequence[HeldOut], marker: str, label: str | N
         clip_on=False,
         label=label if points else None,
     )
-
-
-def finish(figure: Figure, axes: Axes) -> bytes:
-    """The figure as PNG, the legend of one of its panels below the plot."""
-    count = len(axes.get_legend_handles_labels()[1])
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(count, 3), frameon=False, fontsize=9
-    )
-    return as_png(figure)
-
-
-def as_png(figure: Figure) -> bytes:
-    """A figure as PNG. The same data give the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def plot_stages(stages: Mapping[str, tuple[Interval | None, Interval | None]]) -> bytes | None:

@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 from ponder.algo.pass_at_k import Interval, clustered_interval, macro_interval
 from ponder.core.errors import ConfigError, RunError
 from ponder.evals.by_task import TaskEvaluation, by_problem
+from ponder.evals.figure import BLUE, GREEN, INK, ORANGE, finish, new_figure
 from ponder.evals.graded import GradedSample
-from ponder.evals.plots import BLUE, GREEN, INK, ORANGE, finish, new_figure
 from ponder.evals.voting import Ballot, collect_votes
 
 COLOURS = (ORANGE, GREEN, "#8250df", "#bf3989", "#6e7781", "#9a6700")

@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from ponder.evals.figure import DPI, GRID, INK, as_png
 from ponder.evals.findings import percent
-from ponder.evals.plots import DPI, GRID, INK, as_png
 from ponder.recipes.bench.contexts_figures import short_count
 from ponder.recipes.needle import Cell
 

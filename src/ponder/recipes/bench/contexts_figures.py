@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from ponder.core.workers import available_cores
-from ponder.evals.plots import BLUE, DPI, GREEN, GREY, GRID, INK, ORANGE, as_png
+from ponder.evals.figure import BLUE, DPI, GREEN, GREY, GRID, INK, ORANGE, as_png
 from ponder.models.config import YarnConfig
 from ponder.models.presets import count_parameters
 from ponder.recipes.bench.contexts import ContextCost, ContextsRecord, FormatCosts

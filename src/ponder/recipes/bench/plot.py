@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ponder.evals.plots import BLUE, DPI, GREEN, GREY, GRID, INK, ORANGE, as_png
+from ponder.evals.figure import BLUE, DPI, GREEN, GREY, GRID, INK, ORANGE, as_png
 from ponder.recipes.bench.run import OURS
 
 COLOURS = {OURS: BLUE, "llama.cpp": ORANGE, "openvino": GREEN, "transformers": GREY}
