@@ -104,7 +104,7 @@ class _Sample:
         return [*self.rollout.completion.prompt_ids, *self.rollout.completion.ids]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Report:
     """Sums over the tokens of one micro-batch."""
 
@@ -355,14 +355,14 @@ class Grpo:
         )
         gap_M = sampler_logp_M - scored.logp_M.detach()
         return policy.loss, _Report(
-            float(policy.loss.detach()),
-            float(policy.clipped_sum),
-            float(policy.kl_sum),
-            float(policy.behaviour_kl_sum),
-            float(gap_M.sum()),
-            float(gap_M.abs().sum()),
-            float(policy.capped_sum),
-            float(scored.entropy_M.sum()),
+            loss=float(policy.loss.detach()),
+            clipped=float(policy.clipped_sum),
+            kl_reference=float(policy.kl_sum),
+            kl_sampler=float(policy.behaviour_kl_sum),
+            engine_kl=float(gap_M.sum()),
+            mismatch=float(gap_M.abs().sum()),
+            capped=float(policy.capped_sum),
+            entropy=float(scored.entropy_M.sum()),
         )
 
     @staticmethod
