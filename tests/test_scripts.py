@@ -36,6 +36,7 @@ esac
 """
 
 INSTALL = "python -m pip install --disable-pip-version-check --no-input"
+TESTS = "python -m pytest -n 2 --dist loadfile"
 QUICKSTART = "python -m ponder quickstart"
 
 
@@ -127,7 +128,7 @@ def test_run_passes_its_arguments_on(clone: Clone, given: list[str], passed: str
 def test_test_and_check_install_what_they_need(clone: Clone) -> None:
     clone.start("scripts/run")
     assert clone.start("scripts/test", "-k", "chat").returncode == 0
-    assert clone.asked == [f"{INSTALL} {clone.torch}", f"{INSTALL} --editable .[dev]", "python -m pytest -k chat"]
+    assert clone.asked == [f"{INSTALL} {clone.torch}", f"{INSTALL} --editable .[dev]", f"{TESTS} -k chat"]
     assert clone.start("scripts/check").returncode == 0
     assert clone.asked == [
         "python -m ruff check",
@@ -139,7 +140,7 @@ def test_test_and_check_install_what_they_need(clone: Clone) -> None:
     clone.start("scripts/run")
     assert clone.asked == [QUICKSTART]  # what the tests need holds what a run needs
     assert clone.start(".ci/run").returncode == 0
-    assert clone.asked == ["python -m pytest"]
+    assert clone.asked == [TESTS]
 
 
 def test_check_fails_where_one_of_its_tools_does(clone: Clone) -> None:
