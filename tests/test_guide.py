@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from ponder.cli.main import build_parser, main
+from ponder.core.config import parse_overrides
 from ponder.core.errors import DataError
 from ponder.core.types import Problem
 from ponder.data.problems import Document
@@ -204,6 +205,13 @@ def test_a_task_file_is_the_only_task_unless_others_are_named(example: Path, hom
     assert dict(both.tasks) == {"delivery": 1.0, "gcd": 0.5}
     longer = load_r1_recipe("r1", {**start, "reasoning_rl": {"max_tokens": 200}}, example / "delivery.py")
     assert longer.reasoning_rl.max_tokens == 200
+
+
+def test_the_settings_behind_what_to_expect_are_a_recipe(example: Path, home: Path) -> None:
+    [line] = re.findall(r"What to expect:.*?`(--stages=[^`]*)`", guide(), re.DOTALL)
+    settings = parse_overrides(words_of(line.replace("\n", " ")))
+    recipe = load_r1_recipe("r1", {**settings, "start_from": str(home), "engine": "torch"}, example / "delivery.py")
+    assert (recipe.stages, recipe.cold_start.steps, recipe.ordinary.worked_share) == (("cold-start",), 60, 1.0)
 
 
 def test_reinforcement_alone_needs_no_traces(example: Path) -> None:

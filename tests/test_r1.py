@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ponder.cli.main import main
-from ponder.core.errors import ConfigError, DataError, RunError
+from ponder.core.errors import ConfigError, DataError, PonderError, RunError
 from ponder.core.generator import GenerationProgress
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
@@ -269,12 +269,90 @@ def test_each_stage_starts_from_the_model_that_it_should(
     assert begins["reasoning-rl"] == begins["cold-start"]  # as the recipe's model is
 
 
-def test_a_stage_without_what_it_stands_on_is_refused(base: Path, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, start_from=str(base), measure=replace(RECIPE.measure, problems=1))
-    with pytest.raises(RunError, match=r"has no ordinary replies yet.*put the stage ordinary before this one"):
-        run_r1(replace(recipe, stages=("cold-start",)), RunFolder.create(tmp_path / "cold"), SilentReporter())
-    with pytest.raises(RunError, match="rejection, on which second-sft stands"):
-        run_r1(replace(recipe, stages=("second-sft",)), RunFolder.create(tmp_path / "second"), SilentReporter())
+@pytest.mark.parametrize(
+    ("stages", "ordinary", "message"),
+    [
+        (
+            ["cold-start"],
+            {},
+            r"cold-start stands on ordinary; put the stage ordinary before it, or set ordinary\.share",
+        ),
+        (["cold-start", "ordinary"], {}, r"ordinary\.share = 0, ordinary\.texts = 0, ordinary\.text_share = 0$"),
+        (["control"], {"share": 0.0}, r"before it, or set ordinary\.texts = 0, ordinary\.text_share = 0$"),
+        (["ordinary", "second-sft"], {}, "second-sft stands on rejection; put the stage rejection before it$"),
+        (["reward-model"], {}, r"reward-model stands on ordinary; .*, or name a file of pairs \(preferences\.pairs\)$"),
+        (["final-rl"], {}, r"final-rl stands on reward-model; .*, or set preferences\.ordinary_share = 0$"),
+    ],
+)
+def test_a_stage_without_what_it_stands_on_is_refused(
+    base: Path, stages: list[str], ordinary: dict[str, Any], message: str
+) -> None:
+    """Before there is a run, so that the same command can be given again with another setting."""
+    with pytest.raises(ConfigError, match=message):
+        load_r1_recipe("r1", {"start_from": str(base), "stages": stages, "ordinary": ordinary})
+
+
+def test_a_stage_goes_alone_where_nothing_else_is_wanted(base: Path) -> None:
+    alone = {"start_from": str(base), "engine": "torch"}
+    none = {"share": 0.0, "texts": 0, "text_share": 0.0}
+    for stage, settings in (
+        ("ordinary", {}), ("cold-start", {"ordinary": none}), ("reasoning-rl", {}), ("rejection", {}),
+        ("reward-model", {"preferences": {"pairs": "pairs.jsonl"}}),
+        ("final-rl", {"preferences": {"ordinary_share": 0.0}}), ("control", {"ordinary": none}),
+    ):  # fmt: skip
+        assert load_r1_recipe("r1", {**alone, **settings, "stages": [stage]}).stages == (stage,)
+
+
+class _Notes(SilentReporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_files_of_a_persons_own_are_tried_before_anything_begins(base: Path, tmp_path: Path) -> None:
+    texts, pairs = tmp_path / "text.txt", tmp_path / "pairs.jsonl"
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        stages=("ordinary", "reward-model"),
+        preferences=replace(RECIPE.preferences, pairs=str(pairs)),
+        measure=replace(RECIPE.measure, texts=(str(texts),)),
+    )
+
+    def refused(message: str) -> None:
+        run = RunFolder.create(tmp_path / "run")
+        with pytest.raises(PonderError, match=message):
+            run_r1(recipe, run, SilentReporter())
+        assert not run.config.exists()
+
+    refused(r"cannot read .*text\.txt")
+    texts.write_bytes(b"\xff\xfe")
+    refused(r"text\.txt is not UTF-8")
+    texts.write_text("Once upon a time.")
+    refused(r"there is no file .*pairs\.jsonl")
+    row = {"prompt": "Why?", "chosen": "So.", "rejected": "So."}
+    pairs.write_text(json.dumps(row))
+    refused(r"holds no pair to learn from \(1 rows, 1 ties left out\)")
+
+
+@pytest.mark.usefixtures("solver")
+def test_what_is_left_out_of_preferences_is_told(base: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Why {i}?", "chosen": "Because of it.", "rejected": "No."} for i in range(40)]
+    tie = {"prompt": "Why?", "response_a": "So.", "response_b": "No.", "winner": "tie"}
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps(row) for row in [*rows, rows[0], tie]))
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        stages=("reward-model",),
+        preferences=replace(RECIPE.preferences, pairs=str(pairs)),
+        measure=replace(RECIPE.measure, when="end", problems=1),
+    )
+    reporter = _Notes()
+    run_r1(recipe, RunFolder.create(tmp_path / "run"), reporter)
+    assert f"{pairs}: 42 rows, 1 ties left out, 1 duplicates left out" in reporter.notes
 
 
 def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
@@ -282,8 +360,13 @@ def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
 ) -> None:
     tokenizer = r1.ready_to_think(base).tokenizer
     monkeypatch.setattr(r1, "training_generator", lambda *_: Solver(tokenizer, {}))
-    recipe = replace(RECIPE, start_from=str(base), stages=("rejection", "second-sft"))
-    recipe = replace(recipe, measure=replace(RECIPE.measure, when="end"))
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        stages=("rejection", "second-sft"),
+        ordinary=OrdinaryConfig(share=0.0),
+        measure=replace(RECIPE.measure, when="end"),
+    )
     with pytest.raises(RunError, match=r"rejection kept nothing to learn from .*12 wrong.*a longer cold-start"):
         run_r1(recipe, RunFolder.create(tmp_path / "run"), SilentReporter())
 

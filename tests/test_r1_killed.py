@@ -31,7 +31,8 @@ PAIR = {"messages": [{"role": "user", "content": "Why?"}], "chosen": "Because of
 STAGES = ("cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
 SETTINGS = (
     "--engine=torch", "--checkpoint_every=5", f"--stages={json.dumps(STAGES)}", "--adapter.kind=full",
-    "--ordinary.share=0.0", "--preferences.ordinary_share=0.0", "--preferences.training.items_per_step=2",
+    "--ordinary.share=0.0", "--ordinary.texts=0", "--ordinary.text_share=0.0", "--preferences.ordinary_share=0.0",
+    "--preferences.training.items_per_step=2",
     "--cold_start.steps=60", "--cold_start.tokens_per_step=512", "--cold_start.row_tokens=256",
     "--cold_start.optimizer.learning_rate=0.01", "--second_sft.optimizer.learning_rate=0.01",
     "--second_sft.steps=30", "--second_sft.tokens_per_step=512", "--second_sft.row_tokens=256",

@@ -20,7 +20,7 @@ from ponder.core.types import Conversation, Problem
 from ponder.core.workers import Workers
 from ponder.data.conversations import read_conversations
 from ponder.data.everyday import everyday_prompts, text_openings
-from ponder.data.preferences import PreferencePair, SafetyLabel, read_safety, split_by_prompt
+from ponder.data.preferences import PreferencePair, SafetyLabel, read_preferences, read_safety, split_by_prompt
 from ponder.data.problems import split_of
 from ponder.engine.torch_weights import TorchFormat
 from ponder.evals.by_task import evaluate_tasks
@@ -32,9 +32,9 @@ from ponder.recipes.engines import choose_engine, note_engine, training_generato
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.opening import model_folder, open_model, ready_to_think
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
-from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, text_passages
+from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, read_ordinary, text_passages
 from ponder.recipes.r1_preferences import pairs_of
-from ponder.recipes.r1_recipe import R1Recipe
+from ponder.recipes.r1_recipe import IMITATING, R1Recipe
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import load_weights
@@ -60,7 +60,6 @@ from ponder.weights.opened import LoadedModel
 
 Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 
-IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
 MEASURED = ("cold-start", "reasoning-rl", "second-sft", "final-rl", "control")  # stages that make a reasoner
 BASE = "base"  # the evaluation before anything is learned
 
@@ -78,6 +77,7 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
             Practice(recipe.tasks, recipe.task_file, imitated=imitated) as practice,
         ):
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
+            _try_files(recipe, reporter)
             pipeline.costs.begin()
             note_engine(recipe.engine, reporter)
             for stage in recipe.stages:
@@ -416,3 +416,15 @@ class _Pipeline:
     def _rollout_weights(self) -> TorchFormat:
         """What the engine holds where nothing is trained on its logprobs."""
         return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
+
+
+def _try_files(recipe: R1Recipe, reporter: Reporter) -> None:
+    """Read a person's files, and tell what is left out of them: what is wrong shows now and not hours into a run."""
+    for path in recipe.measure.texts:
+        read_ordinary(Path(path))
+    if "reward-model" not in recipe.stages:
+        return
+    given = ((recipe.preferences.pairs, read_preferences), (recipe.preferences.safety, read_safety))
+    for path, read in given:
+        if path:
+            reporter.note(f"{path}: {read(Path(path)).cleaning}")

@@ -5,6 +5,7 @@ replies to read.
 from collections.abc import Sequence
 from pathlib import Path
 
+from ponder.core.errors import DataError
 from ponder.core.files import explain_read_errors
 from ponder.core.generator import Generator
 from ponder.core.types import Conversation, Prompt, Sampling
@@ -20,11 +21,21 @@ PASSAGE_TOKENS = 256
 EVERYDAY_TOKENS = 160  # longest reply to an everyday question
 
 
+def read_ordinary(path: Path) -> str:
+    """A file of ordinary text. Raises `RunError` where it cannot be read, `DataError` where it is not UTF-8."""
+    with explain_read_errors(path):
+        text = path.read_bytes()
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error}); save the text as UTF-8") from error
+
+
 def text_passages(files: Sequence[str], tokenizer: Tokenizer) -> list[Passage]:
-    """Passages of ordinary texts. Raises `RunError` for a file that cannot be read, `DataError` where all are shorter
-    than a passage.
+    """Passages of ordinary texts. Raises what `read_ordinary` does, and `DataError` where all are shorter than a
+    passage.
     """
-    return passages_of([_read(Path(file)) for file in files], tokenizer, tokens=PASSAGE_TOKENS, most=PASSAGES)
+    return passages_of([read_ordinary(Path(file)) for file in files], tokenizer, tokens=PASSAGE_TOKENS, most=PASSAGES)
 
 
 def dialogue_passages(
@@ -62,8 +73,3 @@ def _last(marks: Sequence[bool], count: int) -> tuple[bool, ...]:
     """Of the marks that are set, the last `count`."""
     kept = set([i for i, mark in enumerate(marks) if mark][-count:])
     return tuple(i in kept for i in range(len(marks)))
-
-
-def _read(path: Path) -> str:
-    with explain_read_errors(path):
-        return path.read_text(encoding="utf-8")

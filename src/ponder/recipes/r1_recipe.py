@@ -22,6 +22,7 @@ from ponder.train.sft import SftConfig
 from ponder.verify.rewards import RewardConfig
 
 STAGES = ("ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
+IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +148,27 @@ class R1Recipe:
         unknown = [stage for stage in self.stages if stage not in STAGES]
         if unknown or not self.stages or len(set(self.stages)) < len(self.stages):
             raise ConfigError(f"stages = {list(self.stages)}; expected some of {', '.join(STAGES)}, each once")
+        for place, stage in enumerate(self.stages):
+            for needed, instead in self._stands_on(stage).items():
+                if needed not in self.stages[:place]:
+                    raise ConfigError(
+                        f"stages = {list(self.stages)}: {stage} stands on {needed}; put the stage {needed} before it"
+                        f"{instead}"
+                    )
+
+    def _stands_on(self, stage: str) -> dict[str, str]:
+        """The stages whose results this one cannot do without, and what to set so that it can."""
+        ordinary, needed = self.ordinary, {}
+        if stage == "reward-model" and not self.preferences.pairs:
+            needed["ordinary"] = ", or name a file of pairs (preferences.pairs)"
+        if stage in IMITATING and (ordinary.share or ordinary.text_share):
+            own = ["share"] * bool(ordinary.share) + ["texts", "text_share"] * bool(ordinary.text_share)
+            needed["ordinary"] = f", or set {', '.join(f'ordinary.{name} = 0' for name in own)}"
+        if stage == "second-sft":
+            needed["rejection"] = ""
+        if stage == "final-rl" and self.preferences.ordinary_share:
+            needed["reward-model"] = ", or set preferences.ordinary_share = 0"
+        return needed
 
 
 def load_r1_recipe(
