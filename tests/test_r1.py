@@ -279,7 +279,7 @@ def test_each_stage_starts_from_the_model_that_it_should(
         ),
         (["cold-start", "ordinary"], {}, r"ordinary\.share = 0, ordinary\.texts = 0, ordinary\.text_share = 0$"),
         (["control"], {"share": 0.0}, r"before it, or set ordinary\.texts = 0, ordinary\.text_share = 0$"),
-        (["ordinary", "second-sft"], {}, "second-sft stands on rejection; put the stage rejection before it$"),
+        (["ordinary", "second-sft"], {}, "second-sft stands on rejection; put the stage rejection before it, or name a file"),
         (["reward-model"], {}, r"reward-model stands on ordinary; .*, or name a file of pairs \(preferences\.pairs\)$"),
         (["final-rl"], {}, r"final-rl stands on reward-model; .*, or set preferences\.ordinary_share = 0$"),
     ],
@@ -299,8 +299,33 @@ def test_a_stage_goes_alone_where_nothing_else_is_wanted(base: Path) -> None:
         ("ordinary", {}), ("cold-start", {"ordinary": none}), ("reasoning-rl", {}), ("rejection", {}),
         ("reward-model", {"preferences": {"pairs": "pairs.jsonl"}}),
         ("final-rl", {"preferences": {"ordinary_share": 0.0}}), ("control", {"ordinary": none}),
+        ("second-sft", {"ordinary": none, "rejection": {"collected": "collected.jsonl"}}),
     ):  # fmt: skip
         assert load_r1_recipe("r1", {**alone, **settings, "stages": [stage]}).stages == (stage,)
+
+
+@pytest.mark.usefixtures("solver")
+def test_the_second_fine_tuning_goes_alone_on_what_another_run_collected(base: Path, tmp_path: Path) -> None:
+    one = replace(RECIPE, start_from=str(base), stages=("rejection",), measure=replace(RECIPE.measure, problems=1))
+    collecting = RunFolder.create(tmp_path / "collecting")
+    run_r1(one, collecting, SilentReporter())
+    collected = collecting.path / "collections" / "rejection" / "collected.jsonl"
+    other = replace(
+        one,
+        stages=("second-sft",),
+        ordinary=replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0),
+        rejection=RejectionConfig(collected=str(collected), worked_share=0.0),
+    )
+    learning = RunFolder.create(tmp_path / "learning")
+    run_r1(other, learning, SilentReporter())
+    assert learning.latest_checkpoint("second-sft") is not None
+    assert not (learning.path / "collections").exists()
+    with pytest.raises(ConfigError, match=r"rejection.collected = '.*', and the stage rejection collects anew"):
+        replace(other, stages=("rejection", "second-sft"))
+    gone = replace(other, rejection=RejectionConfig(collected=str(tmp_path / "gone.jsonl")))
+    with pytest.raises(DataError, match=r"there is no file .*gone\.jsonl"):
+        run_r1(gone, RunFolder.create(tmp_path / "gone"), SilentReporter())
+    assert not (tmp_path / "gone" / "config.toml").exists()
 
 
 class _Notes(SilentReporter):

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from ponder.core.errors import DataError, TokenizerError
 from ponder.core.types import Completion, Problem, Split
 from ponder.data.problems import held_out_problems, split_of
 from ponder.data.task_file import SPLITS, TaskFile, load_task_file
+from ponder.recipes.tasks import TaskConfig, build_task, rewards_of
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import check_exact
 from ponder.verify.grader import Grader
-from ponder.verify.rewards import RewardConfig
+from ponder.verify.rewards import Reply, RewardConfig
 
 TOKENIZER = Tokenizer.for_arithmetic()
 EXAMPLE = Path(__file__).parent.parent / "examples" / "my_task.py"
@@ -79,7 +81,7 @@ def test_the_worked_examples_are_graded_right() -> None:
             completion_ids(TOKENIZER.encode(document.thought), TOKENIZER.encode(document.answer), TOKENIZER.control)
         )
         completion = Completion(
-            prompt_ids=(), ids=ids, logprobs=(0.0,) * len(ids), finish_reason="stop", weight_version=0, seed=0
+            prompt_ids=(), ids=tuple(ids), logprobs=(0.0,) * len(ids), finish_reason="stop", weight_version=0, seed=0
         )
         assert grade(problem, completion).verdict.score == 1.0
 
@@ -173,6 +175,36 @@ PROBLEMS = [dict(prompt=f"{i}", answer=WORD, pair=Pair(i, i)) for i in range(100
 
 def test_text_below_main_is_not_run(tmp_path: Path) -> None:
     load(tmp_path, SUMS + "\nif __name__ == '__main__':\n    raise RuntimeError\n")
+
+
+BRIEF = """
+def brief(problem, thought, answer):
+    return problem["a"] / 100 + len(thought) + (answer is None)
+
+REWARDS = {"brief": (-0.5, brief)}
+"""
+
+
+def test_rewards_of_its_own_see_the_files_problem_and_the_reply(tmp_path: Path) -> None:
+    task = build_task(TaskConfig(file=str(load(tmp_path, SUMS + BRIEF).path)))
+    problem = draw(load_task_file(tmp_path / "task.py"), "train", 1)[0]
+    grade = Grader(TOKENIZER, task.check, RewardConfig(), added=task.rewards)
+    ids = completion_ids(TOKENIZER.encode("1+2"), TOKENIZER.encode(str(problem.answer)), TOKENIZER.control)
+    completion = Completion(
+        prompt_ids=(), ids=tuple(ids), logprobs=(0.0,) * len(ids), finish_reason="stop", weight_version=0, seed=0
+    )
+    expected = -0.5 * (problem.facts["a"] / 100 + 3)  # type: ignore[operator]
+    verdict = grade(problem, completion).verdict
+    assert verdict.parts["brief"] == pytest.approx(expected)
+    assert verdict.score == pytest.approx(1.0 + expected)
+    (only_named,) = rewards_of(load_task_file(tmp_path / "task.py"), "sums")
+    reply = Reply(
+        problem=problem, thought="1", answer=None, well_formed=True, accuracy=0.0, ids=(), finish_reason="stop"
+    )
+    assert only_named.function(reply) == 0.0
+    assert only_named.function(replace(reply, problem=replace(problem, task="sums"))) == pytest.approx(
+        problem.facts["a"] / 100 + 2  # type: ignore[operator]
+    )
 
 
 def test_the_fingerprint_follows_the_file_and_its_problems(tmp_path: Path) -> None:
@@ -358,6 +390,28 @@ BAD = {
         LISTED + "MAX_TOKENS = 10**5000",
         ", line 2: MAX_TOKENS is of type int; expected a whole number",
     ),
+    "rewards": (LISTED + "REWARDS = ['brief']", ", line 2: REWARDS is of type list; expected a dict such as"),
+    "a reward's name": (
+        LISTED + "REWARDS = {'too brief': (1, len)}",
+        ", line 2: a reward is named 'too brief'; expected",
+    ),
+    "a reward without a weight": (
+        LISTED + "def brief(problem, thought, answer):\n    return 1\nREWARDS = {'brief': brief}",
+        ", line 4: REWARDS['brief'] is <function",
+    ),
+    "a reward's weight": (
+        LISTED + "def brief(problem, thought, answer):\n    return 1\nREWARDS = {'brief': ('0.1', brief)}",
+        ", line 4: REWARDS['brief'] has the weight '0.1'; expected a finite number",
+    ),
+    "a reward's weight without end": (
+        LISTED + "def brief(problem, thought, answer):\n    return 1\nREWARDS = {'brief': (float('nan'), brief)}",
+        ", line 4: REWARDS['brief'] has the weight nan; expected a finite number",
+    ),
+    "a reward that is none": (LISTED + "REWARDS = {'brief': (1, 2)}", ", line 2: brief must be a function: def brief("),
+    "a reward's arity": (
+        LISTED + "def brief(thought):\n    return 1\nREWARDS = {'brief': (0.1, brief)}",
+        ", line 4: brief must take (problem, thought, answer)",
+    ),
     "few tokens": (LISTED + "MAX_TOKENS = 0", ", line 2: MAX_TOKENS is 0; expected a whole number from 8 to 100000"),
 }
 
@@ -418,7 +472,7 @@ def test_a_mistake_that_shows_late_has_the_line_too(tmp_path: Path) -> None:
     grade = Grader(TOKENIZER, task.check, RewardConfig())
     ids = tuple(completion_ids([], TOKENIZER.encode("x"), TOKENIZER.control))
     completion = Completion(
-        prompt_ids=(), ids=ids, logprobs=(0.0,) * len(ids), finish_reason="stop", weight_version=0, seed=0
+        prompt_ids=(), ids=tuple(ids), logprobs=(0.0,) * len(ids), finish_reason="stop", weight_version=0, seed=0
     )
     verdict = grade(problem, completion).verdict
     assert verdict.score is None

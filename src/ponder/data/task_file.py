@@ -14,15 +14,19 @@ Optional:
     def check(problem, answer): ...    True or False, a score from 0 to 1, or either with a reason: (False, "too long")
     def worked(problem, rng): ...      (thought, answer): an example that works the answer out, for pretraining
     def straight(problem, rng): ...    an answer given straight, for pretraining; the reference answer if left out
+    REWARDS = {"brief": (0.1, brief)}  name → weight and a function, brief(problem, thought, answer), of rewards that
+                                       reinforcement learning adds; a negative weight makes a penalty
     NAME = "my task"                   the file's name if left out
     MAX_TOKENS = 64                    how long a completion may become
 
-`problem` in these is the dict that the file made; `answer` is text. A `check` that raises leaves a completion ungraded.
+`problem` in these is the dict that the file made; `answer` is text, and None for a reward where a completion has none.
+A `check` or a reward that raises leaves a completion ungraded.
 """
 
 import hashlib
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +52,15 @@ PROBES = 50  # problems of each split tried while the file is loaded
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
+@dataclass(frozen=True, slots=True)
+class OwnReward:
+    """A reward of the file's own; `function` takes the problem, the thought, and the answer where there is one."""
+
+    name: str
+    weight: float
+    function: Callable[[Problem, str, str | None], object]
+
+
 class TaskFile:
     """A user's task. It is a `ProblemSource`, and a `DocumentSource` where the file defines `worked`."""
 
@@ -58,6 +71,7 @@ class TaskFile:
         self._straight = file.function("straight", "problem, rng")
         self.name = _name(file)
         self.max_tokens = _max_tokens(file)
+        self.rewards = _rewards(file)
         self._problems = _problems(file, needs_answer=self._check is None)
         self._probe()
 
@@ -308,6 +322,25 @@ def _max_tokens(file: UserFile) -> int | None:
         message = f"MAX_TOKENS is {_show(tokens)}; expected a whole number from 8 to 100000"
         raise file.at("MAX_TOKENS").error(message)
     return tokens
+
+
+def _rewards(file: UserFile) -> tuple[OwnReward, ...]:
+    listed, place = file.names.get("REWARDS", {}), file.at("REWARDS")
+    if not isinstance(listed, Mapping):
+        raise place.error(f"REWARDS is {_kind(listed)}; expected a dict such as {{'brief': (0.1, brief)}}")
+    return tuple(_reward(file, place, name, entry) for name, entry in listed.items())
+
+
+def _reward(file: UserFile, place: Place, name: object, entry: object) -> OwnReward:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise place.error(f"a reward is named {_show(name)}; expected a name like 'brief'")
+    if not isinstance(entry, tuple | list) or len(entry) != 2:
+        raise place.error(f"REWARDS[{name!r}] is {_show(entry)}; expected a weight and a function: (0.1, {name})")
+    weight, function = entry
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not abs(weight) < float("inf"):
+        raise place.error(f"REWARDS[{name!r}] has the weight {_show(weight)}; expected a finite number")
+    called, label = file.taking("problem, thought, answer", function, name, place), f"{name}(problem, thought, answer)"
+    return OwnReward(name, float(weight), lambda problem, *said: file.call(called, label, dict(problem.facts), *said))
 
 
 def _kind(value: object) -> str:

@@ -71,14 +71,16 @@ class UserFile:
     def function(self, name: str, parameters: str) -> Callable[..., object] | None:
         """The function of that name, None where there is none. It must take these parameters ("problem, rng")."""
         function: object = self.names.get(name)
-        if function is None:
-            return None
+        return None if function is None else self.taking(parameters, function, name, self.at(name))
+
+    def taking(self, parameters: str, function: object, name: str, place: Place) -> Callable[..., object]:
+        """The function itself, if it is one that takes these parameters; an error of that place else."""
         if not callable(function):
-            raise self.at(name).error(f"{name} must be a function: def {name}({parameters})")
+            raise place.error(f"{name} must be a function: def {name}({parameters})")
         try:
             inspect.signature(function).bind(*parameters.split(", "))
         except TypeError:
-            raise self.at(name).error(f"{name} must take ({parameters})") from None
+            raise place.error(f"{name} must take ({parameters})") from None
         except ValueError:  # written in C: it has no signature to check
             pass
         return function

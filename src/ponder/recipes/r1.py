@@ -54,7 +54,7 @@ from ponder.train.rollout import GroupReward
 from ponder.train.sft import Sft, SftConfig
 from ponder.train.writing import read_texts, write_texts
 from ponder.verify.grader import Grader
-from ponder.verify.rewards import RewardConfig
+from ponder.verify.rewards import NamedReward, RewardConfig
 from ponder.weights.checkpoint import open_whole
 from ponder.weights.opened import LoadedModel
 
@@ -194,17 +194,22 @@ class _Pipeline:
         """From the base again, on what the reasoner wrote, with some of the first examples and ordinary replies."""
         share = self.recipe.ordinary.worked_share
         worked = self.recipe.rejection.worked_share
-        if not self._is_done("rejection"):
-            raise RunError(f"{self.run.path} has not been through rejection, on which second-sft stands")
-        collected = self._kept(
-            "rejection",
-            "the model gave no right and readable answer: give it a longer cold-start, or more of them to try",
-        )
         parts = {
-            "collected": (share * (1.0 - worked), one_of(collected, "the samples of the reasoner")),
+            "collected": (share * (1.0 - worked), one_of(self._collected(), "the samples of the reasoner")),
             "worked": (share * worked, self.practice.conversation),
         }
         self._learn("second-sft", self._fresh(), self.recipe.second_sft, parts)
+
+    def _collected(self) -> list[Conversation]:
+        """What a reasoner wrote: this run's, or what the recipe names."""
+        if self.recipe.rejection.collected:
+            return read_conversations(Path(self.recipe.rejection.collected))
+        if not self._is_done("rejection"):
+            raise RunError(f"{self.run.path} has not been through rejection, on which second-sft stands")
+        return self._kept(
+            "rejection",
+            "the model gave no right and readable answer: give it a longer cold-start, or more of them to try",
+        )
 
     def _reward_models(self) -> None:
         """Of helpfulness, and of safety where there are labels."""
@@ -282,7 +287,8 @@ class _Pipeline:
         generator = training_generator(
             choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, config.rollout_weights
         )
-        grade = by_rule_where_there_is_one(self._grader(rewards), grade_without_rule(self.tokenizer, rewards))
+        by_rule = self._grader(rewards, self.practice.rewards)
+        grade = by_rule_where_there_is_one(by_rule, grade_without_rule(self.tokenizer, rewards))
         stage = Grpo(
             model,
             self.prompter,
@@ -297,8 +303,9 @@ class _Pipeline:
         )
         self._run(stage, config)
 
-    def _grader(self, rewards: RewardConfig) -> Grader:
-        return Grader(self.tokenizer, self.practice.check, rewards, time_limit_seconds=self.practice.check_seconds)
+    def _grader(self, rewards: RewardConfig, added: Sequence[NamedReward] = ()) -> Grader:
+        seconds = self.practice.check_seconds
+        return Grader(self.tokenizer, self.practice.check, rewards, time_limit_seconds=seconds, added=added)
 
     def _run(self, stage: Stage, config: SftConfig | GrpoConfig) -> None:
         """Go through a stage and measure what it made."""
@@ -422,6 +429,8 @@ def _try_files(recipe: R1Recipe, reporter: Reporter) -> None:
     """Read a person's files, and tell what is left out of them: what is wrong shows now and not hours into a run."""
     for path in recipe.measure.texts:
         read_ordinary(Path(path))
+    if "second-sft" in recipe.stages and recipe.rejection.collected:
+        read_conversations(Path(recipe.rejection.collected))
     if "reward-model" not in recipe.stages:
         return
     given = ((recipe.preferences.pairs, read_preferences), (recipe.preferences.safety, read_safety))

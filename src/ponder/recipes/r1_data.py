@@ -19,6 +19,7 @@ from ponder.data.task_file import TaskFile, load_task_file
 from ponder.data.worked.numbers import NUMBER_TASKS
 from ponder.data.worked.source import WorkedSource
 from ponder.data.worked.words import WORD_TASKS
+from ponder.recipes.tasks import rewards_of
 from ponder.text.examples import Example, encode_conversation
 from ponder.text.prompt import Prompter
 from ponder.verify.by_task import CheckerByTask
@@ -97,6 +98,7 @@ class Practice:
         if own_task is not None and own_task.file.check is not None:
             own[own_task.name] = own_task.file.check
         self.check = CheckerByTask(own, default=gym)
+        self.rewards = () if own_task is None else rewards_of(own_task.file, own_task.name)  # in learning by trial
 
     def __enter__(self) -> Self:
         return self

@@ -70,6 +70,7 @@ class RejectionConfig:
 
     problems: int = 8000  # training problems, of the tasks in their shares
     worked_share: float = 0.25  # of the second SFT's examples: the cold start's worked traces, used again
+    collected: str = ""  # a file of conversations (collected.jsonl of another run), to learn instead of new samples
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(samples_per_problem=2, temperature=1.0, max_tokens=512)
     )
@@ -149,6 +150,11 @@ class R1Recipe:
         if unknown or not self.stages or len(set(self.stages)) < len(self.stages):
             raise ConfigError(f"stages = {list(self.stages)}; expected some of {', '.join(STAGES)}, each once")
         for place, stage in enumerate(self.stages):
+            if stage == "rejection" and self.rejection.collected:
+                raise ConfigError(
+                    f"rejection.collected = {self.rejection.collected!r}, and the stage rejection collects anew; leave "
+                    "one of them out"
+                )
             for needed, instead in self._stands_on(stage).items():
                 if needed not in self.stages[:place]:
                     raise ConfigError(
@@ -164,8 +170,8 @@ class R1Recipe:
         if stage in IMITATING and (ordinary.share or ordinary.text_share):
             own = ["share"] * bool(ordinary.share) + ["texts", "text_share"] * bool(ordinary.text_share)
             needed["ordinary"] = f", or set {', '.join(f'ordinary.{name} = 0' for name in own)}"
-        if stage == "second-sft":
-            needed["rejection"] = ""
+        if stage == "second-sft" and not self.rejection.collected:
+            needed["rejection"] = ", or name a file of what was collected before (rejection.collected)"
         if stage == "final-rl" and self.preferences.ordinary_share:
             needed["reward-model"] = ", or set preferences.ordinary_share = 0"
         return needed

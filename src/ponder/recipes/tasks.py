@@ -1,5 +1,6 @@
 """The tasks that a recipe can name: problems, documents and checker, wired together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,8 +8,9 @@ from ponder.core.errors import ConfigError
 from ponder.data.chain import ChainSource
 from ponder.data.countdown import CountdownSource
 from ponder.data.problems import DocumentSource, ProblemSource
-from ponder.data.task_file import TaskFile, load_task_file
+from ponder.data.task_file import OwnReward, TaskFile, load_task_file
 from ponder.verify.checkers import AnswerChecker, check_countdown, check_exact
+from ponder.verify.rewards import NamedReward, Reply
 
 BUILT_IN = ("chain", "countdown")
 
@@ -33,6 +35,21 @@ class Task:
     check: AnswerChecker
     fingerprint: str = ""  # changes with a user's file; a built-in task is known by its settings
     file: TaskFile | None = None
+    rewards: tuple[NamedReward, ...] = ()  # that the file adds
+
+
+def rewards_of(file: TaskFile, task: str | None = None) -> tuple[NamedReward, ...]:
+    """The rewards that a file adds; with `task`, for problems of that name alone, and 0 for all others."""
+
+    def of_reply(own: OwnReward) -> Callable[[Reply], object]:
+        def worth(reply: Reply) -> object:
+            if task is not None and reply.problem.task != task:
+                return 0.0
+            return own.function(reply.problem, reply.thought, reply.answer)
+
+        return worth
+
+    return tuple(NamedReward(own.name, own.weight, of_reply(own)) for own in file.rewards)
 
 
 def build_task(config: TaskConfig) -> Task:
@@ -46,6 +63,7 @@ def build_task(config: TaskConfig) -> Task:
             check=custom.check or check_exact,
             fingerprint=custom.fingerprint,
             file=custom,
+            rewards=rewards_of(custom),
         )
     if config.name == "chain":
         return Task(name="chain", problems=config.chain, documents=config.chain, check=check_exact)

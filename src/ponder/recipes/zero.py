@@ -71,7 +71,7 @@ class _Lab:
         self.model, self.tokenizer, self.chat_template = loaded.model, loaded.tokenizer, loaded.chat_template
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         _check_fit(recipe, self.task, self.prompter, self.model.config)
-        self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards)
+        self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards, added=self.task.rewards)
         engine = choose_engine(recipe.engine)
         self.generator = training_generator(
             engine, self.model, self.tokenizer.control, workers, recipe.grpo.rollout_weights
