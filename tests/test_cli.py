@@ -145,6 +145,8 @@ def test_wrong_arguments_end_with_2_and_a_reason(arguments: list[str], said: str
         (RunError("this run is gone"), 1, "ponder: this run is gone"),
         (KeyboardInterrupt(), 130, "ponder: stopped"),
         (ZeroDivisionError("by\nzero"), 70, "ponder: unforeseen ZeroDivisionError: by zero"),
+        (MemoryError(), 1, "ponder: out of memory; what was saved before is good."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "ponder: out of memory; what was saved"),
     ],
 )
 def test_an_error_becomes_a_message_and_an_exit_code(

@@ -279,7 +279,7 @@ def test_each_stage_starts_from_the_model_that_it_should(
         ),
         (["cold-start", "ordinary"], {}, r"ordinary\.share = 0, ordinary\.texts = 0, ordinary\.text_share = 0$"),
         (["control"], {"share": 0.0}, r"before it, or set ordinary\.texts = 0, ordinary\.text_share = 0$"),
-        (["ordinary", "second-sft"], {}, "second-sft stands on rejection; put the stage rejection before it, or name a"),
+        (["ordinary", "second-sft"], {}, "second-sft stands on rejection; put the stage rejection before it, or name"),
         (["reward-model"], {}, r"reward-model stands on ordinary; .*, or name a file of pairs \(preferences\.pairs\)$"),
         (["final-rl"], {}, r"final-rl stands on reward-model; .*, or set preferences\.ordinary_share = 0$"),
     ],

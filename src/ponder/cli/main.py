@@ -15,7 +15,7 @@ from typing import Any
 from ponder import __version__
 from ponder.cli.output import print_error
 from ponder.core.collection import uncollected
-from ponder.core.errors import PonderError
+from ponder.core.errors import PonderError, ran_out_of_memory
 
 # a command's module is loaded when that command is used: torch takes seconds, and --help needs none of it
 COMMANDS = {
@@ -48,6 +48,13 @@ COMMANDS = {
 }
 
 
+NO_MEMORY = (
+    "out of memory; what was saved before is good. End what else runs here; hold less at once: fewer samples or "
+    "requests together (such as completions_per_batch of a recipe), bf16 weights, a shorter context; or take a smaller "
+    "model. What one needs: ponder plan MODEL"
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Wrong arguments raise `SystemExit(2)`, as argparse does."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -72,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  # the border of the process: everything else is a bug
         if debug:
             traceback.print_exc()
+        if ran_out_of_memory(error):
+            print_error(NO_MEMORY)
+            return 1
         print_error(_unforeseen(error))
         return 70
     return code

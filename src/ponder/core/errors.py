@@ -68,3 +68,12 @@ class GenerationError(PonderError):
 
 class QueueFullError(GenerationError):
     """Too many samples wait already; the request may be tried again later."""
+
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # what PyTorch says in its RuntimeError
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in said for w in _NO_MEMORY))

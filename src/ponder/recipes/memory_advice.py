@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ponder.core.errors import TrainingError
+from ponder.core.errors import TrainingError, ran_out_of_memory
 from ponder.core.workers import Workers
 from ponder.models.transformer import Transformer
 from ponder.plan.flops import Recompute
 from ponder.plan.hardware import GB
 from ponder.plan.teaching import Lesson, Method, TeachingMemory, smaller_cut, teaching_memory
 from ponder.train.grpo import GrpoConfig
-from ponder.train.sft import NO_MEMORY, SftConfig
+from ponder.train.sft import SftConfig
 
 _WORDS = {  # of a `TeachingMemory`
     "weights": "weights", "compute_copy": "their copy in bf16", "gradients": "gradients", "moments": "AdamW's moments",
@@ -29,10 +29,10 @@ def memory_explained(model: Transformer, config: SftConfig | GrpoConfig, workers
     try:
         yield
     except (RuntimeError, MemoryError, TrainingError) as error:
-        said = str(error)
-        if not isinstance(error, MemoryError) and not any(words in said.lower() for words in NO_MEMORY):
+        cause = error.__cause__ if isinstance(error, TrainingError) else error
+        if cause is None or not ran_out_of_memory(cause):
             raise
-        first = said if isinstance(error, TrainingError) else "out of memory; the last checkpoint is good"
+        first = str(error) if isinstance(error, TrainingError) else "out of memory; the last checkpoint is good"
         raise TrainingError(f"{first}. {memory_advice(model, config, workers.count)}") from error
 
 

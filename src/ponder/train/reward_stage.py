@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ponder.algo.preferences import bradley_terry_loss, label_loss
-from ponder.core.errors import ConfigError, DataError, NonFiniteLossError, TrainingError
+from ponder.core.errors import ConfigError, DataError, NonFiniteLossError, TrainingError, ran_out_of_memory
 from ponder.core.seeds import python_rng
 from ponder.core.workers import Workers
 from ponder.data.preferences import PreferencePair, SafetyLabel
@@ -28,7 +28,6 @@ from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel, Precision
 from ponder.train.reward_model import Kind, RewardCard, RewardModel, encode_reply, save_reward_model, score_sequences
 from ponder.train.reward_quality import NO_SPREAD, SATURATED, RewardQuality, Scored, judge_labels, judge_pairs
-from ponder.train.sft import NO_MEMORY
 
 HEAD = "scalar_head.weight"  # the state's name of the one weight that the model's own files have no place for
 
@@ -237,8 +236,8 @@ class RewardTraining:
         masters = [*self._compute.masters(), self.scoring.scalar_head.weight]
         try:
             reports = accumulate_gradients(self._running, cuts, loss_of, self._workers, masters)
-        except RuntimeError as error:
-            if not any(words in str(error).lower() for words in NO_MEMORY):
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
                 raise
             raise TrainingError(self._out_of_memory(step)) from error
         loss, norm = math.fsum(r.loss for r in reports), self._optimizer.clip()

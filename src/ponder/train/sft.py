@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ponder.core.errors import ConfigError, DataError, NonFiniteLossError, TrainingError
+from ponder.core.errors import ConfigError, DataError, NonFiniteLossError, TrainingError, ran_out_of_memory
 from ponder.core.seeds import python_rng
 from ponder.core.workers import Workers
 from ponder.data.packing import PackingConfig, PackingState, TooLong, count_steps, pack_step
@@ -27,8 +27,6 @@ from ponder.train.gradients import MicroBatch, accumulate_gradients
 from ponder.train.loop import StepResult
 from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.precision import ComputeModel, Precision
-
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")  # what PyTorch says in its RuntimeError
 
 
 class ExampleSource(Protocol):
@@ -215,8 +213,8 @@ class Sft:
             reports = accumulate_gradients(
                 self._compute.model, self._cuts(rows), loss_of, self._workers, self._compute.masters()
             )
-        except RuntimeError as error:
-            if not any(words in str(error).lower() for words in NO_MEMORY):
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
                 raise
             raise TrainingError(self._out_of_memory(step)) from error
         loss = math.fsum(r.next_token for r in reports) / target_tokens
