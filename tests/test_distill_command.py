@@ -104,9 +104,12 @@ def test_a_file_of_questions_and_answers_is_a_task_and_a_benchmark_is_not(tmp_pa
         assert held_out.isdisjoint(p.id for p in train)
         assert bool(task.check(train[0], str(train[0].answer))) is True
         first = task_fingerprint(task)
-    path.write_text(path.read_text(encoding="utf-8").replace("7+7", "7+8"), encoding="utf-8")
-    with open_task(TaskConfig(name=str(path))) as (task, _):
-        assert task_fingerprint(task) != first
+    written = path.read_text(encoding="utf-8")
+    for before, after in (("7+7", "7+8"), ('"14"', '"15"')):  # another question; another answer
+        assert before in written
+        path.write_text(written.replace(before, after), encoding="utf-8")
+        with open_task(TaskConfig(name=str(path))) as (task, _):
+            assert task_fingerprint(task) != first
     with (
         pytest.raises(ConfigError, match=r"aime24 has no split to learn from \(test\).*aime24:test"),
         open_task(TaskConfig(name="aime24")),

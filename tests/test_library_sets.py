@@ -193,13 +193,15 @@ def test_the_same_problems_from_every_format(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text(table.replace(",", "\t").replace('""\t twice', '"", twice'), encoding="utf-8")
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (tmp_path / "a.parquet").write_bytes(as_parquet(rows))
+    semicolons = 'q;a;n\n1 + 1?;2;7\n\n"say ""hi"", twice\nhere";hi hi;8\n'
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(semicolons.encode()))
     fields = read_fields("question=q, answer=a, id=n")
     seen = []
-    for suffix in ("jsonl", "json", "csv", "tsv", "jsonl.gz", "parquet"):
+    for suffix in ("jsonl", "json", "csv", "csv.gz", "tsv", "jsonl.gz", "parquet"):
         loaded = problem_set("mine", tmp_path / f"a.{suffix}", fields=fields)
         seen.append([(problem.id, problem.prompt, problem.answer) for problem in loaded.problems])
     assert seen[0] == [("mine/7", "1 + 1?", "2"), ("mine/8", 'say "hi", twice\nhere', "hi hi")]
-    assert seen == seen[:1] * 6
+    assert seen == seen[:1] * 7
 
 
 @pytest.mark.parametrize(

@@ -360,6 +360,8 @@ def test_files_of_a_persons_own_are_tried_before_anything_begins(base: Path, tmp
     row = {"prompt": "Why?", "chosen": "So.", "rejected": "So."}
     pairs.write_text(json.dumps(row))
     refused(r"holds no pair to learn from \(1 rows, 1 ties left out\)")
+    pairs.write_text(json.dumps(row | {"rejected": "No."}))
+    refused(r"pairs\.jsonl: (1 rows to train .* and 0|0 rows to train .* and 1) held out")
 
 
 @pytest.mark.usefixtures("solver")

@@ -42,8 +42,8 @@ class ListedProblems:
 
     def __repr__(self) -> str:
         """What they are: equal for equal problems."""
-        ids = sorted(problem.id for problems in self._by_split.values() for problem in problems)
-        return f"ListedProblems({self._name}, {ids})"
+        known = sorted((p.id, str(p.answer)) for problems in self._by_split.values() for p in problems)
+        return f"ListedProblems({self._name}, {known})"
 
 
 def _training_split(name: str, splits: Collection[str] | None) -> str | None:

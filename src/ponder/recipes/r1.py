@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ponder.core.errors import RunError
+from ponder.core.errors import DataError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
@@ -433,7 +433,19 @@ def _try_files(recipe: R1Recipe, reporter: Reporter) -> None:
         read_conversations(Path(recipe.rejection.collected))
     if "reward-model" not in recipe.stages:
         return
-    given = ((recipe.preferences.pairs, read_preferences), (recipe.preferences.safety, read_safety))
-    for path, read in given:
-        if path:
-            reporter.note(f"{path}: {read(Path(path)).cleaning}")
+    if path := recipe.preferences.pairs:
+        preferences = read_preferences(Path(path))
+        reporter.note(f"{path}: {preferences.cleaning}")
+        _require_both_sides(path, *split_by_prompt(preferences.pairs))
+    if path := recipe.preferences.safety:
+        safety = read_safety(Path(path))
+        reporter.note(f"{path}: {safety.cleaning}")
+        _require_both_sides(path, *split_by_prompt(safety.labels))
+
+
+def _require_both_sides(path: str, train: Sequence[object], held_out: Sequence[object]) -> None:
+    if not train or not held_out:
+        raise DataError(
+            f"{path}: {len(train)} rows to train a reward model on and {len(held_out)} held out (one prompt in ten); "
+            "expected some of each: give more prompts"
+        )

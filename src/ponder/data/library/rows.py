@@ -69,7 +69,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         case ".json":
             return _json_list(path)
         case ".csv":
-            return _table(path, ",")
+            return _table(path, None)
         case ".tsv":
             return _table(path, "\t")
         case ".parquet":
@@ -120,12 +120,16 @@ def _json_list(path: Path) -> Iterator[Row]:
         yield Row(path, number, _mapping(path, number, value))
 
 
-def _table(path: Path, mark: str) -> Iterator[Row]:
+def _table(path: Path, mark: str | None) -> Iterator[Row]:
+    """`mark` None: a comma, or the semicolon that programs write where the comma stands in numbers."""
     try:
         text = _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}:{line}: not UTF-8; save the table as UTF-8") from None
+    if mark is None:
+        header_line = text.lstrip().partition("\n")[0]
+        mark = ";" if ";" in header_line and "," not in header_line else ","
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     header: list[str] | None = None
