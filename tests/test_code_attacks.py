@@ -35,7 +35,13 @@ INPUTS = [InputCase(input="3 1\n", output=f"{MAGIC}\n")]
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[CodeJudge]:
+def threads_before() -> int:
+    """How many threads there were when the judge began: other tests of the process may have left some."""
+    return threading.active_count()
+
+
+@pytest.fixture(scope="module")
+def judge(threads_before: int) -> Iterator[CodeJudge]:
     try:
         judge = CodeJudge(SandboxConfig(seconds=0.6, memory_mb=256, output_mb=1.0))
     except SandboxError as error:
@@ -109,8 +115,8 @@ def test_no_attack_has_an_effect_or_a_reward(judge: CodeJudge, tmp_path: Path) -
     assert took < 120
 
 
-def test_a_judge_still_works_after_the_attacks(judge: CodeJudge) -> None:
+def test_a_judge_still_works_after_the_attacks(judge: CodeJudge, threads_before: int) -> None:
     honest = f"def f(*a):\n    return {MAGIC} if len(a) == 2 else True"
     assert judge.judge(honest, CALLS).passed is True
-    assert threading.active_count() < 20
+    assert threading.active_count() - threads_before < 17
     assert os.getpid() > 1

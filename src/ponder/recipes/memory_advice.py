@@ -29,8 +29,8 @@ def memory_explained(model: Transformer, config: SftConfig | GrpoConfig, workers
     try:
         yield
     except (RuntimeError, MemoryError, TrainingError) as error:
-        cause = error.__cause__ if isinstance(error, TrainingError) else error
-        if cause is None or not ran_out_of_memory(cause):
+        told = isinstance(error, TrainingError) and "out of memory" in str(error)  # by the stage itself
+        if not told and not ran_out_of_memory(error):
             raise
         first = str(error) if isinstance(error, TrainingError) else "out of memory; the last checkpoint is good"
         raise TrainingError(f"{first}. {memory_advice(model, config, workers.count)}") from error
