@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ponder.core.errors import DataError, TokenizerError
+from ponder.core.errors import ConfigError, DataError, TokenizerError
 from ponder.core.types import Completion, Problem, Split
 from ponder.data.problems import held_out_problems, split_of
 from ponder.data.task_file import SPLITS, TaskFile, load_task_file
@@ -205,6 +205,12 @@ def test_rewards_of_its_own_see_the_files_problem_and_the_reply(tmp_path: Path) 
     assert only_named.function(replace(reply, problem=replace(problem, task="sums"))) == pytest.approx(
         problem.facts["a"] / 100 + 2  # type: ignore[operator]
     )
+
+
+def test_a_reward_with_a_name_that_is_taken_is_refused_at_once(tmp_path: Path) -> None:
+    load(tmp_path, SUMS + BRIEF.replace('"brief"', '"format"'))
+    with pytest.raises(ConfigError, match="two rewards are named 'format'; give yours another name"):
+        build_task(TaskConfig(file=str(tmp_path / "task.py")))
 
 
 def test_the_fingerprint_follows_the_file_and_its_problems(tmp_path: Path) -> None:
@@ -408,6 +414,14 @@ BAD = {
         ", line 4: REWARDS['brief'] has the weight nan; expected a finite number",
     ),
     "a reward that is none": (LISTED + "REWARDS = {'brief': (1, 2)}", ", line 2: brief must be a function: def brief("),
+    "a reward that raises": (
+        LISTED + "def brief(problem, thought, answer):\n    return len(answer)\nREWARDS = {'brief': (0.1, brief)}",
+        ", line 3: brief(problem, thought, answer) raised TypeError",
+    ),
+    "a reward that says nothing": (
+        LISTED + "def brief(problem, thought, answer):\n    pass\nREWARDS = {'brief': (0.1, brief)}",
+        ", line 4: brief(problem, thought, answer) returned None; expected a finite number",
+    ),
     "a reward's arity": (
         LISTED + "def brief(thought):\n    return 1\nREWARDS = {'brief': (0.1, brief)}",
         ", line 4: brief must take (problem, thought, answer)",

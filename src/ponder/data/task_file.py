@@ -159,7 +159,9 @@ class TaskFile:
                         "the same rng gave two different problems or documents, so a run could not be repeated or "
                         "continued; take all randomness from the rng that is passed, not from the random module"
                     )
-                self._probe_check(seen[0][0])
+                problem, documents = seen[0]
+                self._probe_check(problem)
+                self._probe_rewards(problem, documents[0].thought if documents else "")
 
     def _example(self, split: Split, rng: random.Random) -> tuple[Problem, tuple[Document, ...]]:
         problem = self.sample(split, rng)
@@ -183,6 +185,15 @@ class TaskFile:
         if isinstance(verdict, bool | int | float) and not verdict:
             reference = f"{_show(problem.answer)} of {_show(problem.prompt)}"
             raise place.error(f"{label} rejects the reference answer {reference}")
+
+    def _probe_rewards(self, problem: Problem, thought: str) -> None:
+        """Both with the reference answer and for a completion without one."""
+        for reward in self.rewards:
+            for answer in {problem.answer, None}:
+                worth = reward.function(problem, thought, answer)
+                if not isinstance(worth, bool | int | float) or not abs(worth) < float("inf"):
+                    label = f"{reward.name}(problem, thought, answer)"
+                    raise self._file.at("REWARDS").error(f"{label} returned {_show(worth)}; expected a finite number")
 
 
 class _Problems(Protocol):

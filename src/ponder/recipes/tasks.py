@@ -10,7 +10,7 @@ from ponder.data.countdown import CountdownSource
 from ponder.data.problems import DocumentSource, ProblemSource
 from ponder.data.task_file import OwnReward, TaskFile, load_task_file
 from ponder.verify.checkers import AnswerChecker, check_countdown, check_exact
-from ponder.verify.rewards import NamedReward, Reply
+from ponder.verify.rewards import NamedReward, Reply, RewardConfig, further_rewards
 
 BUILT_IN = ("chain", "countdown")
 
@@ -39,7 +39,9 @@ class Task:
 
 
 def rewards_of(file: TaskFile, task: str | None = None) -> tuple[NamedReward, ...]:
-    """The rewards that a file adds; with `task`, for problems of that name alone, and 0 for all others."""
+    """The rewards that a file adds; with `task`, for problems of that name alone, and 0 for all others. Raises
+    `ConfigError` where one has the name of a reward that there is already.
+    """
 
     def of_reply(own: OwnReward) -> Callable[[Reply], object]:
         def worth(reply: Reply) -> object:
@@ -49,7 +51,9 @@ def rewards_of(file: TaskFile, task: str | None = None) -> tuple[NamedReward, ..
 
         return worth
 
-    return tuple(NamedReward(own.name, own.weight, of_reply(own)) for own in file.rewards)
+    found = tuple(NamedReward(own.name, own.weight, of_reply(own)) for own in file.rewards)
+    further_rewards(RewardConfig(), found)  # two of one name show now, and not when learning by trial begins
+    return found
 
 
 def build_task(config: TaskConfig) -> Task:

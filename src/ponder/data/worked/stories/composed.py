@@ -49,10 +49,13 @@ def final(t: Tale) -> tuple[str, ...]:
     x = t.x
     there = "[belong|belonged] to <0!>" if t.others_too else "[are|were] there"
     return (
-        f"How many {x} {do(t)} <0!> have in the end?", f"How many {x} {do(t)} <0!> have after all this?",
-        f"What [is|was] the number of {x} that <0!> [has|had] at the end?", f"How many {x} {there} in the end?",
-        f"With how many {x} {do(t)} <0!> end up?", f"Find the number of {x} that <0!> [has|had] in the end.",
-    )  # fmt: skip
+        f"How many {x} {do(t)} <0!> have in the end?",
+        f"How many {x} {do(t)} <0!> have after all this?",
+        f"What [is|was] the number of {x} that <0!> [has|had] at the end?",
+        f"How many {x} {there} in the end?",
+        f"With how many {x} {do(t)} <0!> end up?",
+        f"Find the number of {x} that <0!> [has|had] in the end.",
+    )
 
 
 def changes(d: Draw, w: Work) -> tuple[str, int] | None:
@@ -86,16 +89,26 @@ def asked_further(d: Draw, w: Work) -> tuple[str, int] | None:
 def goal(t: Tale, have: int) -> tuple[str, int]:
     x, wanted = t.x, have + t.d.number(3, 60)
     if t.d.number(0, 1):
-        t.say(f"<0> [wants|wanted] to have {wanted} {x}.", f"<0> [needs|needed] {wanted} {x} in all.",
-              f"The goal of <0!> [is|was] {wanted} {x}.", f"<0> [hopes|hoped] to reach {wanted} {x}.")  # fmt: skip
-        asked = (f"How many {x} [are|were] still missing?", f"How many more {x} {do(t)} <0!> need?",
-                 f"How many {x} short of this {do(t)} <0!> remain?")  # fmt: skip
+        t.say(
+            f"<0> [wants|wanted] to have {wanted} {x}.",
+            f"<0> [needs|needed] {wanted} {x} in all.",
+            f"The goal of <0!> [is|was] {wanted} {x}.",
+            f"<0> [hopes|hoped] to reach {wanted} {x}.",
+        )
+        asked = (
+            f"How many {x} [are|were] still missing?",
+            f"How many more {x} {do(t)} <0!> need?",
+            f"How many {x} short of this {do(t)} <0!> remain?",
+        )
     else:
         missing, added = "[are|were] missing to make", "must be added to reach"
         if t.others_too:
             missing, added = "[is|was] <0!> short of", "must <0!> get to reach"
-        asked = (f"How many more {x} {do(t)} <0!> need to have {wanted}?", f"How many {x} {missing} {wanted}?",
-                 f"How many {x} {added} {wanted}?")  # fmt: skip
+        asked = (
+            f"How many more {x} {do(t)} <0!> need to have {wanted}?",
+            f"How many {x} {missing} {wanted}?",
+            f"How many {x} {added} {wanted}?",
+        )
     return t.told(*asked), t.w.minus(t.d.pick(f"{t.label} still needed", f"Missing {x}"), wanted, have)
 
 
@@ -107,19 +120,32 @@ def packed(t: Tale, have: int) -> tuple[str, int] | None:
     h, x = t.d.noun(t.domain.holders), t.x
     if have % size == 0:
         these = f"of <0's> {x}" if t.others_too else f"these {x}"
-        t.say(f"All {these} [are|were] then put into {h} of {size}.", f"In the end, every {h.one} [gets|got] "
-        f"{size} of {t.those}.",
-              f"<0> then [divides|divided] all of {t.those} into {h} of {size}.")  # fmt: skip
-        return t.told(f"How many {h} [does|did] this make?", f"How many {h} [are|were] that?",
-                      f"How many {h} [are|were] filled?"), t.w.over(h.many.capitalize(), have, size)  # fmt: skip
+        t.say(
+            f"All {these} [are|were] then put into {h} of {size}.",
+            f"In the end, every {h.one} [gets|got] {size} of {t.those}.",
+            f"<0> then [divides|divided] all of {t.those} into {h} of {size}.",
+        )
+        return (
+            t.told(
+                f"How many {h} [does|did] this make?",
+                f"How many {h} [are|were] that?",
+                f"How many {h} [are|were] filled?",
+            ),
+            t.w.over(h.many.capitalize(), have, size),
+        )
     held = t.w.times(f"{t.label} in {have // size} {h}", have // size, size)
     t.w.minus(f"{t.label} still outside", have, held)
-    t.say(f"A {h.one} [has|had] room for at most {size} {x}.", f"No {h.one} [holds|held] more than {size} {x}.",
-          f"At most {size} of {t.those} [fit|fitted] into one {h.one}.")  # fmt: skip
+    t.say(
+        f"A {h.one} [has|had] room for at most {size} {x}.",
+        f"No {h.one} [holds|held] more than {size} {x}.",
+        f"At most {size} of {t.those} [fit|fitted] into one {h.one}.",
+    )
     there = f"of <0's> {x} in the end" if t.others_too else f"the {x} that [are|were] there[ now|]"
-    asked = (f"How many {h} [are|were] needed for all {there}?",
-             f"What [is|was] the smallest number of {h} that [holds|held] all {t.those} in the end?",
-             f"At least how many {h} {do(t)} <0!> need for {t.those} in the end?")  # fmt: skip
+    asked = (
+        f"How many {h} [are|were] needed for all {there}?",
+        f"What [is|was] the smallest number of {h} that [holds|held] all {t.those} in the end?",
+        f"At least how many {h} {do(t)} <0!> need for {t.those} in the end?",
+    )
     return t.told(*asked), t.w.plus(f"{h.many.capitalize()} with one more", have // size, 1)
 
 
@@ -135,9 +161,12 @@ def shared(t: Tale, have: int) -> tuple[str, int] | None:
         f"In the end, <0> [divides|divided] {theirs} equally among {n} {who}.",
         f"At last {n} {who} [share|shared] all {t.those} equally.",
         f"Finally {everything} split evenly between {n} {who}.",
-    )  # fmt: skip
-    asked = (f"How many {t.x} {do(t)} each of them get?", f"What [is|was] the share of each, in {t.x}?",
-             f"How many {t.x} [are|were] there for each?")  # fmt: skip
+    )
+    asked = (
+        f"How many {t.x} {do(t)} each of them get?",
+        f"What [is|was] the share of each, in {t.x}?",
+        f"How many {t.x} [are|were] there for each?",
+    )
     return t.told(*asked), t.w.over(t.d.pick(f"{t.label} for each", f"Each of {n} {who}"), have, n)
 
 
@@ -151,12 +180,15 @@ def sold(t: Tale, have: int) -> tuple[str, int] | None:
     ):
         return None
     t.say(
-        f"Finally <0> [sells|sold] all that [are|were] left for {price} dollars each.", f"At the end, all {t.those} "
-        f"that [remain|remained] [are|were] sold at {price} dollars apiece.",
+        f"Finally <0> [sells|sold] all that [are|were] left for {price} dollars each.",
+        f"At the end, all {t.those} that [remain|remained] [are|were] sold at {price} dollars apiece.",
         f"<0> then [sells|sold] all of the remaining {t.x} for {price} dollars each.",
-    )  # fmt: skip
-    asked = (f"How many dollars {do(t)} <0!> get for them?", "How many dollars [is|was] that altogether?",
-             f"How much money, in dollars, {do(t)} this bring?")  # fmt: skip
+    )
+    asked = (
+        f"How many dollars {do(t)} <0!> get for them?",
+        "How many dollars [is|was] that altogether?",
+        f"How much money, in dollars, {do(t)} this bring?",
+    )
     return t.told(*asked), t.w.times(t.d.pick(f"Dollars for the {t.x}", "Dollars in all"), have, price)
 
 
@@ -174,10 +206,12 @@ def compared(t: Tale, have: int) -> tuple[str, int] | None:
     )
     high, low, label = max(have, other), min(have, other), t.d.pick("Difference", f"Difference in {x}")
     first, second = ("<0!>", "<1!>") if have > other else ("<1!>", "<0!>")
-    asked = (f"How many more {x} {do(t)} {first} have than {second} in the end?", f"By how many {x} [is|was] {first} "
-    f"ahead of {second} then?",
-             f"How many fewer {x} {do(t)} {second} have than {first} in the end?",
-             f"What [is|was] then the difference between <0!> and <1!>, in {x}?")  # fmt: skip
+    asked = (
+        f"How many more {x} {do(t)} {first} have than {second} in the end?",
+        f"By how many {x} [is|was] {first} ahead of {second} then?",
+        f"How many fewer {x} {do(t)} {second} have than {first} in the end?",
+        f"What [is|was] then the difference between <0!> and <1!>, in {x}?",
+    )
     return t.told(*asked), t.w.minus(label, high, low)
 
 
@@ -190,9 +224,11 @@ def together(t: Tale, have: int) -> tuple[str, int] | None:
         f"~A friend, <1!>, [brings|brought] {other} {x}.",
         f"~{'<1!>'} [owns|owned] {other}.",
     )
-    asked = (f"How many {x} {do(t)} <0!> and <1!> have together in the end?", f"How many {x} [are|were] that for "
-    f"both together?",
-             f"How many {x} [is|was] this if <0!> and <1!> put theirs together?")  # fmt: skip
+    asked = (
+        f"How many {x} {do(t)} <0!> and <1!> have together in the end?",
+        f"How many {x} [are|were] that for both together?",
+        f"How many {x} [is|was] this if <0!> and <1!> put theirs together?",
+    )
     return t.told(*asked), t.w.plus(t.d.pick(f"{t.label} of both", "Both together"), have, other)
 
 
@@ -201,24 +237,34 @@ def unknown_start(d: Draw, w: Work) -> tuple[str, int] | None:
     t = begin(d, w)
     start = have = d.number(6, t.domain.high)
     x, told, used = t.x, list[Change](), list[Happening]()
-    t.say(f"<0> [has|had] some {x}.", f"At first <0> [has|had] a certain number of {x}.", f"Nobody [knows|knew] how "
-    f"many {x} <0> [has|had] at first.",
-          f"<0> [starts|started] with some {x}.")  # fmt: skip
+    t.say(
+        f"<0> [has|had] some {x}.",
+        f"At first <0> [has|had] a certain number of {x}.",
+        f"Nobody [knows|knew] how many {x} <0> [has|had] at first.",
+        f"<0> [starts|started] with some {x}.",
+    )
     for _ in range(d.pick(1, 2, 2)):
         told.append(happens(t, have, used))
         t.sentences.append(told[-1].sentence)
         have = result(told[-1], have)
-    t.say(f"Now <0> [has|had] {have} {x}.", f"In the end <0> [has|had] {have} {x}.", f"After that there [are|were] "
-    f"{have} {x}.",
-          f"This [leaves|left] <0!> with {have} {x}.")  # fmt: skip
+    t.say(
+        f"Now <0> [has|had] {have} {x}.",
+        f"In the end <0> [has|had] {have} {x}.",
+        f"After that there [are|were] {have} {x}.",
+        f"This [leaves|left] <0!> with {have} {x}.",
+    )
     t.beside()
     there = have
     for change in reversed(told):
         there = before(t, change, there)
     assert there == start
     w.lines.extend(t.w.lines)
-    asked = (f"How many {x} did <0!> have at first?", f"How many {x} were there in the beginning?",
-             f"With how many {x} did <0!> begin?", f"What was the number of {x} before all this?")  # fmt: skip
+    asked = (
+        f"How many {x} did <0!> have at first?",
+        f"How many {x} were there in the beginning?",
+        f"With how many {x} did <0!> begin?",
+        f"What was the number of {x} before all this?",
+    )
     return t.told(*asked), start
 
 
@@ -235,8 +281,11 @@ def on_the_way(d: Draw, w: Work) -> tuple[str, int] | None:
         t.say("<0> then [waits|waited] until Friday.", "Nothing more [happens|happened] until Friday.")
         t.sentences.append(f"On Friday <0>{later.split('<0>')[1]}")
         there = "[belong|belonged] to <0!>" if t.others_too else "[are|were] there"
-        asked = (f"How many {x} {do(t)} <0!> have before Friday?", f"How many {x} {there} just before Friday?",
-                 f"How many {x} {do(t)} <0!> have on the evening before Friday?")  # fmt: skip
+        asked = (
+            f"How many {x} {do(t)} <0!> have before Friday?",
+            f"How many {x} {there} just before Friday?",
+            f"How many {x} {do(t)} <0!> have on the evening before Friday?",
+        )
         w.lines.extend(t.w.lines)
         return t.told(*asked), now
     if kind == "came" and any(verb in t.sentences[0] for verb in t.domain.made):

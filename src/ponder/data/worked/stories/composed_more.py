@@ -1,7 +1,7 @@
-"""More stories put together at random: two or three people, parts of a whole, groups within groups."""
+"""More stories put together at random: two or three people, parts of a whole."""
 
 from ponder.data.worked.stories.composed import PERSONAL, begin, composed
-from ponder.data.worked.stories.draw import Draw, nouns
+from ponder.data.worked.stories.draw import Draw
 from ponder.data.worked.stories.happenings import some
 from ponder.data.worked.stories.openings import PARTS, TIMES, given
 from ponder.data.worked.stories.telling import Tale
@@ -20,18 +20,7 @@ WHOLES = (
     ("{n} boats lie in a harbour", "boats", "are fishing boats", "are sailing boats", "are rowing boats"),
     ("a baker makes {n} rolls", "rolls", "have sesame on them", "have poppy seeds on them", "are plain"),
     ("a museum shows {n} objects", "objects", "are made of stone", "are made of wood", "are made of glass"),
-)  # fmt: skip
-NESTS = (
-    ("a school", "floor", "classroom", "desk"), ("a street", "house", "room", "window"), ("a library", "room",
-    "shelf/shelves", "book"),
-    ("a farm", "barn", "pen", "goat"), ("a bakery", "oven", "tray", "roll"), ("a festival", "stage", "band",
-    "musician"),
-    ("a hotel", "floor", "room", "bed"), ("a garden", "bed", "row", "tulip"), ("a camp", "field", "tent", "camper"),
-    ("a factory", "hall", "machine", "wheel"), ("an album", "chapter", "page", "photo"), ("a tournament", "group",
-    "team", "player"),
-    ("a warehouse", "aisle", "crate", "parcel"), ("a harbour", "pier", "boat", "sail"), ("a market", "row", "stall",
-    "lantern"),
-)  # fmt: skip
+)
 
 
 def related(t: Tale, m: int, who: int, other: int) -> int:
@@ -40,15 +29,19 @@ def related(t: Tale, m: int, who: int, other: int) -> int:
     label, kind = f"{t.label} of {t.who[who]}", t.d.pick("more", "fewer", "times", "part")
     if kind == "times" and m <= 90:
         times = t.d.number(2, 4)
-        t.say(f"{who_} [has|had] {TIMES[times]} as many as {other_}.", f"{who_} [has|had] {TIMES[times]} as many {x} "
-        f"as {other_}.",
-              f"The {x} of {who_} [are|were] {TIMES[times]} as many as those of {other_}.")  # fmt: skip
+        t.say(
+            f"{who_} [has|had] {TIMES[times]} as many as {other_}.",
+            f"{who_} [has|had] {TIMES[times]} as many {x} as {other_}.",
+            f"The {x} of {who_} [are|were] {TIMES[times]} as many as those of {other_}.",
+        )
         return t.w.times(label, m, times)
     if kind == "part" and (fits := [part for part in PARTS if m % part == 0 and m // part > 1]):
         part = t.d.pick(*fits)
-        t.say(f"{who_} [has|had] {PARTS[part]} as many as {other_}.", f"{who_} [has|had] {PARTS[part]} as many {x} "
-        f"as {other_} [has|had].",
-              f"{who_} [has|had] only {PARTS[part]} as many as {other_}.")  # fmt: skip
+        t.say(
+            f"{who_} [has|had] {PARTS[part]} as many as {other_}.",
+            f"{who_} [has|had] {PARTS[part]} as many {x} as {other_} [has|had].",
+            f"{who_} [has|had] only {PARTS[part]} as many as {other_}.",
+        )
         return t.w.over(label, m, part)
     k = t.d.number(2, 25)
     if kind == "fewer" and k < m - 1:
@@ -90,15 +83,19 @@ def two_or_three(d: Draw, w: Work) -> tuple[str, int] | None:
         total = values[0]
         for who in range(1, count):
             total = t.w.plus(f"{t.label} of all" if who == count - 1 else "Both together", total, values[who])
-        asked = (f"How many {x} [do|did] {names} have altogether?", f"What [is|was] the total number of {x} of "
-        f"{names}?",
-                 f"How many {x} [is|was] that for {names} together?")  # fmt: skip
+        asked = (
+            f"How many {x} [do|did] {names} have altogether?",
+            f"What [is|was] the total number of {x} of {names}?",
+            f"How many {x} [is|was] that for {names} together?",
+        )
         answer = total
     elif kind == "difference" and values[-1] != values[0]:
         ahead, behind = (last, "<0!>") if values[-1] > values[0] else ("<0!>", last)
-        asked = (f"How many more {x} [does|did] {ahead} have than {behind}?", f"How many fewer {x} [does|did] "
-        f"{behind} have than {ahead}?",
-                 f"By how many {x} [is|was] {ahead} ahead of {behind}?")  # fmt: skip
+        asked = (
+            f"How many more {x} [does|did] {ahead} have than {behind}?",
+            f"How many fewer {x} [does|did] {behind} have than {ahead}?",
+            f"By how many {x} [is|was] {ahead} ahead of {behind}?",
+        )
         answer = t.w.minus("Difference", max(values[-1], values[0]), min(values[-1], values[0]))
     else:
         n = d.number(2, 9)
@@ -185,102 +182,6 @@ def single(phrase: str) -> str:
     return f"{verb} {rest}".strip()
 
 
-def in_each(d: Draw, w: Work) -> tuple[str, int] | None:
-    """Groups within groups, up to three deep, with some missing, added or told in the other direction."""
-    t = begin(d, w, PERSONAL)
-    t.past = False
-    place, *names = d.pick(*NESTS)
-    outer, inner, x = (nouns(word)[0] for word in names)
-    a, b, c = d.number(2, 9), d.number(2, 9), d.number(2, 12)
-    the = f"the {place.split()[1]}"
-    kind = d.pick("all", "less", "more", "find inner", "find outer", "per")
-    t.x = x
-    t.sentences = [
-        d.pick(
-            f"~{place} has {a} {outer}.", f"~Altogether {place} has {a} {outer}.", f"~{place} consists of {a} {outer}."
-        )
-    ]
-    if kind == "find outer":
-        t.sentences = [d.pick(f"~{place} has {a * b * c} {x} in all.", f"~Altogether {place} has {a * b * c} {x}.")]
-    t.say(
-        f"~Each {outer.one} has {b} {inner}.",
-        f"~Every {outer.one} has {b} {inner}.",
-        f"~{b} {inner} belong to each {outer.one}.",
-    )
-    last = d.pick(
-        f"~Each {inner.one} has {c} {x}.",
-        f"~There are {c} {x} to every {inner.one}.",
-        f"~For each {inner.one} there are {c} {x}.",
-        f"~Every {inner.one} comes with {c} {x}.",
-    )
-    label = x.many.capitalize()
-    if kind == "find outer":
-        t.sentences.append(last)
-        each = t.w.times(f"{label} in one {outer.one}", b, c)
-        answer = t.w.over(outer.many.capitalize(), a * b * c, each)
-        asked: tuple[str, ...] = (
-            f"How many {outer} are there in {the}?",
-            f"How many {outer} does {the} have?",
-            f"What is the number of {outer}?",
-        )
-    else:
-        groups = t.w.times(inner.many.capitalize(), a, b)
-        if kind == "find inner":
-            t.say(
-                f"~{groups * c} {x} are spread evenly over all the {inner}.",
-                f"~All the {inner} have the same number of {x}, and together they have {groups * c}.",
-            )
-            asked, answer = (
-                (f"How many {x} does each {inner.one} have?", f"How many {x} are there for one {inner.one}?"),
-                t.w.over(f"{label} for one {inner.one}", groups * c, groups),
-            )
-        elif kind == "per":
-            used = d.number(1, groups - 1)
-            t.say(
-                f"~{used} of the {inner} {'is' if used == 1 else 'are'} not in use.",
-                f"~At the moment {used} of the {inner} {'stands' if used == 1 else 'stand'} empty and unused.",
-            )
-            t.sentences.append(last)
-            left = t.w.minus(f"{inner.many.capitalize()} in use", groups, used)
-            asked, answer = (
-                (
-                    f"How many {x} are there in the {inner} that are in use?",
-                    f"Without the {inner} that are not in use, how many {x} are there?",
-                ),
-                t.w.times(label, left, c),
-            )
-        else:
-            t.sentences.append(last)
-            answer = t.w.times(label, groups, c)
-            asked = (
-                f"How many {x} are there in {the}?",
-                f"How many {x} does {the} have altogether?",
-                f"What is the number of {x} in all?",
-            )
-            n = d.number(2, min(answer - 1, 40))
-            if kind == "less":
-                t.say(f"~{n} of the {x} are missing.", f"~Today {n} of the {x} are not there.")
-                answer = t.w.minus(f"{label} that are there", answer, n)
-                asked = (
-                    f"How many {x} are there now?",
-                    f"How many {x} are left in {the}?",
-                    f"Without those, how many {x} are there?",
-                )
-            elif kind == "more":
-                t.say(
-                    f"~Besides these there are {n} more {x} outside.",
-                    f"~{the} also has {n} {x} that belong nowhere else.",
-                )
-                asked = (
-                    f"How many {x} are there in all?",
-                    f"How many {x} does {the} have altogether?",
-                    f"What is the number of {x} in all?",
-                )
-                answer = t.w.plus(f"{label} with the {n} more", answer, n)
-    w.lines.extend(t.w.lines)
-    return t.told(*asked), answer
-
-
 def story_of_people(d: Draw, w: Work) -> tuple[str, int]:
     return composed(d, w, two_or_three)
 
@@ -289,8 +190,4 @@ def story_of_a_whole(d: Draw, w: Work) -> tuple[str, int]:
     return composed(d, w, of_a_whole)
 
 
-def story_of_groups(d: Draw, w: Work) -> tuple[str, int]:
-    return composed(d, w, in_each)
-
-
-COMPOSED_MORE = (story_of_people, story_of_a_whole, story_of_groups)
+COMPOSED_MORE = (story_of_people, story_of_a_whole)

@@ -37,9 +37,11 @@ def lead(t: Tale, phrase: str) -> str:
 def gain(t: Tale, have: int) -> Change | None:
     n = t.d.number(3, max(12, t.domain.high // 2))
     return Change(
-        lead(t, t.d.pick(*t.domain.gains).format(more=more(t, n))), "+", n,
+        lead(t, t.d.pick(*t.domain.gains).format(more=more(t, n))),
+        "+",
+        n,
         label=t.d.pick(f"{t.label} with the {n} more", f"{t.label} after that", f"{t.label} and {n} more"),
-    )  # fmt: skip
+    )
 
 
 def loss(t: Tale, have: int) -> Change | None:
@@ -47,9 +49,11 @@ def loss(t: Tale, have: int) -> Change | None:
         return None
     n = t.d.number(2, have - 3)
     return Change(
-        lead(t, t.d.pick(*t.domain.losses).format(some=some(t, n))), "-", n,
+        lead(t, t.d.pick(*t.domain.losses).format(some=some(t, n))),
+        "-",
+        n,
         label=t.d.pick(f"{t.label} without the {n}", f"{t.label} left then", f"{t.label} that stay"),
-    )  # fmt: skip
+    )
 
 
 def packs(t: Tale, have: int) -> Change | None:
@@ -60,9 +64,13 @@ def packs(t: Tale, have: int) -> Change | None:
         h = type(h)("group", "groups")
     amount = t.d.pick(f"{n} {h} of {k} {t.x}", f"{n} {h} with {k} {t.x} each", f"{n} more {h} of {k}")
     return Change(
-        lead(t, t.d.pick(*t.domain.gains).format(more=amount)), "+", n * k, (n, k),
-        f"{t.label} in {n} {h}", t.d.pick(f"All {t.x} then", f"{t.label} with the {n} {h}"),
-    )  # fmt: skip
+        lead(t, t.d.pick(*t.domain.gains).format(more=amount)),
+        "+",
+        n * k,
+        (n, k),
+        f"{t.label} in {n} {h}",
+        t.d.pick(f"All {t.x} then", f"{t.label} with the {n} {h}"),
+    )
 
 
 def to_each(t: Tale, have: int) -> Change | None:
@@ -72,9 +80,13 @@ def to_each(t: Tale, have: int) -> Change | None:
     phrase = t.d.pick(*t.domain.each)
     whom = phrase.rpartition(" ")[2]
     return Change(
-        lead(t, phrase.format(some=f"{k} {t.x}", f=friends)), "-", friends * k, (friends, k),
-        f"{t.label} for {friends} {whom}", f"{t.label} left then",
-    )  # fmt: skip
+        lead(t, phrase.format(some=f"{k} {t.x}", f=friends)),
+        "-",
+        friends * k,
+        (friends, k),
+        f"{t.label} for {friends} {whom}",
+        f"{t.label} left then",
+    )
 
 
 def day_by_day(t: Tale, have: int) -> Change | None:
@@ -84,11 +96,11 @@ def day_by_day(t: Tale, have: int) -> Change | None:
     verbs = t.domain.gains if up else t.domain.losses
     phrase = t.d.pick(*verbs).format(more=f"{k} {t.x}", some=f"{k} {t.x}")
     sentence = t.d.pick(
-        f"On each of the next {days} days <0> {phrase}.", f"Every day for {days} days, <0> {phrase}.",
+        f"On each of the next {days} days <0> {phrase}.",
+        f"Every day for {days} days, <0> {phrase}.",
         f"On every one of the following {days} days, <0> {phrase}.",
-        f"Each day <0> {phrase}, and this [goes|went] on for "
-        f"{days} days.",
-    )  # fmt: skip
+        f"Each day <0> {phrase}, and this [goes|went] on for {days} days.",
+    )
     label = f"All {t.x} then" if up else f"{t.label} left then"
     return Change(sentence, "+" if up else "-", days * k, (days, k), f"{t.label} in {days} days", label)
 

@@ -11,7 +11,9 @@ from ponder.data.problems import Document, split_of
 from ponder.data.worked.stories.amounts import AMOUNTS
 from ponder.data.worked.stories.chains import CHAINS
 from ponder.data.worked.stories.composed import COMPOSED
+from ponder.data.worked.stories.composed_groups import COMPOSED_GROUPS
 from ponder.data.worked.stories.composed_more import COMPOSED_MORE
+from ponder.data.worked.stories.composed_prices import COMPOSED_PRICES
 from ponder.data.worked.stories.composed_rates import COMPOSED_RATES
 from ponder.data.worked.stories.draw import Draw
 from ponder.data.worked.stories.measures import MEASURES
@@ -29,11 +31,8 @@ Template = Callable[[Draw, Work], tuple[str, int]]  # its solution goes into the
 FIXED: tuple[Template, ...] = (
     *MONEY, *AMOUNTS, *PEOPLE, *MEASURES, *CHAINS, *MORE_AMOUNTS, *MORE_MONEY, *MORE_MEASURES, *MORE_PEOPLE,
 )  # fmt: skip
-OPEN: tuple[Template, ...] = (*COMPOSED, *COMPOSED_MORE, *COMPOSED_RATES)
-SEEN: tuple[Template, ...] = (
-    *FIXED,
-    *OPEN * (len(FIXED) // len(OPEN)),
-)
+OPEN: tuple[Template, ...] = (*COMPOSED, *COMPOSED_MORE, *COMPOSED_GROUPS, *COMPOSED_RATES, *COMPOSED_PRICES)
+SEEN: tuple[Template, ...] = (*FIXED, *OPEN * (len(FIXED) // len(OPEN)))  # about half of them are composed
 TEMPLATES: dict[str, Template] = {template.__name__: template for template in (*SEEN, *UNSEEN)}
 
 

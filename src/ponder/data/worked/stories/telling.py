@@ -11,15 +11,20 @@ NUMBER_WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
 BESIDE = (
-    "<0> [is|was] {n} years old.", "<0's> house number [is|was] {n}.", "It [is|was] {n} degrees outside.",
-    "~<0's> sister [is|was] {n} years old.", "~A friend of <0!>'s [is|was] {n} years old.", "<0> [lives|lived] {n} "
-    "km away.",
-    "<0> [wears|wore] a shirt with the number {n}.", "<0> [got|had got] up {n} minutes late that day.",
-)  # fmt: skip
+    "<0> [is|was] {n} years old.",
+    "<0's> house number [is|was] {n}.",
+    "It [is|was] {n} degrees outside.",
+    "~<0's> sister [is|was] {n} years old.",
+    "~A friend of <0!>'s [is|was] {n} years old.",
+    "<0> [lives|lived] {n} km away.",
+    "<0> [wears|wore] a shirt with the number {n}.",
+    "<0> [got|had got] up {n} minutes late that day.",
+)
 BESIDE_PLACES = (
-    "<0> [is|was] {n} years old.",  "It [is|was] {n} degrees outside.",
+    "<0> [is|was] {n} years old.",
+    "It [is|was] {n} degrees outside.",
     "<0> [lies|lay] {n} km from the station.",
-)  # fmt: skip
+)
 
 
 @dataclass
