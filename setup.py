@@ -16,7 +16,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-# the engine's kernels, and those of training in bf16
+# the engine's kernels, and those of training
 LIBRARIES = {
     "ponder.engine.native.kernels": Path("src/ponder/engine/native/cpp"),
     "ponder.algo.native.training": Path("src/ponder/algo/native/cpp"),

@@ -30,7 +30,7 @@ class ScoredTokens(NamedTuple):
 
 
 class _Scores(torch.autograd.Function):
-    """Log-probabilities and entropies of bf16 states by the compiled kernels: two passes over the logits, not ten."""
+    """Log-probabilities and entropies by the compiled kernels: two passes over the logits, not ten."""
 
     @staticmethod
     def forward(
@@ -61,7 +61,7 @@ class _Scores(torch.autograd.Function):
         grad_M = grad_outputs[0].float().contiguous()
         mass_V = native.score_backward_(slope_MV, ids_M, ctx.temperature, log_sum_M, grad_M)
         grad_rows = None if ids_K is None else rows_gradient(slope_MV, states_MD, ids_K).to(ctx.rows_dtype)
-        kept, table = columns_that_matter(mass_V), head_VD
+        kept, table = columns_that_matter(mass_V, slope_MV.dtype), head_VD
         if kept is not None:
             slope_MV, table = slope_MV.index_select(1, kept), head_VD.index_select(0, kept)
         grad_states = times(slope_MV, table) if ctx.needs_input_grad[0] else None

@@ -3,8 +3,9 @@
 Shapes: B sequences, T new tokens, S positions attended to, H heads, K key-value heads, N query-key
 dimensions of a head without position, R with, V value dimensions of a head, C latent (kv_lora_rank).
 
-Scores go through plain batched products and a softmax: at these lengths, in fp32 on a CPU, forward and
-backward of `scaled_dot_product_attention` are slower (dev/LOG.md). Packed sequences, which differ in length, use it.
+Training goes through compiled kernels (algo/native) where there are some. Without them scores go through plain batched
+products and a softmax: at these lengths, in fp32 on a CPU, forward and backward of `scaled_dot_product_attention` are
+slower (dev/LOG.md). Packed sequences, which differ in length, use it.
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,13 @@ class Positions:
     bias: torch.Tensor  # (1, T, S) or (B, T, S): 0 where a query may look, -inf elsewhere
     absolute_BT: torch.Tensor | None = None  # given with a cache: where to write
     lengths: Sequence[int] | None = None  # of sequences that stand end to end in one row: each sees itself alone
+
+    def end_to_end(self, rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor, Sequence[int]]:
+        """Cosines and sines of every token, and the lengths of the sequences: the rows of a batch stand end to end."""
+        cos, sin = self.cos.squeeze(1), self.sin.squeeze(1)
+        if self.lengths is not None:
+            return cos, sin, self.lengths
+        return cos.repeat(rows, 1), sin.repeat(rows, 1), [tokens] * rows
 
 
 def attend(
@@ -89,7 +97,7 @@ class GroupedQueryAttention(nn.Module):
         k_BTKX = self.k(x_BTD).view(B, T, K, X)
         if self.q_norm is not None and self.k_norm is not None:
             q_BTHX, k_BTKX = self.q_norm(q_BTHX), self.k_norm(k_BTKX)
-        if cache is None and not self.interleaved and native.takes_attention(q_BTHX):
+        if cache is None and native.takes_attention(q_BTHX):
             return self.o(self._compiled(q_BTHX, k_BTKX, self.v(x_BTD).view(B, T, K, X), positions))
         q_BTHX = rotate(q_BTHX, positions.cos, positions.sin, interleaved=self.interleaved)
         k_BTKX = rotate(k_BTKX, positions.cos, positions.sin, interleaved=self.interleaved)
@@ -113,14 +121,11 @@ class GroupedQueryAttention(nn.Module):
     def _compiled(
         self, q_BTHX: torch.Tensor, k_BTKX: torch.Tensor, v_BTKX: torch.Tensor, positions: Positions
     ) -> torch.Tensor:
-        """By the compiled kernel, (B, T, H X). Rows of a batch are sequences that stand end to end."""
+        """By the compiled kernel, (B, T, H X)."""
         B, T = q_BTHX.shape[:2]
-        cos, sin = positions.cos.squeeze(1), positions.sin.squeeze(1)
-        if positions.lengths is None:
-            cos, sin = cos.repeat(B, 1), sin.repeat(B, 1)
-        lengths = [T] * B if positions.lengths is None else positions.lengths
         q, k, v = (t.flatten(0, 1) for t in (q_BTHX, k_BTKX, v_BTKX))
-        return native.attention(q, k, v, cos, sin, lengths, self.scale).view(B, T, -1)
+        where = positions.end_to_end(B, T)
+        return native.attention(q, k, v, *where, self.scale, interleaved=self.interleaved).view(B, T, -1)
 
 
 class MultiHeadLatentAttention(nn.Module):
@@ -163,11 +168,13 @@ class MultiHeadLatentAttention(nn.Module):
         """`absorbed` None takes the cheaper form: absorbed for one new token against a cache, else naive."""
         B, T, _ = x_BTD.shape
         q = self.q_b(self.q_norm(self.q_a(x_BTD))) if self.compresses_queries else self.q(x_BTD)
-        q_nope, q_rope = q.view(B, T, self.heads, self.nope + self.rope).split((self.nope, self.rope), dim=-1)
-        q_rope = rotate(q_rope, positions.cos, positions.sin, interleaved=self.interleaved)
-
+        q_BTHX = q.view(B, T, self.heads, self.nope + self.rope)
         latent, k_rope = self.kv_a(x_BTD).split((self.latent, self.rope), dim=-1)
         latent = self.kv_norm(latent)
+        if cache is None and not absorbed and self._has_kernel(q_BTHX):
+            return self.o(self._compiled(q_BTHX, latent, k_rope, positions))
+        q_nope, q_rope = q_BTHX.split((self.nope, self.rope), dim=-1)
+        q_rope = rotate(q_rope, positions.cos, positions.sin, interleaved=self.interleaved)
         k_rope = rotate(k_rope.unsqueeze(2), positions.cos, positions.sin, interleaved=self.interleaved).squeeze(2)
         if cache is not None:
             assert positions.absolute_BT is not None
@@ -198,24 +205,25 @@ class MultiHeadLatentAttention(nn.Module):
         k_rope = k_rope_BSR.unsqueeze(2).expand(B, S, self.heads, self.rope)
         q_BTHX = torch.cat((q_nope_BTHN, q_rope_BTHR), dim=-1)
         k_BSHX = torch.cat((k_nope, k_rope), dim=-1)
-        if positions.absolute_BT is None and native.takes_attention(q_BTHX) and self.value <= q_BTHX.shape[-1]:
-            return self._compiled(q_BTHX, k_BSHX, v_BSHV, positions)
         if positions.lengths is not None:
             return attend_packed(q_BTHX[0], k_BSHX[0], v_BSHV[0], positions.lengths, self.scale).unsqueeze(0)
         q_BHTX, k_BHSX, v_BHSV = (t.transpose(1, 2) for t in (q_BTHX, k_BSHX, v_BSHV))
         return attend(q_BHTX, k_BHSX, v_BHSV, positions.bias, self.scale).transpose(1, 2)
 
+    def _has_kernel(self, q_BTHX: torch.Tensor) -> bool:
+        even = all(size % 2 == 0 for size in (self.nope, self.rope, self.value))
+        return even and self.nope > 0 and native.takes_attention(q_BTHX)
+
     def _compiled(
-        self, q_BTHX: torch.Tensor, k_BTHX: torch.Tensor, v_BTHV: torch.Tensor, positions: Positions
+        self, q_BTHX: torch.Tensor, latent_BTC: torch.Tensor, k_rope_BTR: torch.Tensor, positions: Positions
     ) -> torch.Tensor:
-        """By the compiled kernel, (B, T, H, V), which wants values as wide as keys: they are filled up with zeros.
-        Queries and keys are turned to their positions already.
-        """
-        B, T, H, X = q_BTHX.shape
-        lengths = [T] * B if positions.lengths is None else positions.lengths
-        q, k, v = (t.flatten(0, 1) for t in (q_BTHX, k_BTHX, F.pad(v_BTHV, (0, X - self.value))))
-        straight = torch.ones(B * T, X // 2), torch.zeros(B * T, X // 2)
-        return native.attention(q, k, v, *straight, lengths, self.scale).view(B, T, H, X)[..., : self.value]
+        """The naive form by the compiled kernel, (B, T, H V)."""
+        B, T = q_BTHX.shape[:2]
+        expanded_BTHE = self.kv_b(latent_BTC).view(B, T, self.heads, self.nope + self.value)
+        q, expanded, k_rope = (t.flatten(0, 1) for t in (q_BTHX, expanded_BTHE, k_rope_BTR))
+        where = positions.end_to_end(B, T)
+        out_THV = native.latent_attention(q, expanded, k_rope, *where, self.scale, interleaved=self.interleaved)
+        return out_THV.view(B, T, -1)
 
     def _absorbed(
         self, q_nope_BTHN: torch.Tensor, q_rope_BTHR: torch.Tensor, rows_BSW: torch.Tensor, bias: torch.Tensor

@@ -81,7 +81,7 @@ def _loss_and_slope(
     """
     if native.takes_rows(logits_MV, native.LANES):
         loss, mass_V = native.cross_entropy_(logits_MV, ids_M, weight)
-        return loss, logits_MV, columns_that_matter(mass_V)
+        return loss, logits_MV, columns_that_matter(mass_V, logits_MV.dtype)
     wide_MV = logits_MV.to(_wide(logits_MV.dtype))
     log_sum_M1 = wide_MV.logsumexp(dim=-1, keepdim=True)
     own_M1 = wide_MV.gather(-1, ids_M.unsqueeze(-1))

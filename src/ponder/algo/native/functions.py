@@ -1,11 +1,13 @@
 """The compiled kernels as functions that gradients go through.
 
-Shapes: T tokens, D hidden size, F intermediate size, H heads, K key-value heads, X dimensions of a head. All tensors
-are bf16 unless a name says otherwise; each function's condition says what it takes.
+Shapes: T tokens, D hidden size, F intermediate size, H heads, K key-value heads, X dimensions of a head. Tensors are
+bf16 or fp32, all of one call the same, but where something else is said; each function's condition says what it takes.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from ctypes import c_float, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ import torch
 from ponder.algo.native.library import library
 
 LANES = 16  # numbers that a kernel works on at once
+_PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 def _loaded() -> ctypes.CDLL:
@@ -21,14 +24,20 @@ def _loaded() -> ctypes.CDLL:
     return loaded
 
 
+def _kernel(name: str, tensor: torch.Tensor) -> Callable[..., Any]:
+    """The kernel for numbers of the tensor's precision."""
+    kernel: Callable[..., Any] = getattr(_loaded(), f"ponder_{name}_{_PRECISIONS[tensor.dtype]}")
+    return kernel
+
+
 def takes_rows(x: torch.Tensor, size: int) -> bool:
-    """Whether `norm` and `swiglu` have a kernel for rows of bf16 of this size."""
-    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and size % LANES == 0 and library() is not None
+    """Whether `norm` and `swiglu` have a kernel for rows of this size."""
+    return x.dtype in _PRECISIONS and x.device.type == "cpu" and size % LANES == 0 and library() is not None
 
 
 def takes_attention(q_THX: torch.Tensor) -> bool:
-    """Whether `attention` has a kernel for these heads."""
-    return takes_rows(q_THX, LANES) and q_THX.shape[-1] % (2 * LANES) == 0 and q_THX.shape[-1] <= 1024
+    """Whether `attention` and `latent_attention` have a kernel for these heads."""
+    return takes_rows(q_THX, LANES) and q_THX.shape[-1] % 2 == 0
 
 
 class _Norm(torch.autograd.Function):
@@ -37,7 +46,7 @@ class _Norm(torch.autograd.Function):
         x, scale = x.contiguous(), weight.float().contiguous()
         rows, size = x.numel() // x.shape[-1], x.shape[-1]
         y, inverse = torch.empty_like(x), torch.empty(rows, dtype=torch.float32)
-        _loaded().ponder_norm_forward(rows, size, eps, x.data_ptr(), scale.data_ptr(), y.data_ptr(), inverse.data_ptr())
+        _kernel("norm_forward", x)(rows, size, eps, *(t.data_ptr() for t in (x, scale, y, inverse)))
         ctx.save_for_backward(x, scale, inverse)
         ctx.weight_dtype = weight.dtype
         return y
@@ -47,10 +56,8 @@ class _Norm(torch.autograd.Function):
         x, scale, inverse = ctx.saved_tensors
         grad = grad_outputs[0].contiguous()
         grad_x, grad_weight = torch.empty_like(x), torch.empty_like(scale)
-        _loaded().ponder_norm_backward(
-            len(inverse), x.shape[-1], x.data_ptr(), scale.data_ptr(), inverse.data_ptr(), grad.data_ptr(),
-            grad_x.data_ptr(), grad_weight.data_ptr(),
-        )  # fmt: skip
+        pointers = (t.data_ptr() for t in (x, scale, inverse, grad, grad_x, grad_weight))
+        _kernel("norm_backward", x)(len(inverse), x.shape[-1], *pointers)
         return grad_x, grad_weight.to(ctx.weight_dtype), None
 
 
@@ -65,7 +72,7 @@ class _SwiGlu(torch.autograd.Function):
         gate_up = gate_up.contiguous()
         size = gate_up.shape[-1] // 2
         y = gate_up.new_empty(*gate_up.shape[:-1], size)
-        _loaded().ponder_swiglu_forward(y.numel() // size, size, gate_up.data_ptr(), y.data_ptr())
+        _kernel("swiglu_forward", gate_up)(y.numel() // size, size, gate_up.data_ptr(), y.data_ptr())
         ctx.save_for_backward(gate_up)
         return y
 
@@ -74,9 +81,8 @@ class _SwiGlu(torch.autograd.Function):
         (gate_up,) = ctx.saved_tensors
         grad, size = grad_outputs[0].contiguous(), gate_up.shape[-1] // 2
         grad_x = torch.empty_like(gate_up)
-        _loaded().ponder_swiglu_backward(
-            grad.numel() // size, size, gate_up.data_ptr(), grad.data_ptr(), grad_x.data_ptr()
-        )
+        pointers = (t.data_ptr() for t in (gate_up, grad, grad_x))
+        _kernel("swiglu_backward", gate_up)(grad.numel() // size, size, *pointers)
         return grad_x
 
 
@@ -85,44 +91,85 @@ def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
     return _SwiGlu.apply(gate_up)
 
 
+class _Shape(ctypes.Structure):  # the same in attention.cpp
+    _fields_ = (
+        *((name, c_int32) for name in ("heads", "kv_heads", "plain", "turned", "value", "interleaved")),
+        ("scale", c_float), ("count", c_int32), ("lengths", c_void_p), ("cosine", c_void_p), ("sine", c_void_p),
+    )  # fmt: skip
+
+
+class _Rows(ctypes.Structure):  # the same in attention.cpp
+    _fields_ = (("at", c_void_p), ("token", c_int64), ("head", c_int64))
+
+
+class _Parts(ctypes.Structure):  # the same in attention.cpp
+    _fields_ = tuple((name, _Rows) for name in ("query", "plain_key", "turned_key", "value"))
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """What stands in the three tensors of an attention: queries, keys and values; or, of latent attention, queries,
+    keys without position beside values, and the one key with position that all heads share.
+    """
+
+    heads: int
+    kv_heads: int
+    plain: int  # dims of a query or key that carry no position; of latent attention alone
+    turned: int
+    value: int
+    interleaved: bool
+    scale: float
+
+    def parts(self, tensors: Sequence[torch.Tensor]) -> _Parts:
+        """Where each part begins and how far it is from token to token and from head to head, in numbers."""
+        query, second, third = tensors
+        rows = _Rows(query.data_ptr(), query.stride(0), self.plain + self.turned)
+        if not self.plain:
+            key, value = (_Rows(t.data_ptr(), t.stride(0), t.shape[-1]) for t in (second, third))
+            return _Parts(rows, _Rows(None, 0, 0), key, value)
+        step = self.plain + self.value
+        key = _Rows(second.data_ptr(), second.stride(0), step)
+        value = _Rows(second.data_ptr() + self.plain * second.element_size(), second.stride(0), step)
+        return _Parts(rows, key, _Rows(third.data_ptr(), third.stride(0), 0), value)
+
+    def shape(self, lengths: ctypes.Array[c_int32], cos: torch.Tensor, sin: torch.Tensor) -> _Shape:
+        sizes = self.heads, self.kv_heads, self.plain, self.turned, self.value, self.interleaved, self.scale
+        return _Shape(*sizes, len(lengths), ctypes.addressof(lengths), cos.data_ptr(), sin.data_ptr())
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        q_THX: torch.Tensor,
-        k_TKX: torch.Tensor,
-        v_TKX: torch.Tensor,
+        query: torch.Tensor,
+        second: torch.Tensor,
+        third: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
         lengths: Sequence[int],
-        scale: float,
+        heads: _Heads,
     ) -> torch.Tensor:
-        q_THX, k_TKX, v_TKX, cos, sin = (t.contiguous() for t in (q_THX, k_TKX, v_TKX, cos, sin))
-        out_THX, log_sums = torch.empty_like(q_THX), torch.empty(q_THX.shape[:2], dtype=torch.float32)
-        ctx.scale, ctx.lengths = scale, (ctypes.c_int32 * len(lengths))(*lengths)
-        ctx.save_for_backward(q_THX, k_TKX, v_TKX, cos, sin, out_THX, log_sums)
-        arguments = _attention_arguments(ctx, q_THX, k_TKX, v_TKX, cos, sin)
-        _loaded().ponder_attention_forward(*arguments, out_THX.data_ptr(), log_sums.data_ptr())
-        return out_THX
+        query, second, cos, sin = (t.contiguous() for t in (query, second, cos.float(), sin.float()))
+        third = third if heads.plain and third.stride(-1) == 1 else third.contiguous()
+        out_THV = query.new_empty(len(query), heads.heads, heads.value)
+        log_sums = torch.empty(len(query), heads.heads, dtype=torch.float32)
+        ctx.heads, ctx.lengths = heads, (c_int32 * len(lengths))(*lengths)
+        ctx.save_for_backward(query, second, third, cos, sin, out_THV, log_sums)
+        arguments = heads.shape(ctx.lengths, cos, sin), heads.parts((query, second, third))
+        forward = _kernel("attention_forward", query)
+        forward(*(ctypes.byref(a) for a in arguments), out_THV.data_ptr(), log_sums.data_ptr())
+        return out_THV
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q_THX, k_TKX, v_TKX, cos, sin, out_THX, log_sums = ctx.saved_tensors
+        *tensors, cos, sin, out_THV, log_sums = ctx.saved_tensors
         grad = grad_outputs[0].contiguous()
-        grads = [torch.empty_like(t) for t in (q_THX, k_TKX, v_TKX)]
-        _loaded().ponder_attention_backward(
-            *_attention_arguments(ctx, q_THX, k_TKX, v_TKX, cos, sin),
-            out_THX.data_ptr(), log_sums.data_ptr(), grad.data_ptr(), *(t.data_ptr() for t in grads),
-        )  # fmt: skip
+        grads = [t.new_empty(t.shape) for t in tensors]
+        arguments = ctx.heads.shape(ctx.lengths, cos, sin), ctx.heads.parts(tensors)
+        pointers = (t.data_ptr() for t in (out_THV, log_sums, grad))
+        backward = _kernel("attention_backward", out_THV)
+        backward(*(ctypes.byref(a) for a in arguments), *pointers, ctypes.byref(ctx.heads.parts(grads)))
         return *grads, None, None, None, None
-
-
-def _attention_arguments(
-    ctx: Any, q_THX: torch.Tensor, k_TKX: torch.Tensor, v_TKX: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
-) -> tuple[Any, ...]:
-    shape = (q_THX.shape[1], k_TKX.shape[1], q_THX.shape[2], ctx.scale)
-    rows = [argument for t in (q_THX, k_TKX, v_TKX) for argument in (t.data_ptr(), t.stride(0))]
-    return *shape, cos.data_ptr(), sin.data_ptr(), len(ctx.lengths), ctypes.addressof(ctx.lengths), *rows
 
 
 def attention(
@@ -133,13 +180,38 @@ def attention(
     sin: torch.Tensor,
     lengths: Sequence[int],
     scale: float,
+    *,
+    interleaved: bool = False,
 ) -> torch.Tensor:
     """Causal attention within each of the sequences that stand end to end, (T, H, X).
 
     Queries and keys come as the linear maps made them: they are turned to their positions here, by `cos` and `sin`,
-    T · X/2 numbers in fp32 each, halves layout. Condition: `takes_attention(q_THX)`, and values as wide as keys.
+    T · X/2 numbers in fp32 each, in pairs as `models.rope.rotate` has them. Condition: `takes_attention(q_THX)`.
     """
-    return _Attention.apply(q_THX, k_TKX, v_TKX, cos, sin, lengths, scale)
+    (_, H, X), K = q_THX.shape, k_TKX.shape[1]
+    return _Attention.apply(q_THX, k_TKX, v_TKX, cos, sin, lengths, _Heads(H, K, 0, X, X, interleaved, scale))
+
+
+def latent_attention(
+    q_THX: torch.Tensor,
+    expanded_THE: torch.Tensor,
+    turned_TR: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    lengths: Sequence[int],
+    scale: float,
+    *,
+    interleaved: bool = True,
+) -> torch.Tensor:
+    """The same for multi-head latent attention with its latents expanded, (T, H, V).
+
+    A query is X - R numbers without position and R that are turned here, as is `turned_TR`, the key that all heads
+    share; `expanded_THE` has the X - R numbers of each head's key without position and its V values. Condition:
+    `takes_attention(q_THX)`, and X, R and V even.
+    """
+    (_, H, X), R = q_THX.shape, turned_TR.shape[-1]
+    heads = _Heads(H, H, X - R, R, expanded_THE.shape[-1] - (X - R), interleaved, scale)
+    return _Attention.apply(q_THX, expanded_THE, turned_TR, cos, sin, lengths, heads)
 
 
 def cross_entropy_(logits_MV: torch.Tensor, ids_M: torch.Tensor, weight: float) -> tuple[float, torch.Tensor]:
@@ -152,7 +224,7 @@ def cross_entropy_(logits_MV: torch.Tensor, ids_M: torch.Tensor, weight: float) 
         raise ValueError(f"logits of shape {tuple(logits_MV.shape)} and {len(ids_M)} ids do not fit together")
     ids_M, mass_V = ids_M.contiguous(), torch.empty(logits_MV.shape[1], dtype=torch.float32)
     pointers = (ids_M.data_ptr(), logits_MV.data_ptr(), mass_V.data_ptr())
-    return float(_loaded().ponder_cross_entropy(*logits_MV.shape, weight, *pointers)), mass_V
+    return float(_kernel("cross_entropy", logits_MV)(*logits_MV.shape, weight, *pointers)), mass_V
 
 
 def score(
@@ -163,7 +235,7 @@ def score(
     """
     made = [torch.empty(len(logits_MV), dtype=torch.float32) for _ in range(3)]
     pointers = (t.data_ptr() for t in (ids_M, logits_MV, *made))
-    _loaded().ponder_score_forward(*logits_MV.shape, 1.0 / temperature, *pointers)
+    _kernel("score_forward", logits_MV)(*logits_MV.shape, 1.0 / temperature, *pointers)
     return made[0], made[1], made[2]
 
 
@@ -176,7 +248,7 @@ def score_backward_(
     """
     mass_V = torch.empty(logits_MV.shape[1], dtype=torch.float32)
     pointers = (t.data_ptr() for t in (ids_M, log_sum_M, grad_M, logits_MV, mass_V))
-    _loaded().ponder_score_backward(*logits_MV.shape, 1.0 / temperature, *pointers)
+    _kernel("score_backward", logits_MV)(*logits_MV.shape, 1.0 / temperature, *pointers)
     return mass_V
 
 

@@ -57,7 +57,7 @@ inline void tile(const uint32_t* a, int64_t row, int64_t step, const uint32_t* b
   }
   for (int r = 0; r < R; r++) {
     for (int n = 0; n < N - 1; n++) store(c + r * stride + 16 * n, sum[r][n]);
-    _mm256_mask_storeu_epi16(c + r * stride + 16 * (N - 1), rest, narrow(sum[r][N - 1]));
+    store(c + r * stride + 16 * (N - 1), rest, sum[r][N - 1]);
   }
 }
 
@@ -118,8 +118,6 @@ inline void transpose(__m512i (&x)[16]) {  // 16 × 16 numbers of 32 bits
   }
 }
 
-inline __mmask16 first(int64_t count) { return count >= 16 ? __mmask16(0xffff) : __mmask16((1u << std::max<int64_t>(count, 0)) - 1); }
-
 // Pairs of rows 2i and 2i + 1, `stride` apart, side by side in panels of `wide` columns; a row beyond the last is zeros
 void pack_rows(int64_t rows, int64_t columns, const bf16* x, int64_t stride, int64_t wide, uint32_t* out) {
   const int64_t pairs = (rows + 1) / 2;
@@ -128,8 +126,7 @@ void pack_rows(int64_t rows, int64_t columns, const bf16* x, int64_t stride, int
     const __mmask16 there = 2 * i + 1 < rows ? __mmask16(0xffff) : __mmask16(0);
     for (int64_t j = 0; j < columns; j += 16) {
       const __mmask16 some = first(columns - j);
-      const __m512i pair = paired(_mm256_maskz_loadu_epi16(some, above + j),
-                                  _mm256_maskz_loadu_epi16(__mmask16(some & there), below + j));
+      const __m512i pair = paired(load_bits(above + j, some), load_bits(below + j, __mmask16(some & there)));
       const int64_t start = j / wide * wide, width = std::min(wide, round_up(columns - start, 16));
       _mm512_storeu_si512(out + start * pairs + i * width + (j - start), pair);
     }
