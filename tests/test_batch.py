@@ -1,5 +1,7 @@
 """Padding, masks and micro-batches; and that neither micro-batches nor padding change a gradient."""
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from ponder.algo.logprobs import score_tokens
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.models.moe import RoutingStats
 from ponder.models.transformer import Transformer
-from ponder.train.batch import PaddedBatch, micro_batches
+from ponder.train.batch import PackedCompletions, PaddedBatch, micro_batches, packed_micro_batches
 from ponder.train.gradients import accumulate_gradients
 from tiny_recipe import MODEL
 
@@ -35,6 +37,54 @@ def test_every_sequence_is_in_one_micro_batch_and_none_is_too_large(lengths: lis
 def test_equal_sequences_are_cut_in_two_equal_parts() -> None:
     assert [len(cut) for cut in micro_batches([50] * 64, 4096)] == [32, 32]
     assert [len(cut) for cut in micro_batches([50] * 64, 1000)] == [16, 16, 16, 16]
+
+
+def test_completions_of_one_prompt_are_packed_behind_it_by_hand() -> None:
+    """Each token is predicted by the one before it, the first by the prompt's last; last tokens are not run."""
+    prompts = [(1, 2), (1, 2), (1, 2), (3,), (1, 2)]
+    packed = PackedCompletions.collate(prompts, [[5, 6, 7], [8], [], [9, 10], [11, 12]])
+    assert packed.ids_1T.tolist() == [[1, 2, 5, 6, 3, 9, 1, 2, 11]]
+    assert packed.lengths == [[2, 2], [1, 1], [2, 1]]
+    assert packed.completion_ids_M.tolist() == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert packed.states_M.tolist() == [1, 2, 3, 1, 4, 5, 7, 8]
+
+
+def test_the_samplers_experts_are_replayed_where_their_tokens_stand() -> None:
+    """A completion's record begins with its prompt; what a record lacks, the model chooses itself."""
+    layers, K = len(MODEL.routed_layers), MODEL.moe.experts_per_token if MODEL.moe else 0
+
+    def record(first: int, tokens: int) -> bytes:
+        return torch.arange(first, first + tokens)[:, None, None].expand(tokens, layers, K).short().numpy().tobytes()
+
+    packed = PackedCompletions.collate([(1, 2), (1, 2), (3,)], [[5, 6, 7], [8, 9], [10, 11, 12]])
+    routes = packed.replayed_routes([record(10, 4), record(20, 3), record(30, 2)], MODEL)
+    assert routes is not None
+    assert routes.replay
+    for layer in MODEL.routed_layers:
+        assert routes.chosen[layer].shape == (1, 8, K)
+        assert routes.chosen[layer][0, :, 0].tolist() == [10, 11, 12, 13, 22, 30, 31, -1]
+    assert packed.replayed_routes([record(10, 4), None, record(30, 3)], MODEL) is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 100)), min_size=1, max_size=80),
+    st.integers(1, 1000),
+)
+def test_every_completion_is_in_one_micro_batch_beside_its_siblings(made: list[tuple[int, int]], most: int) -> None:
+    prompts, lengths = [(prompt,) * (3 * prompt + 1) for prompt, _ in made], [length for _, length in made]
+    cuts = packed_micro_batches(prompts, lengths, most)
+    assert sorted(i for cut in cuts for i in cut) == list(range(len(made)))
+    for cut in cuts:
+        tokens = sum(lengths[i] for i in cut) + sum(len(prompt) for prompt in {prompts[i] for i in cut})
+        assert len(cut) == 1 or tokens <= most
+        seen = [prompts[i] for i in cut]
+        assert sum(a != b for a, b in pairwise(seen)) == len(set(seen)) - 1
+
+
+def test_equal_groups_are_cut_in_two_equal_parts() -> None:
+    prompts = [(i % 8, 0) for i in range(64)]
+    assert [len(cut) for cut in packed_micro_batches(prompts, [50] * 64, 4096)] == [32, 32]
+    assert [len(cut) for cut in packed_micro_batches(prompts, [50] * 64, 1000)] == [16, 16, 16, 16]
 
 
 def test_the_gradient_does_not_depend_on_the_cut() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ponder.algo.logprobs import token_logprobs
+from ponder.algo.native.library import library
 from ponder.core.errors import TrainingError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, FinishReason, Problem, Prompt, Rollout, Sampling, Verdict
@@ -20,6 +21,7 @@ from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.optimizer import OptimizerConfig
 from tiny_recipe import MODEL
 
+needs_kernels = pytest.mark.skipif(library() is None, reason="no compiled kernels, or no AVX-512 with bf16 here")
 TOKENIZER = Tokenizer.for_arithmetic()
 CONFIG = GrpoConfig(
     steps=20,
@@ -187,6 +189,30 @@ def test_micro_batches_and_their_order_do_not_change_the_update(workers: Workers
     cut.step(0)
     for a, b in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
         assert torch.allclose(a, b, atol=2e-5)  # Adam's first step divides rounding by itself where gradients vanish
+
+
+@needs_kernels
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_prompt_that_is_run_once_for_its_group_changes_nothing(
+    updates: int, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Completions of unlike lengths behind the prompts that they share, against padded rows of each alone."""
+    problems = [Problem(id=prompt, prompt=prompt, answer="2") for prompt in ("2=?", "1+1=?", "5+5+2=?")]
+    config = replace(CONFIG, prompts_per_step=3, group_size=12, updates_per_step=updates, kl_weight=0.1)
+    found: list[tuple[Mapping[str, float], list[torch.Tensor]]] = []
+    for shared in (True, False):
+        if not shared:
+            monkeypatch.setattr(Transformer, "has_kernel", False)
+        model = Transformer(MODEL, torch.Generator().manual_seed(4))
+        grpo = Grpo(model, Prompter(TOKENIZER), Scripted(), config, lambda step, i: problems[i], grade, workers, seed=0)
+        metrics = grpo.step(0).metrics
+        found.append((metrics, [p.grad.clone() for p in grpo.model.parameters() if p.grad is not None]))
+    (ours, got), (theirs, expected) = found
+    for name in ("policy/entropy", "policy/kl_sampler", "policy/clipped_share", "engine/logprob_mismatch"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-5)
+    assert ours["optimizer/gradient_norm"] == pytest.approx(theirs["optimizer/gradient_norm"], rel=1e-4)
+    for mine, wanted in zip(got, expected, strict=True):
+        assert torch.allclose(mine, wanted, atol=2e-6)
 
 
 class Honest(Scripted):

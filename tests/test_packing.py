@@ -113,6 +113,24 @@ def test_an_example_does_not_see_its_neighbours() -> None:
     assert not torch.equal(first[:, :4], second[:, :4])
 
 
+@pytest.mark.parametrize("config", [small_dense(), small_latent()], ids=["gqa", "mla"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["plain", "compiled"])
+def test_sequences_that_share_a_prefix_get_what_each_would_get_alone(config: ModelConfig, dtype: torch.dtype) -> None:
+    model, near = random_model(config).to(dtype), 1e-12 if dtype == torch.float64 else 2e-5
+    prefixes, tails = [random_ids(1, 6, seed=1), random_ids(1, 3, seed=2)], [[4, 1, 9], []]
+    members = [[random_ids(1, n, seed=10 * i + n) for n in lengths] for i, lengths in enumerate(tails)]
+    row = torch.cat([ids for prefix, own in zip(prefixes, members, strict=True) for ids in (prefix, *own)], dim=1)
+    shared = model(row, lengths=[(6, 4, 1, 9), 3])
+    weights = torch.randn(shared.shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
+    whole = [model(torch.cat((prefixes[0], ids), dim=1), lengths=(6 + ids.shape[1],)) for ids in members[0]]
+    alone = torch.cat((whole[0][:, :6], *(states[:, 6:] for states in whole), model(prefixes[1], lengths=(3,))), dim=1)
+    assert (shared - alone).abs().max() < near
+    parameters = [p for name, p in model.named_parameters() if name != "head.weight"]
+    got, expected = (torch.autograd.grad((states * weights).sum(), parameters) for states in (shared, alone))
+    for ours, theirs in zip(got, expected, strict=True):
+        assert (ours - theirs).abs().max() < 20 * near
+
+
 def test_ids_that_are_not_as_long_as_the_lengths_say_are_refused() -> None:
     model = Transformer(small_dense(), torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="cannot be 2 packed sequences"):

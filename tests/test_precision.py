@@ -112,7 +112,7 @@ def test_attention_is_torchs_on_each_sequence(
     angles = angles_of(lengths, dim // 2)
     cos, sin = angles.cos(), angles.sin()
     grad = random(tokens, heads, dim, seed=7, precision=precision)
-    ours = native.attention(*inputs, cos, sin, lengths, dim**-0.5, interleaved=interleaved)
+    ours = native.attention(*inputs, cos, sin, [(n,) for n in lengths], dim**-0.5, interleaved=interleaved)
     q, k = (rotate(t, cos.double()[:, None], sin.double()[:, None], interleaved=interleaved) for t in wide[:2])
     theirs = attention_in_fp64(q, k, wide[2], lengths)
     assert_close(ours, theirs, 5)
@@ -138,7 +138,7 @@ def test_latent_attention_is_torchs_on_each_sequence(
     cos, sin = angles.cos(), angles.sin()
     grad = random(tokens, heads, value, seed=7, precision=precision)
     q, expanded, rows = inputs
-    where = cos, sin, lengths, dim**-0.5
+    where = cos, sin, [(n,) for n in lengths], dim**-0.5
     ours = native.latent_attention(q, expanded, rows[:, 5:], *where, interleaved=interleaved)
 
     def turn(x: torch.Tensor) -> torch.Tensor:
@@ -154,6 +154,45 @@ def test_latent_attention_is_torchs_on_each_sequence(
     got, expected = torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(theirs, wide, grad.double())
     for mine, wanted in zip(got, expected, strict=True):
         assert_close(mine, wanted, 12, least=0.25)
+
+
+@needs_kernels
+@both_precisions
+@pytest.mark.parametrize("latent", [False, True])
+def test_a_prefix_that_sequences_share_is_as_if_each_had_its_own(latent: bool, precision: torch.dtype) -> None:
+    """What comes out; and the gradient of the prefix, which is the sum over its copies."""
+    families, heads, dim = [(5, 3, 40, 1), (33,), (14, 20, 20), (31, 1, 33)], 4, 32
+    row, copies, kept, start = [], [], [], 0  # copies: every sequence whole; kept: its tokens that stand in the row
+    for prefix, *members in families:
+        beginning = list(range(start, start + prefix))
+        start += prefix
+        kept += [len(copies) + i for i in range(prefix)]
+        copies += beginning
+        row.append((prefix,))
+        for length in members:
+            kept += [len(copies) + prefix + i for i in range(length)]
+            copies += [*beginning, *range(start, start + length)]
+            row.append((prefix + length,))
+            start += length
+    shapes = ((heads, dim), (heads, 20 + 24), (12,)) if latent else ((heads, dim), (2, dim), (2, dim))
+    attention = native.latent_attention if latent else native.attention
+    inputs = [random(start, *shape, seed=i, precision=precision).requires_grad_() for i, shape in enumerate(shapes)]
+    places = [range(n) if not p else range(p, p + n) for p, n in places_of(families)]
+    angles = torch.tensor([i for place in places for i in place])[:, None] * torch.logspace(0, -2, 6 if latent else 16)
+    cos, sin = angles.cos(), angles.sin()
+    ours = attention(*inputs, cos, sin, families, dim**-0.5)
+    wide = [t[copies] for t in inputs]
+    theirs = attention(*wide, cos[copies], sin[copies], row, dim**-0.5)[kept]
+    assert_close(ours, theirs, 2)
+    grad = random(*ours.shape, seed=9, precision=precision)
+    got, expected = torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(theirs, inputs, grad)
+    for mine, wanted in zip(got, expected, strict=True):
+        assert_close(mine, wanted, 8, least=0.25)
+
+
+def places_of(families: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """Of each part: where it begins, and its length."""
+    return [part for prefix, *members in families for part in ((0, prefix), *((prefix, n) for n in members))]
 
 
 @needs_kernels

@@ -83,9 +83,16 @@ def score_tokens(
 
     The first column is never scored, whatever the mask says: nothing predicts the first token.
     """
-    states_MD = hidden_BTD[:, :-1][mask_BT[:, 1:]]
+    chosen = mask_BT[:, 1:]
+    return score_states(hidden_BTD[:, :-1][chosen], head_VD, ids_BT[:, 1:][chosen], temperature)
+
+
+def score_states(
+    states_MD: torch.Tensor, head_VD: torch.Tensor, ids_M: torch.Tensor, temperature: float = 1.0
+) -> ScoredTokens:
+    """Each token's log-probability and entropy from the state that predicts it."""
     if native.takes_rows(states_MD, native.LANES) and head_VD.dtype == states_MD.dtype:
-        ids_M, trained = ids_BT[:, 1:][mask_BT[:, 1:]], trained_rows(head_VD)
+        trained = trained_rows(head_VD)
         if trained is None:
             return ScoredTokens(*_Scores.apply(states_MD, head_VD, ids_M, temperature, None, None))
         return ScoredTokens(*_Scores.apply(states_MD, head_VD.detach(), ids_M, temperature, *trained))
@@ -93,7 +100,7 @@ def score_tokens(
     if temperature != 1.0:
         scores_MV = scores_MV / temperature
     logp_MV = scores_MV.log_softmax(dim=-1)
-    logp_M = logp_MV.gather(-1, ids_BT[:, 1:][mask_BT[:, 1:]].unsqueeze(-1)).squeeze(-1)
+    logp_M = logp_MV.gather(-1, ids_M.unsqueeze(-1)).squeeze(-1)
     with torch.no_grad():
         entropy_M = -(logp_MV.exp() * logp_MV).sum(dim=-1)
     return ScoredTokens(logp_M, entropy_M)

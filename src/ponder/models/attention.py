@@ -8,7 +8,6 @@ products and a softmax: at these lengths, in fp32 on a CPU, forward and backward
 slower (dev/LOG.md). Packed sequences, which differ in length, use it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ponder.algo.native import functions as native
+from ponder.algo.native.functions import Families
 from ponder.models.cache import Cache
 from ponder.models.config import GqaConfig, MlaConfig, ModelConfig
 from ponder.models.layers import Linear, RMSNorm
@@ -32,14 +32,14 @@ class Positions:
     sin: torch.Tensor
     bias: torch.Tensor  # (1, T, S) or (B, T, S): 0 where a query may look, -inf elsewhere
     absolute_BT: torch.Tensor | None = None  # given with a cache: where to write
-    lengths: Sequence[int] | None = None  # of sequences that stand end to end in one row: each sees itself alone
+    families: Families | None = None  # of sequences that stand end to end in one row: see `Transformer.forward`
 
-    def end_to_end(self, rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor, Sequence[int]]:
-        """Cosines and sines of every token, and the lengths of the sequences: the rows of a batch stand end to end."""
+    def end_to_end(self, rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor, Families]:
+        """Cosines and sines of every token, and what stands where: the rows of a batch stand end to end."""
         cos, sin = self.cos.squeeze(1), self.sin.squeeze(1)
-        if self.lengths is not None:
-            return cos, sin, self.lengths
-        return cos.repeat(rows, 1), sin.repeat(rows, 1), [tokens] * rows
+        if self.families is not None:
+            return cos, sin, self.families
+        return cos.repeat(rows, 1), sin.repeat(rows, 1), [(tokens,)] * rows
 
 
 def attend(
@@ -60,19 +60,32 @@ def attend(
 
 
 def attend_packed(
-    q_THX: torch.Tensor, k_TKX: torch.Tensor, v_TKV: torch.Tensor, lengths: Sequence[int], scale: float
+    q_THX: torch.Tensor, k_TKX: torch.Tensor, v_TKV: torch.Tensor, families: Families, scale: float
 ) -> torch.Tensor:
-    """Causal attention within each of the sequences that stand end to end. Returns (T, H, V).
+    """Causal attention of each sequence of the families that stand end to end. Returns (T, H, V).
 
     A loop over the sequences does Σ length² of work; a mask over the whole row would do (Σ length)².
     """
     groups = q_THX.shape[1] != k_TKX.shape[1]
-    parts = []
-    for q, k, v in zip(*(t.split(list(lengths)) for t in (q_THX, k_TKX, v_TKV)), strict=True):
-        q, k, v = (t.transpose(0, 1).unsqueeze(0) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=groups)
-        parts.append(out.squeeze(0).transpose(0, 1))
+    parts, start = [], 0
+    for prefix, *members in families:
+        shared = slice(start, start + prefix)
+        for length in (prefix, *members):
+            own = slice(start, start + length)
+            rows = [torch.cat((t[shared], t[own])) if start > shared.start else t[own] for t in (k_TKX, v_TKV)]
+            q, k, v = (t.transpose(0, 1).unsqueeze(0) for t in (q_THX[own], *rows))
+            seen = None if start == shared.start else _lower_right(length, prefix + length, q.device)
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=seen, is_causal=seen is None, scale=scale, enable_gqa=groups
+            )
+            parts.append(out.squeeze(0).transpose(0, 1))
+            start += length
     return torch.cat(parts)
+
+
+def _lower_right(queries: int, keys: int, device: torch.device) -> torch.Tensor:
+    """What queries see that stand at the end of the keys: (queries, keys), true where they do."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -97,7 +110,7 @@ class GroupedQueryAttention(nn.Module):
         k_BTKX = self.k(x_BTD).view(B, T, K, X)
         if self.q_norm is not None and self.k_norm is not None:
             q_BTHX, k_BTKX = self.q_norm(q_BTHX), self.k_norm(k_BTKX)
-        if cache is None and native.takes_attention(q_BTHX):
+        if cache is None and self.has_kernel(q_BTHX):
             return self.o(self._compiled(q_BTHX, k_BTKX, self.v(x_BTD).view(B, T, K, X), positions))
         q_BTHX = rotate(q_BTHX, positions.cos, positions.sin, interleaved=self.interleaved)
         k_BTKX = rotate(k_BTKX, positions.cos, positions.sin, interleaved=self.interleaved)
@@ -107,8 +120,8 @@ class GroupedQueryAttention(nn.Module):
             rows_BTW = torch.cat((k_BTKX, v_BTKX), dim=2).flatten(2)
             kv_BSKX = cache.write(layer, rows_BTW, positions.absolute_BT).unflatten(2, (2 * K, X))
             k_BTKX, v_BTKX = kv_BSKX[:, :, :K], kv_BSKX[:, :, K:]
-        if positions.lengths is not None:
-            out_THX = attend_packed(q_BTHX[0], k_BTKX[0], v_BTKX[0], positions.lengths, self.scale)
+        if positions.families is not None:
+            out_THX = attend_packed(q_BTHX[0], k_BTKX[0], v_BTKX[0], positions.families, self.scale)
             return self.o(out_THX.reshape(B, T, self.heads * X))
         # the query heads of one key-value head become further query rows, so keys and values are not copied
         repeats = self.heads // K
@@ -117,6 +130,10 @@ class GroupedQueryAttention(nn.Module):
         out = attend(q_rows, k_BTKX.transpose(1, 2), v_BTKX.transpose(1, 2), bias, self.scale)
         out_BTHX = out.view(B, K, repeats, T, X).permute(0, 3, 1, 2, 4)
         return self.o(out_BTHX.reshape(B, T, self.heads * X))
+
+    def has_kernel(self, like: torch.Tensor) -> bool:
+        """Whether training with numbers of this precision and place goes through the compiled kernel."""
+        return native.takes_attention(like, self.head_dim)
 
     def _compiled(
         self, q_BTHX: torch.Tensor, k_BTKX: torch.Tensor, v_BTKX: torch.Tensor, positions: Positions
@@ -171,7 +188,7 @@ class MultiHeadLatentAttention(nn.Module):
         q_BTHX = q.view(B, T, self.heads, self.nope + self.rope)
         latent, k_rope = self.kv_a(x_BTD).split((self.latent, self.rope), dim=-1)
         latent = self.kv_norm(latent)
-        if cache is None and not absorbed and self._has_kernel(q_BTHX):
+        if cache is None and not absorbed and self.has_kernel(q_BTHX):
             return self.o(self._compiled(q_BTHX, latent, k_rope, positions))
         q_nope, q_rope = q_BTHX.split((self.nope, self.rope), dim=-1)
         q_rope = rotate(q_rope, positions.cos, positions.sin, interleaved=self.interleaved)
@@ -205,14 +222,14 @@ class MultiHeadLatentAttention(nn.Module):
         k_rope = k_rope_BSR.unsqueeze(2).expand(B, S, self.heads, self.rope)
         q_BTHX = torch.cat((q_nope_BTHN, q_rope_BTHR), dim=-1)
         k_BSHX = torch.cat((k_nope, k_rope), dim=-1)
-        if positions.lengths is not None:
-            return attend_packed(q_BTHX[0], k_BSHX[0], v_BSHV[0], positions.lengths, self.scale).unsqueeze(0)
+        if positions.families is not None:
+            return attend_packed(q_BTHX[0], k_BSHX[0], v_BSHV[0], positions.families, self.scale).unsqueeze(0)
         q_BHTX, k_BHSX, v_BHSV = (t.transpose(1, 2) for t in (q_BTHX, k_BSHX, v_BSHV))
         return attend(q_BHTX, k_BHSX, v_BHSV, positions.bias, self.scale).transpose(1, 2)
 
-    def _has_kernel(self, q_BTHX: torch.Tensor) -> bool:
-        even = all(size % 2 == 0 for size in (self.nope, self.rope, self.value))
-        return even and self.nope > 0 and native.takes_attention(q_BTHX)
+    def has_kernel(self, like: torch.Tensor) -> bool:
+        """Whether training with numbers of this precision and place goes through the compiled kernel."""
+        return self.nope > 0 and native.takes_attention(like, self.nope, self.rope, self.value)
 
     def _compiled(
         self, q_BTHX: torch.Tensor, latent_BTC: torch.Tensor, k_rope_BTR: torch.Tensor, positions: Positions

@@ -132,14 +132,16 @@ class Transformer(nn.Module):
         stats: RoutingStats | None = None,
         absorbed: bool | None = None,
         route_map: RouteMap | None = None,
-        lengths: Sequence[int] | None = None,
+        lengths: Sequence[int | Sequence[int]] | None = None,
         recompute: bool = False,
     ) -> torch.Tensor:
         """Normed hidden states (B, T, D).
 
         Without a cache, tokens stand at 0 … T-1 and attention is causal, so right padding needs no mask. With
         one, `positions_BT` says where the new tokens stand; earlier positions must have been written. With `lengths`
-        the one row holds sequences of these lengths end to end, and each of them gets what it would get alone.
+        the one row holds sequences of these lengths end to end, and each of them gets what it would get alone. Where
+        an entry is itself a row of lengths, several sequences begin alike: the first length is that of their common
+        prefix, which stands once, and the others are those of what each goes on with.
         `recompute` trades time for memory: the backward pass computes every block again (gradient checkpointing).
         """
         if lengths is not None:
@@ -177,6 +179,15 @@ class Transformer(nn.Module):
         positions.bias[..., 0] = float("-inf")
         return self.mtp[0](before_BTD, self.embedding(ids_BT), positions, None, cache)
 
+    @property
+    def has_kernel(self) -> bool:
+        """Whether training goes through compiled attention, to which sequences that stand end to end cost no more than
+        rows of a batch.
+        """
+        block = self.blocks[0]
+        assert isinstance(block, Block)
+        return block.attention.has_kernel(self.embedding.weight)
+
     def moe_layers(self) -> dict[int, MixtureOfExperts]:
         """Every mixture of experts by layer number; MTP blocks count on from the last layer."""
         blocks = [*self.blocks, *(module.block for module in self.mtp)]
@@ -187,14 +198,20 @@ class Transformer(nn.Module):
         cos, sin = self._rotations(length)
         return Positions(cos[:length, None], sin[:length, None], bias)
 
-    def _packed(self, lengths: Sequence[int], ids_BT: torch.Tensor) -> Positions:
-        if ids_BT.shape != (1, sum(lengths)):
+    def _packed(self, lengths: Sequence[int | Sequence[int]], ids_BT: torch.Tensor) -> Positions:
+        families = [(entry,) if isinstance(entry, int) else tuple(entry) for entry in lengths]
+        if ids_BT.shape != (1, sum(map(sum, families))):
             raise ValueError(
                 f"ids of shape {tuple(ids_BT.shape)} cannot be {len(lengths)} packed sequences of {lengths}"
             )
-        cos, sin = self._rotations(max(lengths))
-        place_T = torch.cat([torch.arange(length) for length in lengths])
-        return Positions(cos[place_T, None], sin[place_T, None], cos.new_zeros(0), lengths=tuple(lengths))
+        cos, sin = self._rotations(max(prefix + max(members, default=0) for prefix, *members in families))
+        places = [
+            torch.arange(start, start + length)
+            for prefix, *members in families
+            for start, length in ((0, prefix), *((prefix, member) for member in members))
+        ]
+        place_T = torch.cat(places)
+        return Positions(cos[place_T, None], sin[place_T, None], cos.new_zeros(0), families=families)
 
     def _cached(self, cache: Cache, positions_BT: torch.Tensor | None) -> Positions:
         assert positions_BT is not None, "a forward pass with a cache needs positions"

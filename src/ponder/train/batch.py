@@ -1,11 +1,13 @@
-"""From sequences of ids to padded tensors, in micro-batches of like length.
+"""From sequences of ids to tensors, in micro-batches: padded rows of like length, or completions behind the prompt that
+they share.
 
-Shapes: B sequences, T tokens.
+Shapes: B sequences, T tokens, M tokens of completions.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 
@@ -36,15 +38,102 @@ def replayed_routes(routes: Sequence[bytes | None], length: int, config: ModelCo
 
     The last token of a sequence was never fed to the sampler: there the model chooses for itself.
     """
-    layers, moe = config.routed_layers, config.moe
-    if moe is None or not layers or any(r is None for r in routes):
+    recorded = recorded_routes(routes, config)
+    if recorded is None:
         return None
-    shape = (-1, len(layers), moe.experts_per_token)
-    chosen_BTLK = torch.full((len(routes), length, *shape[1:]), -1)
-    for row, recorded in enumerate(routes):
-        flat = torch.frombuffer(bytearray(recorded or b""), dtype=torch.int16).view(shape)
-        chosen_BTLK[row, : len(flat)] = flat
-    return RouteMap({layer: chosen_BTLK[:, :, i] for i, layer in enumerate(layers)}, replay=True)
+    chosen_BTLK = torch.full((len(routes), length, *recorded[0].shape[1:]), -1)
+    for row, chosen_TLK in enumerate(recorded):
+        chosen_BTLK[row, : len(chosen_TLK)] = chosen_TLK
+    return RouteMap({layer: chosen_BTLK[:, :, i] for i, layer in enumerate(config.routed_layers)}, replay=True)
+
+
+@dataclass(frozen=True)
+class PackedCompletions:
+    """Completions end to end in one row, those of one prompt behind it: a prompt is run once for all of them.
+
+    The last token of a completion is not in the row: nothing is read from its state.
+    """
+
+    ids_1T: torch.Tensor
+    lengths: list[list[int]]  # as `Transformer.forward` takes them
+    states_M: torch.Tensor  # where the state stands that predicts each token of the completions, in their order
+    completion_ids_M: torch.Tensor
+    spans: list[
+        tuple[int, int, int]
+    ]  # of what is in the row, in its order: completion, from and to which of its tokens
+
+    @classmethod
+    def collate(cls, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> "PackedCompletions":
+        """Only completions that follow one another share a prompt. Prompts have at least one token."""
+        ids: list[int] = []
+        lengths: list[list[int]] = []
+        states: list[int] = []
+        spans: list[tuple[int, int, int]] = []
+        for prompt, members in groupby(range(len(prompts)), key=lambda i: tuple(prompts[i])):
+            last = len(ids) + len(prompt) - 1
+            ids += prompt
+            family = [len(prompt)]
+            for place, i in enumerate(members):
+                fed = max(len(completions[i]) - 1, 0)
+                if not place:
+                    spans.append((i, 0, len(prompt)))
+                if completions[i]:
+                    states += [last, *range(len(ids), len(ids) + fed)]
+                if fed:
+                    spans.append((i, len(prompt), len(prompt) + fed))
+                    ids += completions[i][:fed]
+                    family.append(fed)
+            lengths.append(family)
+        flat = [token for completion in completions for token in completion]
+        return cls(torch.tensor([ids]), lengths, torch.tensor(states), torch.tensor(flat), spans)
+
+    def replayed_routes(self, routes: Sequence[bytes | None], config: ModelConfig) -> RouteMap | None:
+        """The sampler's choices of experts, to be replayed; None where one is not known. A prompt's are those that its
+        first completion was sampled after.
+        """
+        recorded = recorded_routes(routes, config)
+        if recorded is None:
+            return None
+        chosen_TLK = torch.full((self.ids_1T.shape[1], *recorded[0].shape[1:]), -1)
+        place = 0
+        for i, start, end in self.spans:
+            known = recorded[i][start:end]
+            chosen_TLK[place : place + len(known)] = known
+            place += end - start
+        return RouteMap({layer: chosen_TLK[None, :, i] for i, layer in enumerate(config.routed_layers)}, replay=True)
+
+
+def recorded_routes(routes: Sequence[bytes | None], config: ModelConfig) -> list[torch.Tensor] | None:
+    """The sampler's choices of experts, one (tokens fed, layers, K) for each sequence; None where one is not known."""
+    if config.moe is None or not config.routed_layers or any(r is None for r in routes):
+        return None
+    shape = (-1, len(config.routed_layers), config.moe.experts_per_token)
+    return [torch.frombuffer(bytearray(r or b""), dtype=torch.int16).view(shape) for r in routes]
+
+
+def packed_micro_batches(prompts: Sequence[Sequence[int]], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Indices of the completions of each micro-batch: those of one prompt together, an even number of parts of about
+    the same number of tokens, at most `max_tokens` each, a prompt counted once in each part that has it.
+
+    A completion that is longer, with its prompt, than `max_tokens` gets a part of its own.
+    """
+    first: dict[tuple[int, ...], int] = {}
+    family = [first.setdefault(tuple(prompt), i) for i, prompt in enumerate(prompts)]
+    total = sum(lengths) + sum(len(prompts[i]) for i in first.values())
+    pairs = max(1, math.ceil(total / (2 * max_tokens)))
+    target = min(max_tokens, math.ceil(total / (2 * pairs) * 1.02))  # 2 % for prompts that are in two parts
+    batches: list[list[int]] = []
+    used = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (family[i], i)):
+        follows = bool(batches) and family[batches[-1][-1]] == family[index]
+        more = lengths[index] + (0 if follows else len(prompts[index]))
+        if batches and used + more <= target:
+            batches[-1].append(index)
+            used += more
+        else:
+            batches.append([index])
+            used = lengths[index] + len(prompts[index])
+    return batches
 
 
 def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 
 from ponder.algo.advantages import Normalisation, group_advantages, has_spread
-from ponder.algo.logprobs import ScoredTokens, score_tokens
+from ponder.algo.logprobs import ScoredTokens, score_states, score_tokens
 from ponder.algo.losses import clipped_policy_loss, token_weights
 from ponder.core.errors import ConfigError, NonFiniteLossError
 from ponder.core.generator import TrainableGenerator
@@ -27,7 +27,13 @@ from ponder.core.workers import Workers
 from ponder.models.adapters import adapter_tensors, frozen_copy, load_adapter_tensors
 from ponder.models.transformer import Transformer
 from ponder.text.prompt import Prompter
-from ponder.train.batch import PaddedBatch, micro_batches, replayed_routes
+from ponder.train.batch import (
+    PackedCompletions,
+    PaddedBatch,
+    micro_batches,
+    packed_micro_batches,
+    replayed_routes,
+)
 from ponder.train.checkpoint import StageState
 from ponder.train.gradients import MicroBatch, accumulate_gradients, score_micro_batches
 from ponder.train.loop import StepResult
@@ -267,13 +273,12 @@ class Grpo:
         )
 
     def _update(self, step: int, samples: Sequence[_Sample], scale: float, *, replay: bool) -> dict[str, float]:
-        sequences = [sample.sequence for sample in samples]
         tokens = sum(len(sample.rollout.completion.ids) for sample in samples)
 
         def loss_of(rows: MicroBatch) -> tuple[torch.Tensor, _Report]:
             return self._loss([samples[i] for i in rows], len(samples), tokens, replay=replay)
 
-        cuts = micro_batches([len(s) for s in sequences], self._config.micro_batch_tokens)
+        cuts = self._cut(samples)
         self._compute.refresh()
         reports = accumulate_gradients(self._compute.model, cuts, loss_of, self._workers, self._compute.masters())
         loss, norm = math.fsum(r.loss for r in reports), self._optimizer.clip()
@@ -307,24 +312,37 @@ class Grpo:
             return list(logp_M.split([len(samples[i].rollout.completion.ids) for i in rows]))
 
         self._compute.refresh()
-        cuts = micro_batches([len(s.sequence) for s in samples], self._config.micro_batch_tokens)
+        cuts = self._cut(samples)
         scored = list(samples)
         for rows, logps in zip(cuts, score_micro_batches(self._compute.model, cuts, score, self._workers), strict=True):
             for i, logp in zip(rows, logps, strict=True):
                 scored[i] = replace(samples[i], old_logp=logp)
         return scored
 
+    def _cut(self, samples: Sequence[_Sample]) -> list[MicroBatch]:
+        """Which samples share a micro-batch: those of one prompt where it is run once for all of them."""
+        if not self._compute.model.has_kernel:
+            return micro_batches([len(s.sequence) for s in samples], self._config.micro_batch_tokens)
+        completions = [sample.rollout.completion for sample in samples]
+        prompts, lengths = [c.prompt_ids for c in completions], [len(c.ids) for c in completions]
+        return packed_micro_batches(prompts, lengths, self._config.micro_batch_tokens)
+
     def _score(self, model: Transformer, samples: Sequence[_Sample], *, replay: bool) -> ScoredTokens:
         """The tokens of the completions under `model`."""
         completions = [sample.rollout.completion for sample in samples]
+        prompts, routes = [c.prompt_ids for c in completions], [c.routes for c in completions]
+        head, temperature = model.head.weight, self._config.temperature
+        if model.has_kernel:
+            packed = PackedCompletions.collate(prompts, [c.ids for c in completions])
+            route_map = packed.replayed_routes(routes, model.config) if replay else None
+            hidden_1TD = model(packed.ids_1T, lengths=packed.lengths, route_map=route_map)
+            return score_states(hidden_1TD[0, packed.states_M], head, packed.completion_ids_M, temperature)
         batch = PaddedBatch.collate(
-            [s.sequence for s in samples], [len(c.prompt_ids) for c in completions], self._tokenizer.control.pad
+            [s.sequence for s in samples], [len(ids) for ids in prompts], self._tokenizer.control.pad
         )
-        route_map = None
-        if replay:
-            route_map = replayed_routes([c.routes for c in completions], batch.ids_BT.shape[1], model.config)
+        route_map = replayed_routes(routes, batch.ids_BT.shape[1], model.config) if replay else None
         hidden_BTD = model(batch.ids_BT, route_map=route_map)
-        return score_tokens(hidden_BTD, model.head.weight, batch.ids_BT, batch.scored_BT, self._config.temperature)
+        return score_tokens(hidden_BTD, head, batch.ids_BT, batch.scored_BT, temperature)
 
     def _loss(
         self, samples: Sequence[_Sample], step_sequences: int, step_tokens: int, *, replay: bool

@@ -2,19 +2,23 @@
 
 Shapes: T tokens, D hidden size, F intermediate size, H heads, K key-value heads, X dimensions of a head. Tensors are
 bf16 or fp32, all of one call the same, but where something else is said; each function's condition says what it takes.
+
+Sequences that attention works on come in families. What the members of one have in common, the prefix, stands once,
+before them; each member sees the prefix and itself. A sequence of its own is a prefix that nothing follows.
 """
 
 import ctypes
 from collections.abc import Callable, Sequence
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ponder.algo.native.library import library
 
 LANES = 16  # numbers that a kernel works on at once
+Families = Sequence[Sequence[int]]  # of each family of sequences: the length of its prefix, then those of its members
 _PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
@@ -35,9 +39,11 @@ def takes_rows(x: torch.Tensor, size: int) -> bool:
     return x.dtype in _PRECISIONS and x.device.type == "cpu" and size % LANES == 0 and library() is not None
 
 
-def takes_attention(q_THX: torch.Tensor) -> bool:
-    """Whether `attention` and `latent_attention` have a kernel for these heads."""
-    return takes_rows(q_THX, LANES) and q_THX.shape[-1] % 2 == 0
+def takes_attention(like: torch.Tensor, *dims: int) -> bool:
+    """Whether `attention` and `latent_attention` have a kernel for numbers of this precision and place, and for heads
+    whose parts have these numbers of dimensions.
+    """
+    return all(count % 2 == 0 for count in dims) and takes_rows(like, LANES)
 
 
 class _Norm(torch.autograd.Function):
@@ -94,7 +100,8 @@ def swiglu(gate_up: torch.Tensor) -> torch.Tensor:
 class _Shape(ctypes.Structure):  # the same in attention.cpp
     _fields_ = (
         *((name, c_int32) for name in ("heads", "kv_heads", "plain", "turned", "value", "interleaved")),
-        ("scale", c_float), ("count", c_int32), ("lengths", c_void_p), ("cosine", c_void_p), ("sine", c_void_p),
+        ("scale", c_float), ("families", c_int32),
+        *((name, c_void_p) for name in ("parts", "lengths", "cosine", "sine")),
     )  # fmt: skip
 
 
@@ -132,9 +139,22 @@ class _Heads:
         value = _Rows(second.data_ptr() + self.plain * second.element_size(), second.stride(0), step)
         return _Parts(rows, key, _Rows(third.data_ptr(), third.stride(0), 0), value)
 
-    def shape(self, lengths: ctypes.Array[c_int32], cos: torch.Tensor, sin: torch.Tensor) -> _Shape:
+    def shape(self, packed: "_Packed", cos: torch.Tensor, sin: torch.Tensor) -> _Shape:
         sizes = self.heads, self.kv_heads, self.plain, self.turned, self.value, self.interleaved, self.scale
-        return _Shape(*sizes, len(lengths), ctypes.addressof(lengths), cos.data_ptr(), sin.data_ptr())
+        where = (ctypes.addressof(packed.parts), ctypes.addressof(packed.lengths), cos.data_ptr(), sin.data_ptr())
+        return _Shape(*sizes, len(packed.parts), *where)
+
+
+class _Packed(NamedTuple):
+    """How many parts each family has, and the lengths of all of them."""
+
+    parts: ctypes.Array[c_int32]
+    lengths: ctypes.Array[c_int32]
+
+    @classmethod
+    def of(cls, families: Families) -> "_Packed":
+        lengths = [length for family in families for length in family]
+        return cls((c_int32 * len(families))(*map(len, families)), (c_int32 * len(lengths))(*lengths))
 
 
 class _Attention(torch.autograd.Function):
@@ -146,16 +166,16 @@ class _Attention(torch.autograd.Function):
         third: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
-        lengths: Sequence[int],
+        families: Families,
         heads: _Heads,
     ) -> torch.Tensor:
         query, second, cos, sin = (t.contiguous() for t in (query, second, cos.float(), sin.float()))
         third = third if heads.plain and third.stride(-1) == 1 else third.contiguous()
         out_THV = query.new_empty(len(query), heads.heads, heads.value)
         log_sums = torch.empty(len(query), heads.heads, dtype=torch.float32)
-        ctx.heads, ctx.lengths = heads, (c_int32 * len(lengths))(*lengths)
+        ctx.heads, ctx.packed = heads, _Packed.of(families)
         ctx.save_for_backward(query, second, third, cos, sin, out_THV, log_sums)
-        arguments = heads.shape(ctx.lengths, cos, sin), heads.parts((query, second, third))
+        arguments = heads.shape(ctx.packed, cos, sin), heads.parts((query, second, third))
         forward = _kernel("attention_forward", query)
         forward(*(ctypes.byref(a) for a in arguments), out_THV.data_ptr(), log_sums.data_ptr())
         return out_THV
@@ -165,7 +185,7 @@ class _Attention(torch.autograd.Function):
         *tensors, cos, sin, out_THV, log_sums = ctx.saved_tensors
         grad = grad_outputs[0].contiguous()
         grads = [t.new_empty(t.shape) for t in tensors]
-        arguments = ctx.heads.shape(ctx.lengths, cos, sin), ctx.heads.parts(tensors)
+        arguments = ctx.heads.shape(ctx.packed, cos, sin), ctx.heads.parts(tensors)
         pointers = (t.data_ptr() for t in (out_THV, log_sums, grad))
         backward = _kernel("attention_backward", out_THV)
         backward(*(ctypes.byref(a) for a in arguments), *pointers, ctypes.byref(ctx.heads.parts(grads)))
@@ -178,18 +198,18 @@ def attention(
     v_TKX: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
-    lengths: Sequence[int],
+    families: Families,
     scale: float,
     *,
     interleaved: bool = False,
 ) -> torch.Tensor:
-    """Causal attention within each of the sequences that stand end to end, (T, H, X).
+    """Causal attention within each of the families that stand end to end, (T, H, X).
 
     Queries and keys come as the linear maps made them: they are turned to their positions here, by `cos` and `sin`,
-    T · X/2 numbers in fp32 each, in pairs as `models.rope.rotate` has them. Condition: `takes_attention(q_THX)`.
+    T · X/2 numbers in fp32 each, in pairs as `models.rope.rotate` has them. Condition: `takes_attention(q_THX, X)`.
     """
     (_, H, X), K = q_THX.shape, k_TKX.shape[1]
-    return _Attention.apply(q_THX, k_TKX, v_TKX, cos, sin, lengths, _Heads(H, K, 0, X, X, interleaved, scale))
+    return _Attention.apply(q_THX, k_TKX, v_TKX, cos, sin, families, _Heads(H, K, 0, X, X, interleaved, scale))
 
 
 def latent_attention(
@@ -198,7 +218,7 @@ def latent_attention(
     turned_TR: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
-    lengths: Sequence[int],
+    families: Families,
     scale: float,
     *,
     interleaved: bool = True,
@@ -207,11 +227,11 @@ def latent_attention(
 
     A query is X - R numbers without position and R that are turned here, as is `turned_TR`, the key that all heads
     share; `expanded_THE` has the X - R numbers of each head's key without position and its V values. Condition:
-    `takes_attention(q_THX)`, and X, R and V even.
+    `takes_attention(q_THX, X - R, R, V)`.
     """
     (_, H, X), R = q_THX.shape, turned_TR.shape[-1]
     heads = _Heads(H, H, X - R, R, expanded_THE.shape[-1] - (X - R), interleaved, scale)
-    return _Attention.apply(q_THX, expanded_THE, turned_TR, cos, sin, lengths, heads)
+    return _Attention.apply(q_THX, expanded_THE, turned_TR, cos, sin, families, heads)
 
 
 def cross_entropy_(logits_MV: torch.Tensor, ids_M: torch.Tensor, weight: float) -> tuple[float, torch.Tensor]:

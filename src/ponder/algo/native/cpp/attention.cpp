@@ -1,6 +1,9 @@
 // Causal attention over packed sequences of tens to hundreds of tokens, forward and backward, in bf16 and in fp32, for
 // x86-64 with AVX-512 and its BF16 products. Grouped-query and latent attention are the same here: they differ in where
 // the parts of a key stand. Each call works on the calling thread alone and keeps its scratch memory between calls.
+//
+// Sequences come in families that begin alike. The beginning, the prefix, stands once, before what follows it in each
+// member; a sequence of its own is a prefix that nothing follows. Members see the prefix and themselves.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -133,8 +136,9 @@ struct Shape {  // the same in functions.py
   int32_t value;
   int32_t interleaved;  // a pair that is turned together stands side by side; else half the turned dims apart
   float scale;
-  int32_t count;  // sequences
-  const int32_t* lengths;
+  int32_t families;
+  const int32_t* parts;    // of each family: the prefix and its members
+  const int32_t* lengths;  // of all parts, as they stand end to end
   const float* cosine;  // (tokens, turned / 2)
   const float* sine;
   int dims() const { return plain + turned; }
@@ -261,12 +265,40 @@ template <class Number> Left across(const float* x, int columns, int width, uint
   return {room, 1, width};
 }
 
-// ---- one sequence, whose first token is the `begin`th of all ----
+// ---- one family, whose first token is the `begin`th of all ----
 
-template <class Number> void forward(const Shape& s, int64_t begin, int length, const Parts& in, Number* out, float* log_sums) {
-  const int dims = s.dims(), wide = s.wide(), width = int(round_up(length, BLOCK)), repeats = s.heads / s.kv_heads;
-  const int value_wide = int(round_up(s.value, 16));
-  scratch.begin(size_t(width) * (wide * 8 + value_wide * 4) + size_t(BLOCK) * (width * 6 + value_wide * 4) + 1024);
+// What its members go through one after the other. Rows of keys and values: the prefix, then the member.
+struct Family {
+  const int32_t* lengths;
+  int parts;
+  int prefix() const { return lengths[0]; }
+  int longest() const { return parts > 1 ? *std::max_element(lengths + 1, lengths + parts) : 0; }
+  int width() const { return int(round_up(prefix() + longest(), BLOCK)); }
+  int tokens() const {
+    int sum = 0;
+    for (int i = 0; i < parts; i++) sum += lengths[i];
+    return sum;
+  }
+};
+
+// `count` keys and values of a head, from token `token` on, as rows from row `row` on
+template <class Number>
+void gather(const Shape& s, const Parts& in, int64_t begin, int token, int count, int row, int head, Number* keys, Number* values) {
+  const int wide = s.wide(), value_wide = int(round_up(s.value, 16));
+  for (int t = 0; t < count; t++) {
+    turn(s, in.plain_key.of<Number>(token + t, head), in.turned_key.of<Number>(token + t, head), begin + token + t,
+         keys + size_t(row + t) * wide);
+    std::memcpy(values + size_t(row + t) * value_wide, in.value.of<Number>(token + t, head), sizeof(Number) * s.value);
+  }
+}
+
+template <class Number>
+void forward(const Shape& s, int64_t begin, const Family& family, const Parts& in, Number* out, float* log_sums) {
+  const int dims = s.dims(), wide = s.wide(), width = family.width(), repeats = s.heads / s.kv_heads;
+  const int value_wide = int(round_up(s.value, 16)), prefix = family.prefix();
+  scratch.begin(size_t(width) * (wide * 12 + value_wide * 8) + size_t(BLOCK) * (width * 6 + value_wide * 4) + 1024);
+  Number* key_rows = scratch.take<Number>(size_t(width) * wide);
+  Number* value_rows = scratch.take<Number>(size_t(width) * value_wide);
   Number* turned = scratch.take<Number>(size_t(width) * wide);
   uint32_t* keys = scratch.take<uint32_t>(size_t(width) * dims / UNIT<Number>);
   uint32_t* values = scratch.take<uint32_t>(size_t(width) * value_wide / UNIT<Number>);
@@ -274,137 +306,192 @@ template <class Number> void forward(const Shape& s, int64_t begin, int length, 
   bf16* room = scratch.take<bf16>(size_t(BLOCK) * width);
   float* mixed = scratch.take<float>(size_t(BLOCK) * value_wide);
   for (int g = 0; g < s.kv_heads; g++) {
-    for (int t = 0; t < length; t++)
-      turn(s, in.plain_key.of<Number>(t, g), in.turned_key.of<Number>(t, g), begin + t, turned + size_t(t) * wide);
-    units_of_dims(turned, wide, length, dims, width, keys);
-    units_of_tokens(in.value.of<Number>(0, g), in.value.token, length, s.value, width, values);
-    for (int h = g * repeats; h < (g + 1) * repeats; h++) {
-      for (int t = 0; t < length; t++) {
-        const Number* query = in.query.of<Number>(t, h);
-        turn(s, query, query + s.plain, begin + t, turned + size_t(t) * wide);
-      }
-      for (int start = 0; start < length; start += BLOCK) {
-        const int rows = std::min(BLOCK, length - start), seen = start + BLOCK;
-        float inverse[BLOCK];
-        product<Number, false>(rows, seen, dims / UNIT<Number>, Left::rows(turned + size_t(start) * wide, wide), keys, width, scores, width);
-        for (int r = 0; r < rows; r++) {
-          float* row = scores + size_t(r) * width;
-          const int query = start + r;
-          const float top = s.scale * largest(row, query + 1), sum = weigh(row, query, seen, s.scale, top);
-          inverse[r] = 1.0f / sum;
-          log_sums[size_t(query) * s.heads + h] = top + std::log(sum);
+    gather(s, in, begin, 0, prefix, 0, g, key_rows, value_rows);
+    for (int part = 0, token = 0; part < family.parts; token += family.lengths[part++]) {
+      const int count = family.lengths[part], before = part ? prefix : 0;  // rows that all of its queries see
+      if (part) gather(s, in, begin, token, count, prefix, g, key_rows, value_rows);
+      units_of_dims(key_rows, wide, before + count, dims, width, keys);
+      units_of_tokens(value_rows, value_wide, before + count, s.value, width, values);
+      for (int h = g * repeats; h < (g + 1) * repeats; h++) {
+        for (int t = 0; t < count; t++) {
+          const Number* query = in.query.of<Number>(token + t, h);
+          turn(s, query, query + s.plain, begin + token + t, turned + size_t(t) * wide);
         }
-        const Number* weights = as_rows(scores, rows, seen, width, reinterpret_cast<Number*>(room));
-        product<Number, false>(rows, value_wide, seen / UNIT<Number>, Left::rows(weights, width), values, value_wide, mixed, value_wide);
-        for (int r = 0; r < rows; r++) {
-          Number* to = out + (size_t(start + r) * s.heads + h) * s.value;
-          for (int d = 0; d < s.value; d += 16)
-            store(to + d, first(s.value - d), _mm512_mul_ps(load(mixed + r * value_wide + d), _mm512_set1_ps(inverse[r])));
+        for (int start = 0; start < count; start += BLOCK) {
+          const int rows = std::min(BLOCK, count - start), seen = int(round_up(before + start + rows, 16));
+          float inverse[BLOCK];
+          product<Number, false>(rows, seen, dims / UNIT<Number>, Left::rows(turned + size_t(start) * wide, wide), keys, width,
+                                 scores, width);
+          for (int r = 0; r < rows; r++) {
+            float* row = scores + size_t(r) * width;
+            const int query = before + start + r;
+            const float top = s.scale * largest(row, query + 1), sum = weigh(row, query, seen, s.scale, top);
+            inverse[r] = 1.0f / sum;
+            log_sums[size_t(token + start + r) * s.heads + h] = top + std::log(sum);
+          }
+          const Number* weights = as_rows(scores, rows, seen, width, reinterpret_cast<Number*>(room));
+          product<Number, false>(rows, value_wide, seen / UNIT<Number>, Left::rows(weights, width), values, value_wide, mixed,
+                                 value_wide);
+          for (int r = 0; r < rows; r++) {
+            Number* to = out + (size_t(token + start + r) * s.heads + h) * s.value;
+            for (int d = 0; d < s.value; d += 16)
+              store(to + d, first(s.value - d), _mm512_mul_ps(load(mixed + r * value_wide + d), _mm512_set1_ps(inverse[r])));
+          }
         }
       }
     }
   }
 }
 
-template <class Number>
-void backward(const Shape& s, int64_t begin, int length, const Parts& in, const Number* out, const float* log_sums,
-              const Number* grad, const Parts& made) {
-  const int dims = s.dims(), wide = s.wide(), width = int(round_up(length, BLOCK)), repeats = s.heads / s.kv_heads;
-  const int value_wide = int(round_up(s.value, 16));
+template <class Number> struct Backward {  // scratch memory, and the loops that share it
+  const Shape& s;
+  const int64_t begin;
+  const Family& family;
+  const Parts &in, &made;
+  const Number* out;
+  const float* log_sums;
+  const Number* grad;
+  const int dims = s.dims(), wide = s.wide(), value_wide = int(round_up(s.value, 16)), width = family.width();
   const int64_t stride = int64_t(s.heads) * s.value;
-  scratch.begin(size_t(width) * (wide * 24 + value_wide * 8) + size_t(BLOCK) * (width * 14 + wide * 8 + value_wide * 4) + 4096);
-  Number* turned_keys = scratch.take<Number>(size_t(width) * wide);
-  Number* turned = scratch.take<Number>(size_t(width) * wide);
-  uint32_t* keys = scratch.take<uint32_t>(size_t(width) * dims / UNIT<Number>);
-  uint32_t* key_tokens = scratch.take<uint32_t>(size_t(width) * wide / UNIT<Number>);
-  uint32_t* values = scratch.take<uint32_t>(size_t(width) * s.value / UNIT<Number>);
-  float* sum_k = scratch.take<float>(size_t(width) * wide);
-  float* sum_v = scratch.take<float>(size_t(width) * value_wide);
-  float* shared = scratch.take<float>(size_t(width) * s.turned);  // the gradient of a key's part that all heads share
-  float* scores = scratch.take<float>(size_t(BLOCK) * width);
-  float* slopes = scratch.take<float>(size_t(BLOCK) * width);
-  bf16* slope_room = scratch.take<bf16>(size_t(BLOCK) * width);
-  uint32_t* room = scratch.take<uint32_t>(size_t(BLOCK / 2) * width);
-  uint32_t* queries = scratch.take<uint32_t>(size_t(BLOCK) * std::max(wide, value_wide) / UNIT<Number>);
-  float* rows_q = scratch.take<float>(size_t(BLOCK) * wide);
-  if (s.turned && made.turned_key.head == 0) std::memset(shared, 0, sizeof(float) * width * s.turned);
-  for (int g = 0; g < s.kv_heads; g++) {
-    for (int t = 0; t < length; t++)
-      turn(s, in.plain_key.of<Number>(t, g), in.turned_key.of<Number>(t, g), begin + t, turned_keys + size_t(t) * wide);
-    units_of_dims(turned_keys, wide, length, dims, width, keys);
-    units_of_tokens(turned_keys, wide, length, dims, width, key_tokens);
-    units_of_dims(in.value.of<Number>(0, g), in.value.token, length, s.value, width, values);
-    std::memset(sum_k, 0, sizeof(float) * width * wide);
-    std::memset(sum_v, 0, sizeof(float) * width * value_wide);
-    for (int h = g * repeats; h < (g + 1) * repeats; h++) {
-      for (int t = 0; t < length; t++) {
-        const Number* query = in.query.of<Number>(t, h);
-        turn(s, query, query + s.plain, begin + t, turned + size_t(t) * wide);
-      }
-      for (int start = 0; start < length; start += BLOCK) {
-        const int rows = std::min(BLOCK, length - start), seen = start + BLOCK;
-        const Number *above = grad + start * stride + h * s.value, *turned_rows = turned + size_t(start) * wide;
-        product<Number, false>(rows, seen, dims / UNIT<Number>, Left::rows(turned_rows, wide), keys, width, scores, width);
-        product<Number, false>(rows, seen, s.value / UNIT<Number>, Left::rows(above, stride), values, width, slopes, width);
-        for (int r = 0; r < rows; r++) {
-          float *weight = scores + size_t(r) * width, *slope = slopes + size_t(r) * width;
-          const int query = start + r;
-          weigh(weight, query, seen, s.scale, log_sums[size_t(query) * s.heads + h]);
-          const Number *o = out + query * stride + h * s.value, *g_o = above + r * stride;
-          Vector dot = _mm512_setzero_ps();
-          for (int d = 0; d < s.value; d += 16)
-            dot = _mm512_fmadd_ps(load(o + d, first(s.value - d)), load(g_o + d, first(s.value - d)), dot);
-          const Vector delta = _mm512_set1_ps(_mm512_reduce_add_ps(dot)), by = _mm512_set1_ps(s.scale);
-          for (int j = 0; j < seen; j += 16)
-            store(slope + j, _mm512_mul_ps(_mm512_mul_ps(load(weight + j), by), _mm512_sub_ps(load(slope + j), delta)));
+  Number *key_rows, *value_rows, *turned;
+  uint32_t *keys, *key_tokens, *values;
+  float *sum_k, *sum_v, *shared;  // shared: the gradient of a key's part that all heads share, of all tokens
+  float *scores, *slopes, *rows_q;
+  bf16* slope_room;
+  uint32_t *room, *queries;
+
+  void take() {
+    scratch.begin(size_t(width) * (wide * 24 + value_wide * 12) + size_t(family.tokens()) * s.turned * 4 +
+                  size_t(BLOCK) * (width * 14 + wide * 8 + value_wide * 4) + 4096);
+    key_rows = scratch.take<Number>(size_t(width) * wide);
+    value_rows = scratch.take<Number>(size_t(width) * value_wide);
+    turned = scratch.take<Number>(size_t(width) * wide);
+    keys = scratch.take<uint32_t>(size_t(width) * dims / UNIT<Number>);
+    key_tokens = scratch.take<uint32_t>(size_t(width) * wide / UNIT<Number>);
+    values = scratch.take<uint32_t>(size_t(width) * s.value / UNIT<Number>);
+    sum_k = scratch.take<float>(size_t(width) * wide);
+    sum_v = scratch.take<float>(size_t(width) * value_wide);
+    shared = scratch.take<float>(size_t(family.tokens()) * s.turned);
+    scores = scratch.take<float>(size_t(BLOCK) * width);
+    slopes = scratch.take<float>(size_t(BLOCK) * width);
+    slope_room = scratch.take<bf16>(size_t(BLOCK) * width);
+    room = scratch.take<uint32_t>(size_t(BLOCK / 2) * width);
+    queries = scratch.take<uint32_t>(size_t(BLOCK) * std::max(wide, value_wide) / UNIT<Number>);
+    rows_q = scratch.take<float>(size_t(BLOCK) * wide);
+  }
+
+  void run() {
+    take();
+    const int prefix = family.prefix(), repeats = s.heads / s.kv_heads;
+    if (made.turned_key.head == 0) std::memset(shared, 0, sizeof(float) * family.tokens() * s.turned);
+    for (int g = 0; g < s.kv_heads; g++) {
+      gather(s, in, begin, 0, prefix, 0, g, key_rows, value_rows);
+      clear(0, width);
+      for (int part = 0, token = 0; part < family.parts; token += family.lengths[part++]) {
+        const int count = family.lengths[part], before = part ? prefix : 0;
+        if (part) {
+          gather(s, in, begin, token, count, prefix, g, key_rows, value_rows);
+          clear(prefix, width);
         }
-        for (int r = rows; r < BLOCK; r++)
-          for (float* row : {scores + size_t(r) * width, slopes + size_t(r) * width}) std::memset(row, 0, sizeof(float) * seen);
-        const Number* slope_rows = as_rows(slopes, rows, seen, width, reinterpret_cast<Number*>(slope_room));
-        product<Number, false>(rows, wide, seen / UNIT<Number>, Left::rows(slope_rows, width), key_tokens, wide, rows_q, wide);
-        for (int r = 0; r < rows; r++) {
-          Number* to = made.query.of<Number>(start + r, h);
-          copy(rows_q + r * wide, s.plain, to);
-          turn_back(s, rows_q + r * wide + s.plain, begin + start + r, to + s.plain);
-        }
-        units_of_tokens(above, stride, rows, s.value, BLOCK, queries);
-        product<Number, true>(seen, value_wide, BLOCK / UNIT<Number>, across<Number>(scores, seen, width, room), queries, value_wide, sum_v, value_wide);
-        units_of_tokens(turned_rows, wide, rows, dims, BLOCK, queries);
-        product<Number, true>(seen, wide, BLOCK / UNIT<Number>, across<Number>(slopes, seen, width, room), queries, wide, sum_k, wide);
+        units_of_dims(key_rows, wide, before + count, dims, width, keys);
+        units_of_tokens(key_rows, wide, before + count, dims, width, key_tokens);
+        units_of_dims(value_rows, value_wide, before + count, s.value, width, values);
+        for (int h = g * repeats; h < (g + 1) * repeats; h++) part_of_head(token, count, before, h);
+        if (part) give(token, count, prefix, g);
       }
+      give(0, prefix, 0, g);
     }
-    for (int t = 0; t < length; t++) {
-      const float* row = sum_k + size_t(t) * wide;
-      copy(sum_v + size_t(t) * value_wide, s.value, made.value.of<Number>(t, g));
-      copy(row, s.plain, made.plain_key.of<Number>(t, g));
-      if (made.turned_key.head) turn_back(s, row + s.plain, begin + t, made.turned_key.of<Number>(t, g));
-      else for (int d = 0; d < s.turned; d++) shared[size_t(t) * s.turned + d] += row[s.plain + d];
+    if (made.turned_key.head == 0)
+      for (int t = 0; t < family.tokens(); t++)
+        turn_back(s, shared + size_t(t) * s.turned, begin + t, made.turned_key.of<Number>(t, 0));
+  }
+
+  void clear(int from, int to) {
+    std::memset(sum_k + size_t(from) * wide, 0, sizeof(float) * (to - from) * wide);
+    std::memset(sum_v + size_t(from) * value_wide, 0, sizeof(float) * (to - from) * value_wide);
+  }
+
+  // The sums of `count` rows from row `row` on, as the gradients of keys and values from token `token` on
+  void give(int token, int count, int row, int g) {
+    for (int t = 0; t < count; t++) {
+      const float* of_key = sum_k + size_t(row + t) * wide;
+      copy(sum_v + size_t(row + t) * value_wide, s.value, made.value.of<Number>(token + t, g));
+      copy(of_key, s.plain, made.plain_key.of<Number>(token + t, g));
+      if (made.turned_key.head)
+        turn_back(s, of_key + s.plain, begin + token + t, made.turned_key.of<Number>(token + t, g));
+      else
+        for (int d = 0; d < s.turned; d++) shared[size_t(token + t) * s.turned + d] += of_key[s.plain + d];
     }
   }
-  if (s.turned && made.turned_key.head == 0)
-    for (int t = 0; t < length; t++) turn_back(s, shared + size_t(t) * s.turned, begin + t, made.turned_key.of<Number>(t, 0));
-}
+
+  // The queries of one part and head: their gradients, and what they add to the sums of keys and values
+  void part_of_head(int token, int count, int before, int h) {
+    for (int t = 0; t < count; t++) {
+      const Number* query = in.query.of<Number>(token + t, h);
+      turn(s, query, query + s.plain, begin + token + t, turned + size_t(t) * wide);
+    }
+    for (int start = 0; start < count; start += BLOCK) {
+      const int rows = std::min(BLOCK, count - start), seen = int(round_up(before + start + rows, 16));
+      const Number *above = grad + (token + start) * stride + h * s.value, *turned_rows = turned + size_t(start) * wide;
+      product<Number, false>(rows, seen, dims / UNIT<Number>, Left::rows(turned_rows, wide), keys, width, scores, width);
+      product<Number, false>(rows, seen, s.value / UNIT<Number>, Left::rows(above, stride), values, width, slopes, width);
+      for (int r = 0; r < rows; r++) slope_of(token + start + r, before + start + r, seen, h, r);
+      for (int r = rows; r < BLOCK; r++)
+        for (float* row : {scores + size_t(r) * width, slopes + size_t(r) * width}) std::memset(row, 0, sizeof(float) * seen);
+      const Number* slope_rows = as_rows(slopes, rows, seen, width, reinterpret_cast<Number*>(slope_room));
+      product<Number, false>(rows, wide, seen / UNIT<Number>, Left::rows(slope_rows, width), key_tokens, wide, rows_q, wide);
+      for (int r = 0; r < rows; r++) {
+        Number* to = made.query.of<Number>(token + start + r, h);
+        copy(rows_q + r * wide, s.plain, to);
+        turn_back(s, rows_q + r * wide + s.plain, begin + token + start + r, to + s.plain);
+      }
+      units_of_tokens(above, stride, rows, s.value, BLOCK, queries);
+      product<Number, true>(seen, value_wide, BLOCK / UNIT<Number>, across<Number>(scores, seen, width, room), queries, value_wide,
+                            sum_v, value_wide);
+      units_of_tokens(turned_rows, wide, rows, dims, BLOCK, queries);
+      product<Number, true>(seen, wide, BLOCK / UNIT<Number>, across<Number>(slopes, seen, width, room), queries, wide, sum_k, wide);
+    }
+  }
+
+  // Row r of the scores becomes the weights of that query, which sees rows 0 … `query`; that of the slopes, its gradient
+  void slope_of(int token, int query, int seen, int h, int r) {
+    float *weight = scores + size_t(r) * width, *slope = slopes + size_t(r) * width;
+    weigh(weight, query, seen, s.scale, log_sums[size_t(token) * s.heads + h]);
+    const Number *o = out + token * stride + h * s.value, *above = grad + token * stride + h * s.value;
+    Vector dot = _mm512_setzero_ps();
+    for (int d = 0; d < s.value; d += 16) dot = _mm512_fmadd_ps(load(o + d, first(s.value - d)), load(above + d, first(s.value - d)), dot);
+    const Vector delta = _mm512_set1_ps(_mm512_reduce_add_ps(dot)), by = _mm512_set1_ps(s.scale);
+    for (int j = 0; j < seen; j += 16)
+      store(slope + j, _mm512_mul_ps(_mm512_mul_ps(load(weight + j), by), _mm512_sub_ps(load(slope + j), delta)));
+  }
+};
 
 template <class Number> void all_forward(const Shape& s, const Parts& in, Number* out, float* log_sums) {
-  int64_t first_token = 0;
-  for (int i = 0; i < s.count; first_token += s.lengths[i++])
-    forward<Number>(s, first_token, s.lengths[i], in.from(first_token, sizeof(Number)), out + first_token * s.heads * s.value,
-                    log_sums + first_token * s.heads);
+  int64_t token = 0;
+  const int32_t* lengths = s.lengths;
+  for (int i = 0; i < s.families; lengths += s.parts[i++]) {
+    const Family family{lengths, s.parts[i]};
+    forward<Number>(s, token, family, in.from(token, sizeof(Number)), out + token * s.heads * s.value, log_sums + token * s.heads);
+    token += family.tokens();
+  }
 }
 
 template <class Number>
 void all_backward(const Shape& s, const Parts& in, const Number* out, const float* log_sums, const Number* grad, const Parts& made) {
-  int64_t first_token = 0;
-  for (int i = 0; i < s.count; first_token += s.lengths[i++]) {
-    const int64_t row = first_token * s.heads * s.value;
-    backward<Number>(s, first_token, s.lengths[i], in.from(first_token, sizeof(Number)), out + row,
-                     log_sums + first_token * s.heads, grad + row, made.from(first_token, sizeof(Number)));
+  int64_t token = 0;
+  const int32_t* lengths = s.lengths;
+  for (int i = 0; i < s.families; lengths += s.parts[i++]) {
+    const Family family{lengths, s.parts[i]};
+    const int64_t row = token * s.heads * s.value;
+    const Parts here = in.from(token, sizeof(Number)), there = made.from(token, sizeof(Number));
+    Backward<Number>{s, token, family, here, there, out + row, log_sums + token * s.heads, grad + row}.run();
+    token += family.tokens();
   }
 }
 
 }  // namespace
 
-// Causal attention within each of the sequences that stand end to end; queries and keys are turned to their positions here.
+// Causal attention within each of the families that stand end to end; queries and keys are turned to their positions here.
 // out (tokens, heads, value) and log_sums (tokens, heads) are dense. All counts of dims are even.
 EXPORT void ponder_attention_forward_bf16(const Shape* shape, const Parts* in, bf16* out, float* log_sums) {
   all_forward(*shape, *in, out, log_sums);
