@@ -64,10 +64,15 @@ class Size:
     prompts: int
     group_size: int
     max_tokens: int
+    micro_batch_tokens: int  # of Ponder: that of the recipe which trains a model of this shape
     vocabulary: int | None = None  # entries that the tokenizer is filled up to
 
 
-SIZES = {"tiny-v3": Size(32, 16, 64), "dense": Size(32, 16, 64), "smollm2": Size(4, 8, 64, SMOLLM2_VOCABULARY)}
+SIZES = {
+    "tiny-v3": Size(32, 16, 64, 8192),  # zero-chain
+    "dense": Size(32, 16, 64, 8192),
+    "smollm2": Size(4, 8, 64, 2048, SMOLLM2_VOCABULARY),  # r1-smollm2
+}
 SHAPES = {"tiny-v3": tiny_v3, "dense": tiny_dense, "smollm2": smollm2}
 
 
@@ -291,7 +296,7 @@ def parse_arguments() -> argparse.Namespace:
         type=parse_settings,
         metavar="SETTINGS",
         help="workers=N,threads=N,micro_batch_tokens=N,engine=native|torch,precision=fp32|bf16; repeat it to time "
-        "several (default: Ponder's own, fp32)",
+        "several (default: fp32, and the micro-batches of the recipe for this shape)",
     )
     parser.add_argument(
         "--trl",
@@ -304,7 +309,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args()
-    options.ponder = options.ponder or [{}]
+    options.ponder = options.ponder or [{"micro_batch_tokens": SIZES[options.shape].micro_batch_tokens}]
     options.trl = options.trl or default_trl(available_cores())
     if options.pairs < 1:
         parser.error("--pairs: expected 1 or more")

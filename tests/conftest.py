@@ -1,9 +1,17 @@
 """Settings that all tests share."""
 
+import pytest
 from hypothesis import settings
 
 from databases import database, database_url  # noqa: F401  # fixtures
+from ponder.algo.native import functions
 
 # The same examples on every machine, and no verdict that depends on how busy it is.
 settings.register_profile("ponder", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("ponder")
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in PyTorch alone, as where nothing was compiled."""
+    monkeypatch.setattr(functions, "library", lambda: None)

@@ -117,6 +117,7 @@ def counted(config: ModelConfig, *, cached: int = 0, absorbed: bool | None = Non
     return counter.get_total_flops() / 12
 
 
+@pytest.mark.usefixtures("without_kernels")
 @pytest.mark.parametrize("config", [TINY, DENSE, replace(DENSE, tie_embeddings=True)])
 def test_flops_are_those_that_torch_counts(config: ModelConfig) -> None:
     assert counted(config) == forward_flops(config, 6).total
@@ -124,12 +125,14 @@ def test_flops_are_those_that_torch_counts(config: ModelConfig) -> None:
         assert counted(config, cached=9, absorbed=absorbed) == decode_flops(config, 9, absorbed=absorbed).total
 
 
+@pytest.mark.usefixtures("without_kernels")
 def test_mtp_flops_are_those_that_torch_counts() -> None:
     """The module runs on five of six positions, which attend to five."""
     at_five = forward_flops(TINY, 5, mtp=True).total - forward_flops(TINY, 5).total
     assert counted(TINY, mtp=True) * 12 == pytest.approx(forward_flops(TINY, 6).total * 12 + at_five * 10)
 
 
+@pytest.mark.usefixtures("without_kernels")
 @pytest.mark.parametrize("config", [DENSE, replace(TINY, mtp_depth=0, moe=None)])
 def test_training_flops_are_those_that_torch_counts(config: ModelConfig) -> None:
     """Our attention keeps its scores, so torch counts three forwards, less the gradient of the embedding's output."""

@@ -80,6 +80,7 @@ def test_memory_by_hand() -> None:
     assert (exact.sampler, exact.cache) == (4 * WHOLE, 2 * lora.cache)
 
 
+@pytest.mark.usefixtures("without_kernels")
 @pytest.mark.parametrize("rank", [0, 2])
 def test_flops_are_those_that_torch_counts(rank: int) -> None:
     """But that our attention keeps the scores of all pairs, where the plan has causal ones computed again; and under an

@@ -1,6 +1,6 @@
 """The compiled kernels against PyTorch, the head's loss by its derivatives, and copies in less precision."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from ponder.algo.native import functions as native
 from ponder.algo.native.library import library
 from ponder.algo.products import linear, outer, times, times_transposed
 from ponder.algo.rounding import round_dithered_
-from ponder.core.workers import ComputeConfig, Workers
+from ponder.core.workers import ComputeConfig, Workers, kernel_threads
 from ponder.models import head as head_module
 from ponder.models.config import GqaConfig, ModelConfig
 from ponder.models.head import head_loss
@@ -406,29 +406,60 @@ def test_the_kernel_rounds_as_pytorch_does(count: int, monkeypatch: pytest.Monke
     assert torch.equal(ours, theirs)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with kernel_threads(1):
+        yield
+
+
 @needs_kernels
+@both_precisions
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
-    ("rows", "inputs", "outputs"), [(1, 2, 2), (5, 4, 6), (7, 32, 16), (33, 50, 70), (100, 576, 192), (61, 96, 130)]
+    ("rows", "inputs", "outputs"),
+    [(1, 2, 2), (5, 4, 6), (7, 32, 16), (33, 50, 70), (100, 576, 192), (61, 96, 130), (600, 34, 18)],
 )
-def test_products_are_those_in_fp32(rows: int, inputs: int, outputs: int) -> None:
-    x, weight = random(rows, inputs, seed=1).requires_grad_(), random(outputs, inputs, seed=2).requires_grad_()
-    bias, grad = random(outputs, seed=3).requires_grad_(), random(rows, outputs, seed=4)
-    wide = [t.detach().float().requires_grad_() for t in (x, weight, bias)]
+def test_products_are_those_in_fp64(rows: int, inputs: int, outputs: int, precision: torch.dtype) -> None:
+    shapes = ((rows, inputs), (outputs, inputs), (outputs,), (rows, outputs))
+    x, weight, bias, grad = (random(*shape, seed=i, precision=precision) for i, shape in enumerate(shapes))
+    inputs_ = [t.requires_grad_() for t in (x, weight, bias)]
+    wide = [t.detach().double().requires_grad_() for t in inputs_]
+    assert native.takes_products(x, weight, inner=inputs)
     ours, theirs = linear(x, weight, bias), F.linear(*wide)
     assert_close(ours, theirs, 2)
-    got = torch.autograd.grad(ours, (x, weight, bias), grad)
-    for mine, expected in zip(got, torch.autograd.grad(theirs, wide, grad.float()), strict=True):
+    got = torch.autograd.grad(ours, inputs_, grad)
+    for mine, expected in zip(got, torch.autograd.grad(theirs, wide, grad.double()), strict=True):
         assert_close(mine, expected, 2)
 
 
 @needs_kernels
-def test_products_take_views_and_odd_sizes() -> None:
-    x, weight = random(9, 7, seed=1), random(5, 7, seed=2)
-    assert_close(times_transposed(x, weight), x.float() @ weight.float().t(), 2)  # no pairs: PyTorch
-    assert_close(times(weight.t(), weight), weight.float().t() @ weight.float(), 2)
-    assert_close(outer(x, x[:, 1:4]), x.float().t() @ x[:, 1:4].float(), 2)
-    even = random(8, 12, seed=3)
-    assert_close(times(even[:, :8], even), even[:, :8].float() @ even.float(), 2)
+@both_precisions
+@pytest.mark.usefixtures("one_thread")
+def test_products_take_views_and_odd_sizes(precision: torch.dtype) -> None:
+    x, weight = (random(*shape, seed=i, precision=precision) for i, shape in enumerate(((9, 7), (5, 7))))
+    assert native.takes_products(x, weight, inner=7) == (precision == torch.float32)  # of bf16: no pairs
+    assert_close(times_transposed(x, weight), x.double() @ weight.double().t(), 2)
+    assert_close(times(weight.t(), weight), weight.double().t() @ weight.double(), 2)
+    assert_close(outer(x, x[:, 1:4]), x.double().t() @ x[:, 1:4].double(), 2)
+    even = random(8, 12, seed=3, precision=precision)
+    assert_close(times(even[:, :8], even), even[:, :8].double() @ even.double(), 2)
+
+
+@needs_kernels
+def test_products_in_fp32_on_several_threads_are_pytorchs() -> None:
+    x = random(4, 4, seed=1, precision=torch.float32)
+    with kernel_threads(2):
+        assert not native.takes_products(x, x)
+        assert native.takes_products(x.bfloat16(), x.bfloat16())
+
+
+@needs_kernels
+@pytest.mark.usefixtures("one_thread")
+def test_a_sum_over_many_rows_in_fp32_is_about_as_exact_as_pytorchs() -> None:
+    a, b = (random(5000, 40, seed=seed, precision=torch.float32) for seed in (1, 2))
+    exact = a.double().t() @ b.double()
+    ours, theirs = ((c.double() - exact).square().mean().sqrt() for c in (outer(a, b), a.t() @ b))
+    assert ours < 2 * theirs
 
 
 def test_in_fp32_there_is_no_copy() -> None:

@@ -1,4 +1,4 @@
-"""Matrix products of training: by the compiled kernels in bf16 on a CPU that has them, else by PyTorch.
+"""Matrix products of training: by the compiled kernels on a CPU that has them, else by PyTorch.
 
 Shapes: N rows, I inputs, O outputs. None of them carries a gradient but `linear`.
 """
@@ -13,14 +13,14 @@ from ponder.algo.native import functions as native
 
 def times_transposed(x_NI: torch.Tensor, weight_OI: torch.Tensor, out_NO: torch.Tensor | None = None) -> torch.Tensor:
     """The product x · weightᵀ, (N, O). All three take a place for it, contiguous, instead of making one."""
-    if weight_OI.shape[1] % 2 == 0 and native.takes_products(x_NI, weight_OI):
+    if native.takes_products(x_NI, weight_OI, inner=weight_OI.shape[1]):
         return native.product_transposed(x_NI, weight_OI, out_NO)
     return F.linear(x_NI, weight_OI) if out_NO is None else torch.mm(x_NI, weight_OI.t(), out=out_NO)
 
 
 def times(x_NO: torch.Tensor, weight_OI: torch.Tensor, out_NI: torch.Tensor | None = None) -> torch.Tensor:
     """The product x · weight, (N, I)."""
-    if weight_OI.shape[0] % 2 == 0 and native.takes_products(x_NO, weight_OI):
+    if native.takes_products(x_NO, weight_OI, inner=weight_OI.shape[0]):
         return native.product(x_NO, weight_OI, out_NI)
     return torch.mm(x_NO, weight_OI, out=out_NI)
 

@@ -331,18 +331,19 @@ class Grpo:
         """The tokens of the completions under `model`."""
         completions = [sample.rollout.completion for sample in samples]
         prompts, routes = [c.prompt_ids for c in completions], [c.routes for c in completions]
-        head, temperature = model.head.weight, self._config.temperature
+        temperature = self._config.temperature
         if model.has_kernel:
             packed = PackedCompletions.collate(prompts, [c.ids for c in completions])
             route_map = packed.replayed_routes(routes, model.config) if replay else None
             hidden_1TD = model(packed.ids_1T, lengths=packed.lengths, route_map=route_map)
-            return score_states(hidden_1TD[0, packed.states_M], head, packed.completion_ids_M, temperature)
+            states_MD = hidden_1TD[0, packed.states_M]
+            return score_states(states_MD, model.head.weight, packed.completion_ids_M, temperature)
         batch = PaddedBatch.collate(
             [s.sequence for s in samples], [len(ids) for ids in prompts], self._tokenizer.control.pad
         )
         route_map = replayed_routes(routes, batch.ids_BT.shape[1], model.config) if replay else None
         hidden_BTD = model(batch.ids_BT, route_map=route_map)
-        return score_tokens(hidden_BTD, head, batch.ids_BT, batch.scored_BT, temperature)
+        return score_tokens(hidden_BTD, model.head.weight, batch.ids_BT, batch.scored_BT, temperature)
 
     def _loss(
         self, samples: Sequence[_Sample], step_sequences: int, step_tokens: int, *, replay: bool

@@ -284,32 +284,38 @@ def round_dithered_(target: torch.Tensor, source: torch.Tensor) -> None:
     _loaded().ponder_round_dithered(source.numel(), source.data_ptr(), target.data_ptr())
 
 
-def takes_products(*tensors: torch.Tensor) -> bool:
-    """Whether `product`, `product_transposed` and `outer_product` have kernels for these matrices: bf16, with an even
-    number of rows and columns in what is packed.
+def takes_products(*tensors: torch.Tensor, inner: int = 2) -> bool:
+    """Whether `product`, `product_transposed` and `outer_product` have kernels for these matrices, of one precision.
+
+    `inner`: the rows or columns of what is packed that are summed over; of bf16 there must be an even number. In fp32
+    where kernels run on several threads, PyTorch's products are faster: these run on one.
     """
-    return all(t.dtype == torch.bfloat16 and t.device.type == "cpu" for t in tensors) and library() is not None
+    precision = tensors[0].dtype
+    known = precision in _PRECISIONS and inner % _unit(precision) == 0
+    if precision == torch.float32 and torch.get_num_threads() > 1:
+        return False
+    return known and all(t.dtype == precision and t.device.type == "cpu" for t in tensors) and library() is not None
 
 
 def product_transposed(x_NI: torch.Tensor, weight_OI: torch.Tensor, out_NO: torch.Tensor | None = None) -> torch.Tensor:
-    """The product x · weightᵀ, (N, O), into `out_NO` where that is given. Condition: `takes_products(x_NI, weight_OI)`,
-    I even, and a contiguous `out_NO`.
+    """The product x · weightᵀ, (N, O), into `out_NO` where that is given. Condition:
+    `takes_products(x_NI, weight_OI, inner=I)`, and a contiguous `out_NO`.
     """
     weight_OI = weight_OI.contiguous()
-    outputs, inputs = weight_OI.shape
-    packed = torch.empty(_rounded_up(outputs) * (inputs // 2), dtype=torch.int32)
-    _loaded().ponder_pack_transposed(outputs, inputs, weight_OI.data_ptr(), packed.data_ptr())
+    outputs, units = weight_OI.shape[0], weight_OI.shape[1] // _unit(weight_OI.dtype)
+    packed = torch.empty(_rounded_up(outputs) * units, dtype=torch.int32)
+    _loaded().ponder_pack_transposed(outputs, units, weight_OI.data_ptr(), packed.data_ptr())
     return _multiply(x_NI, packed, outputs, out_NO)
 
 
 def product(x_NO: torch.Tensor, weight_OI: torch.Tensor, out_NI: torch.Tensor | None = None) -> torch.Tensor:
-    """The product x · weight, (N, I), into `out_NI` where that is given. Condition: `takes_products(x_NO, weight_OI)`,
-    O even, and a contiguous `out_NI`.
+    """The product x · weight, (N, I), into `out_NI` where that is given. Condition:
+    `takes_products(x_NO, weight_OI, inner=O)`, and a contiguous `out_NI`.
     """
     weight_OI = weight_OI.contiguous()
     outputs, inputs = weight_OI.shape
-    packed = torch.empty((outputs // 2) * _rounded_up(inputs), dtype=torch.int32)
-    _loaded().ponder_pack(outputs, inputs, weight_OI.data_ptr(), packed.data_ptr())
+    packed = torch.empty(outputs // _unit(weight_OI.dtype) * _rounded_up(inputs), dtype=torch.int32)
+    _kernel("pack", weight_OI)(outputs, inputs, weight_OI.data_ptr(), packed.data_ptr())
     return _multiply(x_NO, packed, inputs, out_NI)
 
 
@@ -320,7 +326,7 @@ def outer_product(a_NO: torch.Tensor, b_NI: torch.Tensor, out_OI: torch.Tensor |
     a_NO, b_NI = a_NO.contiguous(), b_NI.contiguous()
     out_OI = a_NO.new_empty(a_NO.shape[1], b_NI.shape[1]) if out_OI is None else out_OI
     sizes = (len(a_NO), a_NO.shape[1], b_NI.shape[1])
-    _loaded().ponder_outer_product(*sizes, a_NO.data_ptr(), b_NI.data_ptr(), out_OI.data_ptr())
+    _kernel("outer_product", a_NO)(*sizes, a_NO.data_ptr(), b_NI.data_ptr(), out_OI.data_ptr())
     return out_OI
 
 
@@ -328,8 +334,13 @@ def _multiply(x: torch.Tensor, packed: torch.Tensor, columns: int, out: torch.Te
     x = x.contiguous()
     out = x.new_empty(len(x), columns) if out is None else out
     pointers = (x.data_ptr(), packed.data_ptr(), out.data_ptr())
-    _loaded().ponder_product(len(x), columns, x.shape[1] // 2, *pointers)
+    _kernel("product", x)(len(x), columns, x.shape[1] // _unit(x.dtype), *pointers)
     return out
+
+
+def _unit(precision: torch.dtype) -> int:
+    """Numbers that one instruction multiplies together, in 32 bits."""
+    return 4 // precision.itemsize
 
 
 def _rounded_up(count: int) -> int:

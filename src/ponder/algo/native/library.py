@@ -11,12 +11,12 @@ from typing import Any
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ponder_training_supported": (c_int, []),
     "ponder_round_dithered": (None, [c_int64, c_void_p, c_void_p]),
-    "ponder_pack": (None, [c_int64, c_int64, c_void_p, c_void_p]),
     "ponder_pack_transposed": (None, [c_int64, c_int64, c_void_p, c_void_p]),
-    "ponder_product": (None, [*[c_int64] * 3, *[c_void_p] * 3]),
-    "ponder_outer_product": (None, [*[c_int64] * 3, *[c_void_p] * 3]),
 }
 _SIGNATURES_OF_BOTH: dict[str, tuple[Any, list[Any]]] = {  # each for bf16 and for fp32
+    "ponder_pack": (None, [c_int64, c_int64, c_void_p, c_void_p]),
+    "ponder_product": (None, [*[c_int64] * 3, *[c_void_p] * 3]),
+    "ponder_outer_product": (None, [*[c_int64] * 3, *[c_void_p] * 3]),
     "ponder_attention_forward": (None, [c_void_p] * 4),
     "ponder_attention_backward": (None, [c_void_p] * 6),
     "ponder_norm_forward": (None, [c_int64, c_int, c_float, *[c_void_p] * 4]),

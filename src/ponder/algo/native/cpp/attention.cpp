@@ -32,17 +32,7 @@ namespace {
 
 thread_local Scratch scratch;
 
-// ---- C (+)= A B of units: what one instruction multiplies at once, in 32 bits. C has rows of fp32 ----
-
-template <class Number> constexpr int UNIT = 4 / sizeof(Number);  // numbers of a unit: two of bf16, one of fp32
-
-template <class Number> inline Vector multiply_add(uint32_t unit, const uint32_t* units, Vector sum);
-template <> inline Vector multiply_add<bf16>(uint32_t unit, const uint32_t* units, Vector sum) {
-  return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(int32_t(unit)), (__m512bh)_mm512_loadu_si512(units));
-}
-template <> inline Vector multiply_add<float>(uint32_t unit, const uint32_t* units, Vector sum) {
-  return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(int32_t(unit))), _mm512_castsi512_ps(_mm512_loadu_si512(units)), sum);
-}
+// ---- C (+)= A B of units; C has rows of fp32 ----
 
 struct Left {  // A: unit k of row r is at[r * row + k * unit]
   const void* at;
@@ -101,11 +91,15 @@ void product(int rows, int columns, int units, Left a, const uint32_t* b, int ld
 template <class Number>
 void units_of_dims(const Number* x, int64_t stride, int length, int dim, int width, uint32_t* out) {
   const int units = dim / UNIT<Number>;
-  for (int t = 0; t < length; t++) {
-    const Number* row = x + t * stride;
-    for (int d = 0; d < units; d++) std::memcpy(out + size_t(d) * width + t, row + UNIT<Number> * d, 4);
-  }
-  for (int d = 0; d < units; d++) std::memset(out + size_t(d) * width + length, 0, sizeof(uint32_t) * (width - length));
+  for (int t = 0; t < width; t += 16)
+    for (int d = 0; d < units; d += 16) {
+      __m512i block[16];
+      for (int i = 0; i < 16; i++)
+        block[i] = t + i < length ? _mm512_maskz_loadu_epi32(first(units - d), x + (t + i) * stride + UNIT<Number> * d)
+                                  : _mm512_setzero_si512();
+      transpose(block);
+      for (int i = 0; i < std::min(16, units - d); i++) _mm512_storeu_si512(out + size_t(d + i) * width + t, block[i]);
+    }
 }
 
 // Rows (length, dim) → units along tokens: (width / UNIT, dim rounded up to 16), zeros beyond the length and the dims

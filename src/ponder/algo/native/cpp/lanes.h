@@ -36,6 +36,43 @@ inline __m512i paired(__m256i a, __m256i b) {
   return _mm512_or_si512(_mm512_cvtepu16_epi32(a), _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16));
 }
 
+template <class Number> constexpr int UNIT = 4 / sizeof(Number);  // numbers that an instruction multiplies at once, in 32 bits
+
+// sum + the product of a unit and 16 units, one for each number of the sum
+template <class Number> inline Vector multiply_add(uint32_t unit, const uint32_t* units, Vector sum);
+template <> inline Vector multiply_add<bf16>(uint32_t unit, const uint32_t* units, Vector sum) {
+  return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(int32_t(unit)), (__m512bh)_mm512_loadu_si512(units));
+}
+template <> inline Vector multiply_add<float>(uint32_t unit, const uint32_t* units, Vector sum) {
+  return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(int32_t(unit))), _mm512_castsi512_ps(_mm512_loadu_si512(units)), sum);
+}
+
+inline void transpose(__m512i (&x)[16]) {  // 16 × 16 numbers of 32 bits
+  __m512i y[16];
+  for (int i = 0; i < 16; i += 2) {
+    y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+    y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
+    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
+    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
+    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    y[i] = _mm512_shuffle_i32x4(x[i], x[i + 4], 0x88);
+    y[i + 4] = _mm512_shuffle_i32x4(x[i], x[i + 4], 0xdd);
+    y[i + 8] = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0x88);
+    y[i + 12] = _mm512_shuffle_i32x4(x[i + 8], x[i + 12], 0xdd);
+  }
+  for (int i = 0; i < 4; i++) {
+    x[i] = _mm512_shuffle_i32x4(y[i], y[i + 8], 0x88);
+    x[i + 4] = _mm512_shuffle_i32x4(y[i + 4], y[i + 12], 0x88);
+    x[i + 8] = _mm512_shuffle_i32x4(y[i], y[i + 8], 0xdd);
+    x[i + 12] = _mm512_shuffle_i32x4(y[i + 4], y[i + 12], 0xdd);
+  }
+}
+
 // e^x to within 2 units in the last place; 0 below -87, and never infinite
 inline Vector exponential(Vector x) {
   x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.0f)), _mm512_set1_ps(-104.0f));
