@@ -123,6 +123,36 @@ class GroupedLinear(torch.autograd.Function):
         return grad_x_MI, grad_weight_EOI, None
 
 
+class _Dispatch(torch.autograd.Function):
+    """Each token's row once for each of its K experts, in the order of the experts."""
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: torch.Tensor, order_M: torch.Tensor, back_M: torch.Tensor) -> torch.Tensor:
+        """`order_M`: which choice stands at each place, token · K + k; `back_M`: where each choice stands."""
+        ctx.save_for_backward(back_M)
+        ctx.tokens = len(x_ND)
+        return x_ND.index_select(0, order_M // (len(order_M) // max(len(x_ND), 1)))
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (back_M,), grad_MD = ctx.saved_tensors, grad_outputs[0]
+        return grad_MD.index_select(0, back_M).view(ctx.tokens, -1, grad_MD.shape[1]).sum(dim=1), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """The rows of the experts' outputs in the order of the tokens again."""
+
+    @staticmethod
+    def forward(ctx: Any, x_MD: torch.Tensor, order_M: torch.Tensor, back_M: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(order_M)
+        return x_MD.index_select(0, back_M)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (order_M,) = ctx.saved_tensors
+        return grad_outputs[0].index_select(0, order_M), None, None
+
+
 class RoutedExperts(nn.Module):
     """E SwiGLU experts, their matrices stacked; tokens are sorted by expert so that each runs once."""
 
@@ -135,12 +165,14 @@ class RoutedExperts(nn.Module):
     def forward(self, x_ND: torch.Tensor, routes: Routes) -> torch.Tensor:
         N, K = routes.experts_NK.shape
         flat = routes.experts_NK.flatten()
-        order = flat.argsort(stable=True)
+        order_M = flat.argsort(stable=True)
         ends = torch.bincount(flat, minlength=routes.scores_NE.shape[1]).cumsum(0).tolist()
-        sorted_MD = self.run_sorted(x_ND[order // K], ends)
-        back = torch.empty_like(order)
-        back[order] = torch.arange(N * K)
-        per_choice_NKD = sorted_MD[back].view(N, K, -1)
+        back_M = torch.empty_like(order_M)
+        back_M[order_M] = torch.arange(N * K)
+        dispatched_MD: torch.Tensor = _Dispatch.apply(x_ND, order_M, back_M)  # type: ignore[no-untyped-call]
+        out_MD = self.run_sorted(dispatched_MD, ends)
+        collected_MD: torch.Tensor = _Collect.apply(out_MD, order_M, back_M)  # type: ignore[no-untyped-call]
+        per_choice_NKD = collected_MD.view(N, K, -1)
         return (per_choice_NKD * routes.weights_NK.to(x_ND.dtype).unsqueeze(-1)).sum(dim=1)
 
     def run_sorted(self, x_MD: torch.Tensor, ends: list[int]) -> torch.Tensor:
