@@ -190,6 +190,14 @@ def test_a_prefix_that_sequences_share_is_as_if_each_had_its_own(latent: bool, p
         assert_close(mine, wanted, 8, least=0.25)
 
 
+@needs_kernels
+@pytest.mark.parametrize("families", [[(4,), (3, 2)], [(10,), ()], []])
+def test_families_that_are_not_the_tokens_are_refused(families: list[tuple[int, ...]]) -> None:
+    inputs = [random(10, 2, 8, seed=i) for i in range(3)]
+    with pytest.raises(ValueError, match="10 tokens cannot be families"):
+        native.attention(*inputs, torch.ones(10, 4), torch.zeros(10, 4), families, 1.0)
+
+
 def places_of(families: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """Of each part: where it begins, and its length."""
     return [part for prefix, *members in families for part in ((0, prefix), *((prefix, n) for n in members))]

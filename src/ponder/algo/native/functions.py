@@ -152,8 +152,10 @@ class _Packed(NamedTuple):
     lengths: ctypes.Array[c_int32]
 
     @classmethod
-    def of(cls, families: Families) -> "_Packed":
+    def of(cls, families: Families, tokens: int) -> "_Packed":
         lengths = [length for family in families for length in family]
+        if sum(lengths) != tokens or not all(map(len, families)):
+            raise ValueError(f"{tokens} tokens cannot be families of sequences of {families}")
         return cls((c_int32 * len(families))(*map(len, families)), (c_int32 * len(lengths))(*lengths))
 
 
@@ -173,7 +175,7 @@ class _Attention(torch.autograd.Function):
         third = third if heads.plain and third.stride(-1) == 1 else third.contiguous()
         out_THV = query.new_empty(len(query), heads.heads, heads.value)
         log_sums = torch.empty(len(query), heads.heads, dtype=torch.float32)
-        ctx.heads, ctx.packed = heads, _Packed.of(families)
+        ctx.heads, ctx.packed = heads, _Packed.of(families, len(query))
         ctx.save_for_backward(query, second, third, cos, sin, out_THV, log_sums)
         arguments = heads.shape(ctx.packed, cos, sin), heads.parts((query, second, third))
         forward = _kernel("attention_forward", query)
