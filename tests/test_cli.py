@@ -264,7 +264,7 @@ def test_quickstart_trains_once_then_finds_its_run(fake: FakeTraining, capsys: C
     assert main(["quickstart"]) == 0
     first = capsys.readouterr()
     assert "report: runs/quickstart-chain/report.md" in first.out
-    assert "ponder quickstart --task countdown (about 10 minutes)" in first.out
+    assert "ponder quickstart --task countdown (about 5 minutes)" in first.out
     assert "reward 0.25" not in first.out
     assert "zero 0/5" in first.err
     assert main(["quickstart"]) == 0

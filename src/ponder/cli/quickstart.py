@@ -103,4 +103,4 @@ def print_outlook(console: Console, arguments: argparse.Namespace, folder: RunFo
         console.print("This run was finished before; --again trains anew.")
     if arguments.task == "chain":
         command = f"{program()} quickstart --task countdown"
-        console.print(f"Next: {command} (about 10 minutes), where checking itself grows.", soft_wrap=True)
+        console.print(f"Next: {command} (about 5 minutes), where checking itself grows.", soft_wrap=True)
