@@ -9,21 +9,10 @@
 #include <cstring>
 #include <vector>
 
-#if defined(_WIN32)
-#define EXPORT extern "C" __declspec(dllexport)
-#else
-#define EXPORT extern "C" __attribute__((visibility("default")))
-#endif
+#include "export.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")
-#endif
+#include "begin_avx512.h"
 
 namespace {
 
@@ -181,10 +170,6 @@ EXPORT void ponder_outer_product_fp32(int64_t rows, int64_t a_columns, int64_t b
     outer_product<float, true>(std::min(rows - i, DEEP), a_columns, b_columns, a + i * a_columns, b + i * b_columns, c);
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "end_avx512.h"
 
 #endif

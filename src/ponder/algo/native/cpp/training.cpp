@@ -7,15 +7,10 @@
 #include <cstring>
 #include <vector>
 
-#if defined(_WIN32)
-#define EXPORT extern "C" __declspec(dllexport)
-#else
-#define EXPORT extern "C" __attribute__((visibility("default")))
-#endif
+#include "export.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#include <immintrin.h>
 
 namespace {
 
@@ -35,12 +30,7 @@ bool supported() {
 
 }  // namespace
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")
-#endif
+#include "begin_avx512.h"
 
 namespace {
 
@@ -278,11 +268,7 @@ EXPORT void ponder_score_backward_fp32(int64_t rows, int64_t size, float inverse
   score_backward(rows, size, inverse_temperature, ids, log_sums, grads, logits, mass);
 }
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "end_avx512.h"
 
 EXPORT int ponder_training_supported() { return supported() ? 1 : 0; }
 
