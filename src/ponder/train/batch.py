@@ -49,7 +49,8 @@ def replayed_routes(routes: Sequence[bytes | None], length: int, config: ModelCo
 
 @dataclass(frozen=True)
 class PackedCompletions:
-    """Completions end to end in one row, those of one prompt behind it: a prompt is run once for all of them.
+    """Completions end to end in one row, those of one prompt behind it: a prompt is run once for all of them (Prefix
+    Grouper, arXiv 2506.05433).
 
     The last token of a completion is not in the row: nothing is read from its state.
     """
