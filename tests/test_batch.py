@@ -47,6 +47,9 @@ def test_completions_of_one_prompt_are_packed_behind_it_by_hand() -> None:
     assert packed.lengths == [[2, 2], [1, 1], [2, 1]]
     assert packed.completion_ids_M.tolist() == [5, 6, 7, 8, 9, 10, 11, 12]
     assert packed.states_M.tolist() == [1, 2, 3, 1, 4, 5, 7, 8]
+    nothing = PackedCompletions.collate([(1, 2)], [[]])
+    assert (nothing.ids_1T.tolist(), nothing.lengths) == ([[1, 2]], [[2]])
+    assert torch.zeros(2, 3)[nothing.states_M].shape == (0, 3)
 
 
 def test_the_samplers_experts_are_replayed_where_their_tokens_stand() -> None:

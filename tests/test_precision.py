@@ -75,12 +75,20 @@ def test_swiglu_is_torchs(precision: torch.dtype) -> None:
 def test_swiglu_at_the_ends_of_the_range(value: float, precision: torch.dtype) -> None:
     x = torch.full((1, 32), value).to(precision)
     gate, up = x.double().chunk(2, dim=-1)
-    assert_close(native.swiglu(x), F.silu(gate) * up, least=1e-24)
+    assert_close(native.swiglu(x), F.silu(gate) * up, least=1e-25 if precision == torch.bfloat16 else 1e-24)
 
 
 def angles_of(lengths: Sequence[int], pairs: int) -> torch.Tensor:
     """Of sequences that stand end to end: (tokens, pairs)."""
     return torch.cat([torch.arange(n) for n in lengths])[:, None] * torch.logspace(0, -4, pairs)
+
+
+def at_positions(
+    x_THR: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, interleaved: bool, precision: torch.dtype
+) -> torch.Tensor:
+    """At their positions, and rounded as queries and keys are; the gradient is that of the turn alone."""
+    exact = rotate(x_THR, cos.double()[:, None], sin.double()[:, None], interleaved=interleaved)
+    return exact + (exact.to(precision).double() - exact).detach()
 
 
 def attention_in_fp64(
@@ -98,13 +106,15 @@ def attention_in_fp64(
 LENGTHS = [(1,), (2, 31, 1, 32), (33, 64, 65), (130, 7)]
 
 
+SHAPES = pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(3, 1, 64), (4, 4, 32), (4, 2, 96), (2, 1, 10)])
+
+
 @needs_kernels
 @both_precisions
-@pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(3, 1, 64), (4, 4, 32), (4, 2, 96), (2, 1, 10)])
+@SHAPES
 def test_attention_is_torchs_on_each_sequence(
-    lengths: tuple[int, ...], heads: int, kv_heads: int, dim: int, interleaved: bool, precision: torch.dtype
+    lengths: tuple[int, ...], heads: int, kv_heads: int, dim: int, precision: torch.dtype
 ) -> None:
     tokens = sum(lengths)
     made = [random(tokens, h, dim, seed=i, precision=precision) for i, h in enumerate((heads, kv_heads, kv_heads))]
@@ -112,13 +122,40 @@ def test_attention_is_torchs_on_each_sequence(
     angles = angles_of(lengths, dim // 2)
     cos, sin = angles.cos(), angles.sin()
     grad = random(tokens, heads, dim, seed=7, precision=precision)
-    ours = native.attention(*inputs, cos, sin, [(n,) for n in lengths], dim**-0.5, interleaved=interleaved)
-    q, k = (rotate(t, cos.double()[:, None], sin.double()[:, None], interleaved=interleaved) for t in wide[:2])
+    ours = native.attention(*inputs, cos, sin, [(n,) for n in lengths], dim**-0.5)
+    q, k = (at_positions(t, cos, sin, False, precision) for t in wide[:2])
     theirs = attention_in_fp64(q, k, wide[2], lengths)
-    assert_close(ours, theirs, 5)
+    assert_close(ours, theirs, 4)
     got, expected = torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(theirs, wide, grad.double())
     for mine, wanted in zip(got, expected, strict=True):
-        assert_close(mine, wanted, 12, least=0.25)  # of one token alone, a query's is 0
+        assert_close(mine, wanted, 8, least=0.25)  # of one token alone, a query's is 0
+
+
+@needs_kernels
+@both_precisions
+@SHAPES
+def test_pairs_side_by_side_give_the_same_to_the_last_bit(
+    heads: int, kv_heads: int, dim: int, precision: torch.dtype
+) -> None:
+    """The interleaved layout: the same pairs elsewhere in queries and keys."""
+    lengths = (40, 1, 33)
+    q, k, v = (random(74, h, dim, seed=i, precision=precision) for i, h in enumerate((heads, kv_heads, kv_heads)))
+    angles, families = angles_of(lengths, dim // 2), [(n,) for n in lengths]
+    grad = random(74, heads, dim, seed=7, precision=precision)
+
+    def side_by_side(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack(x.chunk(2, dim=-1), dim=-1).flatten(-2)
+
+    def run(q: torch.Tensor, k: torch.Tensor, *, interleaved: bool) -> list[torch.Tensor]:
+        inputs = [t.clone().requires_grad_() for t in (q, k, v)]
+        out = native.attention(*inputs, angles.cos(), angles.sin(), families, dim**-0.5, interleaved=interleaved)
+        return [out, *torch.autograd.grad(out, inputs, grad)]
+
+    out, q_grad, k_grad, v_grad = run(q, k, interleaved=False)
+    expected = out, side_by_side(q_grad), side_by_side(k_grad), v_grad
+    got = run(side_by_side(q), side_by_side(k), interleaved=True)
+    for mine, wanted in zip(got, expected, strict=True):
+        assert torch.equal(mine, wanted)
 
 
 @needs_kernels
@@ -141,19 +178,16 @@ def test_latent_attention_is_torchs_on_each_sequence(
     where = cos, sin, [(n,) for n in lengths], dim**-0.5
     ours = native.latent_attention(q, expanded, rows[:, 5:], *where, interleaved=interleaved)
 
-    def turn(x: torch.Tensor) -> torch.Tensor:
-        return rotate(x, cos.double()[:, None], sin.double()[:, None], interleaved=interleaved)
-
     q, expanded, rows = wide
-    shared = turn(rows[:, None, 5:]).expand(tokens, heads, turned)
-    queries = torch.cat((q[..., :plain], turn(q[..., plain:])), dim=-1)
+    shared = at_positions(rows[:, None, 5:], cos, sin, interleaved, precision).expand(tokens, heads, turned)
+    queries = torch.cat((q[..., :plain], at_positions(q[..., plain:], cos, sin, interleaved, precision)), dim=-1)
     theirs = attention_in_fp64(
         queries, torch.cat((expanded[..., :plain], shared), dim=-1), expanded[..., plain:], lengths
     )
-    assert_close(ours, theirs, 5)
+    assert_close(ours, theirs, 4)
     got, expected = torch.autograd.grad(ours, inputs, grad), torch.autograd.grad(theirs, wide, grad.double())
     for mine, wanted in zip(got, expected, strict=True):
-        assert_close(mine, wanted, 12, least=0.25)
+        assert_close(mine, wanted, 8, least=0.25)
 
 
 @needs_kernels

@@ -127,16 +127,16 @@ class _Dispatch(torch.autograd.Function):
     """Each token's row once for each of its K experts, in the order of the experts."""
 
     @staticmethod
-    def forward(ctx: Any, x_ND: torch.Tensor, order_M: torch.Tensor, back_M: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x_ND: torch.Tensor, order_M: torch.Tensor, back_M: torch.Tensor, K: int) -> torch.Tensor:
         """`order_M`: which choice stands at each place, token · K + k; `back_M`: where each choice stands."""
         ctx.save_for_backward(back_M)
-        ctx.tokens = len(x_ND)
-        return x_ND.index_select(0, order_M // (len(order_M) // max(len(x_ND), 1)))
+        ctx.shape = (len(x_ND), K, x_ND.shape[1])
+        return x_ND.index_select(0, order_M // K)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (back_M,), grad_MD = ctx.saved_tensors, grad_outputs[0]
-        return grad_MD.index_select(0, back_M).view(ctx.tokens, -1, grad_MD.shape[1]).sum(dim=1), None, None
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (back_M,) = ctx.saved_tensors
+        return grad_outputs[0].index_select(0, back_M).view(ctx.shape).sum(dim=1), None, None, None
 
 
 class _Collect(torch.autograd.Function):
@@ -169,7 +169,7 @@ class RoutedExperts(nn.Module):
         ends = torch.bincount(flat, minlength=routes.scores_NE.shape[1]).cumsum(0).tolist()
         back_M = torch.empty_like(order_M)
         back_M[order_M] = torch.arange(N * K)
-        dispatched_MD: torch.Tensor = _Dispatch.apply(x_ND, order_M, back_M)  # type: ignore[no-untyped-call]
+        dispatched_MD: torch.Tensor = _Dispatch.apply(x_ND, order_M, back_M, K)  # type: ignore[no-untyped-call]
         out_MD = self.run_sorted(dispatched_MD, ends)
         collected_MD: torch.Tensor = _Collect.apply(out_MD, order_M, back_M)  # type: ignore[no-untyped-call]
         per_choice_NKD = collected_MD.view(N, K, -1)

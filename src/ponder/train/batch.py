@@ -59,9 +59,7 @@ class PackedCompletions:
     lengths: list[list[int]]  # as `Transformer.forward` takes them
     states_M: torch.Tensor  # where the state stands that predicts each token of the completions, in their order
     completion_ids_M: torch.Tensor
-    spans: list[
-        tuple[int, int, int]
-    ]  # of what is in the row, in its order: completion, from and to which of its tokens
+    spans: list[tuple[int, int, int]]  # what stands in the row: tokens from … to … of a prompt and its completion i
 
     @classmethod
     def collate(cls, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> "PackedCompletions":
@@ -86,7 +84,8 @@ class PackedCompletions:
                     family.append(fed)
             lengths.append(family)
         flat = [token for completion in completions for token in completion]
-        return cls(torch.tensor([ids]), lengths, torch.tensor(states), torch.tensor(flat), spans)
+        states_M, flat_M = (torch.tensor(row, dtype=torch.long) for row in (states, flat))  # there may be none
+        return cls(torch.tensor([ids]), lengths, states_M, flat_M, spans)
 
     def replayed_routes(self, routes: Sequence[bytes | None], config: ModelConfig) -> RouteMap | None:
         """The sampler's choices of experts, to be replayed; None where one is not known. A prompt's are those that its

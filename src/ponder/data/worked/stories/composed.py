@@ -16,6 +16,7 @@ from ponder.data.worked.stories.world import DOMAINS, Domain, folk
 LONGEST = 6  # lines of a thought
 PERSONAL = tuple(domain for domain in DOMAINS if not domain.places)
 Composition = Callable[[Draw, Work], tuple[str, int] | None]
+Asked = tuple[tuple[str, ...], int]  # ways to ask, and the answer
 
 
 def begin(d: Draw, w: Work, domains: tuple[Domain, ...] = DOMAINS) -> Tale:
@@ -34,6 +35,16 @@ def composed(d: Draw, w: Work, make: Composition) -> tuple[str, int]:
         if made and 2 <= len(trial.lines) <= LONGEST and 1 <= made[1] < 1000:
             w.lines.extend(trial.lines)
             return made
+
+
+def ended(t: Tale, w: Work, found: Asked | None) -> tuple[str, int] | None:
+    """The story with its question, and the answer; its working goes to `w`. None where there is nothing to ask."""
+    if found is None:
+        return None
+    asked, answer = found
+    t.beside()
+    w.lines.extend(t.w.lines)
+    return t.told(*asked), answer
 
 
 def opened(t: Tale) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ponder.data.worked.stories.composed import PERSONAL, begin, composed
+from ponder.data.worked.stories.composed import PERSONAL, Asked, begin, composed
 from ponder.data.worked.stories.draw import Draw, Noun, nouns
 from ponder.data.worked.stories.telling import Tale
 from ponder.data.worked.stories.work import Work
@@ -47,9 +47,6 @@ class Nest:
     @property
     def label(self) -> str:
         return self.x.many.capitalize()
-
-
-Asked = tuple[tuple[str, ...], int]  # ways to ask, and the answer
 
 
 def number_of_outer(t: Tale, nest: Nest) -> Asked:

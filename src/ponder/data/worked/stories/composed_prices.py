@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ponder.data.worked.stories.composed import PERSONAL, begin, composed
+from ponder.data.worked.stories.composed import PERSONAL, Asked, begin, composed, ended
 from ponder.data.worked.stories.draw import Draw, Noun, nouns
 from ponder.data.worked.stories.telling import Tale
 from ponder.data.worked.stories.work import Work
@@ -38,9 +38,6 @@ class Bought:
     def total(self, t: Tale) -> int:
         """The sum of what was bought so far."""
         return self.sums[0] if len(self.sums) == 1 else t.w.plus("Both together", *self.sums)
-
-
-Asked = tuple[tuple[str, ...], int]  # ways to ask, and the answer
 
 
 def the_dearer(t: Tale, bought: Bought) -> Asked | None:
@@ -173,13 +170,7 @@ def at_a_price(d: Draw, w: Work) -> tuple[str, int] | None:
     t = begin(d, w, PERSONAL)
     things = d.some(GOODS, 3)
     kind = d.pick("change", "missing", "coupon", "percent", "split", "sum", "sum", "dearer")
-    found = ENDS[kind](t, buy(t, kind, list(things)))
-    if found is None:
-        return None
-    asked, answer = found
-    t.beside()
-    w.lines.extend(t.w.lines)
-    return t.told(*asked), answer
+    return ended(t, w, ENDS[kind](t, buy(t, kind, list(things))))
 
 
 def story_of_prices(d: Draw, w: Work) -> tuple[str, int]:

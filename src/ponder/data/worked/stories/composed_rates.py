@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ponder.data.worked.stories.composed import PERSONAL, begin, composed
+from ponder.data.worked.stories.composed import PERSONAL, Asked, begin, composed, ended
 from ponder.data.worked.stories.draw import Draw, nouns
 from ponder.data.worked.stories.telling import Tale
 from ponder.data.worked.stories.work import Work
@@ -51,9 +51,6 @@ class Job:
     @property
     def span(self) -> str:
         return f"{self.time} {self.per}s"
-
-
-Asked = tuple[tuple[str, ...], int]  # ways to ask, and the answer
 
 
 def what_is_left(t: Tale, job: Job) -> Asked:
@@ -204,13 +201,7 @@ def at_a_rate(d: Draw, w: Work) -> tuple[str, int] | None:
         if job.base in IN_TURN
         else f"Each {per} <0> {verb} {job.rate} {x}.",
     )
-    found = question(t, job)
-    if found is None:
-        return None
-    asked, answer = found
-    t.beside()
-    w.lines.extend(t.w.lines)
-    return t.told(*asked), answer
+    return ended(t, w, question(t, job))
 
 
 def story_of_rates(d: Draw, w: Work) -> tuple[str, int]:
