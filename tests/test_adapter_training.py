@@ -27,7 +27,7 @@ from ponder.recipes.engines import Engine, training_generator
 from ponder.recipes.opening import find_model, open_model, ready_to_think
 from ponder.text.examples import Example
 from ponder.text.tokenizer import Tokenizer
-from ponder.train.checkpoint import load_weights
+from ponder.train.checkpoint import load_weights, read_progress
 from ponder.train.loop import run_stage
 from ponder.train.optimizer import OptimizerConfig
 from ponder.train.sft import Sft, SftConfig
@@ -84,15 +84,21 @@ class StopsAfterThree(SilentReporter):
 
 
 def train(
-    base: Path, run: RunFolder, workers: Workers, reporter: Reporter, kind: str = "lora", precision: str = "fp32"
+    base: Path,
+    run: RunFolder,
+    workers: Workers,
+    reporter: Reporter,
+    kind: str = "lora",
+    precision: str = "fp32",
+    steps: int = 6,
 ) -> Transformer:
-    """Six steps of an adapter's fine-tuning, from the run's newest checkpoint if it has one."""
+    """An adapter's fine-tuning, from the run's newest checkpoint if it has one."""
     config = replace(LORA, kind=kind)  # type: ignore[arg-type]
     ready = ready_to_think(base, config, torch.Generator().manual_seed(4))
     stage = Sft(
         ready.model,
         Counting(),
-        replace(CONFIG, precision=precision),  # type: ignore[arg-type]
+        replace(CONFIG, steps=steps, precision=precision),  # type: ignore[arg-type]
         workers,
         0,
         name="cold-start",
@@ -117,6 +123,16 @@ def newest(run: RunFolder) -> Path:
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors") | load_file(folder / "state.safetensors")
+
+
+def test_a_stage_that_has_fewer_steps_than_it_went_ends_there(base: Path, workers: Workers, tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "shorter")
+    with pytest.raises(KeyboardInterrupt):
+        train(base, run, workers, StopsAfterThree())
+    train(base, run, workers, SilentReporter(), steps=1)
+    progress = read_progress(newest(run))
+    assert (progress.step, progress.finished) == (2, True)
+    assert len(run.metrics.read_text(encoding="utf-8").splitlines()) == 2
 
 
 @pytest.mark.parametrize(("kind", "precision"), [("lora", "fp32"), ("dora", "bf16")])

@@ -17,7 +17,6 @@ from ponder.models.adapters import (
     frozen_copy,
     load_adapter_tensors,
     merge,
-    merged_weights,
     with_adapter,
 )
 from ponder.models.head import head_loss
@@ -83,8 +82,6 @@ def test_merged_and_plain_are_the_same_model(name: str, kind: str) -> None:
     assert merged.state_dict().keys() == plain.state_dict().keys()
     assert (logits(model, ids()) - logits(merged, ids())).abs().max() < 1e-5
     assert (logits(model, ids()) - logits(plain, ids())).abs().max() > 0.3
-    assert {n: t.shape for n, t in merged_weights(model)} == {n: p.shape for n, p in merged.named_parameters()}
-    assert all(torch.equal(tensor, dict(merged.named_parameters())[n]) for n, tensor in merged_weights(model))
     assert merge(plain) is plain
 
 

@@ -9,7 +9,7 @@ import pytest
 from benchmark_data import benchmark_file
 from ponder.core.types import Problem
 from ponder.data.library.library import problem_set
-from ponder.recipes.problem_sets import CheckerConfig, Checkers, problems_of
+from ponder.recipes.problem_sets import CheckerConfig, Checkers
 from ponder.verify.checkers import finding_of
 from ponder.verify.choice import check_choice, stated_letter
 from ponder.verify.instructions.checker import InstructionChecker, followed
@@ -307,7 +307,7 @@ def test_one_checker_for_several_sets(checkers: Checkers) -> None:
     gcd = problem_set("gym/gcd", count=2)
     knights = problem_set("knights", benchmark_file("knights_knaves/3ppl_test.jsonl"), split="test-3", count=2)
     check = checkers.of_sets([mmlu, gcd, knights])
-    for problem in problems_of([mmlu, gcd, knights]):
+    for problem in (*mmlu.problems, *gcd.problems, *knights.problems):
         assert problem.answer is not None
         assert finding_of(check(problem, problem.answer)).score == 1
         assert finding_of(check(problem, "something else")).score == 0

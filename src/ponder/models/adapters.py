@@ -287,25 +287,6 @@ def merge(model: Transformer, dtype: torch.dtype = torch.float32) -> Transformer
     return plain
 
 
-@torch.no_grad()
-def merged_weights(model: Transformer) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors of the plain model with the adapter worked in, one after the other; each matrix is made when
-    it is asked for. A tied head is not among them.
-    """
-    inside: set[str] = set()
-    for prefix, module in model.named_modules():
-        if isinstance(module, (AdaptedLinear, AdaptedTable)):
-            inside.add(prefix)
-            if not (prefix == "head" and model.config.tie_embeddings):
-                yield f"{prefix}.weight", module.weight
-            if module.bias is not None:
-                yield f"{prefix}.bias", module.bias
-    for name, parameter in model.named_parameters():
-        owner = name.rsplit(".", 1)[0]
-        if not ({owner, owner.rsplit(".", 1)[0]} & inside):
-            yield name, parameter
-
-
 def adapter_tensors(model: Transformer) -> dict[str, torch.Tensor]:
     """What training changes of a model, by name: the adapter's tensors, or, without one, every weight. A tensor that
     has two names is given once.

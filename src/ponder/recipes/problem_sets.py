@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from ponder.core.types import Problem
 from ponder.data.library.library import LoadedSet
 from ponder.data.library.records import Kind
 from ponder.verify.by_task import CheckerByTask, LazyChecker
@@ -83,8 +82,3 @@ class Checkers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def problems_of(sets: Sequence[LoadedSet]) -> list[Problem]:
-    """The problems of several sets, in their order."""
-    return [problem for loaded in sets for problem in loaded.problems]

@@ -16,6 +16,7 @@ from ponder.recipes.files import merged_tables, recipe_path
 from ponder.recipes.opening import fixed_path
 from ponder.train.collect import CollectConfig
 from ponder.train.grpo import GrpoConfig
+from ponder.train.optimizer import OptimizerConfig
 from ponder.train.preference_reward import PreferenceRewardConfig
 from ponder.train.reward_stage import RewardConfig as RewardModelConfig
 from ponder.train.sft import SftConfig
@@ -23,6 +24,7 @@ from ponder.verify.rewards import RewardConfig
 
 STAGES = ("ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
 IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
+_GENTLE = OptimizerConfig(learning_rate=2e-5)  # RL of a model that has learned much already: see dev/LOG.md
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,14 +133,14 @@ class R1Recipe:
     task_file: str = ""  # a Python file with a task of one's own, among the others or, without `tasks`, alone
     ordinary: OrdinaryConfig = field(default_factory=OrdinaryConfig)
     cold_start: SftConfig = field(default_factory=SftConfig)
-    reasoning_rl: GrpoConfig = field(default_factory=GrpoConfig)
+    reasoning_rl: GrpoConfig = field(default_factory=lambda: GrpoConfig(optimizer=_GENTLE))
     reasoning_rewards: RewardConfig = field(
         default_factory=lambda: RewardConfig(accuracy=0.8, format=0.1, language=0.1)
     )
     rejection: RejectionConfig = field(default_factory=RejectionConfig)
     second_sft: SftConfig = field(default_factory=SftConfig)
     preferences: PreferenceConfig = field(default_factory=PreferenceConfig)
-    final_rl: GrpoConfig = field(default_factory=lambda: GrpoConfig(temperature=0.7))
+    final_rl: GrpoConfig = field(default_factory=lambda: GrpoConfig(temperature=0.7, optimizer=_GENTLE))
     final_rewards: RewardConfig = field(default_factory=lambda: RewardConfig(accuracy=0.8, format=0.1, language=0.1))
     control: SftConfig = field(default_factory=SftConfig)  # goes on from the cold start, instead of RL
     measure: MeasureConfig = field(default_factory=MeasureConfig)

@@ -114,6 +114,9 @@ def run_stage(
         logs.rewind(progress)
         reporter.stage(stage.name, stage.total_steps)
         clock = Clock(progress.seconds, progress.core_seconds)
+        if stage.total_steps is not None and progress.step >= stage.total_steps:  # the recipe has fewer steps now
+            progress = replace(progress, finished=True)
+            save(progress.step, logs.mark(progress))
         while not progress.finished:
             step, before = progress.step, progress.seconds
             result = stage.step(step, None if seconds_limit is None else seconds_limit - before)

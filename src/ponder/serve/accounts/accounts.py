@@ -209,11 +209,6 @@ def set_state(connection: Connection, account: str, state: Literal["active", "su
         connection.execute(delete(sessions).where(sessions.c.account_id == account))
 
 
-def set_admin(connection: Connection, account: str, admin: bool) -> None:
-    _by_id(connection, account)
-    connection.execute(update(accounts).where(accounts.c.id == account).values(admin=admin))
-
-
 def set_password_hash(connection: Connection, account: str, password_hash: str, *, keep: str | None = None) -> None:
     """All sessions end but the one with the digest `keep`."""
     connection.execute(update(accounts).where(accounts.c.id == account).values(password_hash=password_hash))
