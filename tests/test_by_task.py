@@ -195,6 +195,9 @@ def test_samples_of_another_evaluation_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({**row, "seed": 1}) + "\n")
     with KeptSamples(path) as kept, pytest.raises(RunError, match=r"samples of another evaluation: '0\+1' was drawn"):
         run(kept=kept)
+    path.write_text(json.dumps({**row, "prompt": "What is 0+1?"}) + "\n")
+    with KeptSamples(path) as kept, pytest.raises(RunError, match=r"'0\+1' was drawn for a prompt in other words;"):
+        run(kept=kept)
 
 
 def test_a_damaged_samples_file_is_refused(tmp_path: Path) -> None:

@@ -380,6 +380,8 @@ def test_a_loop_is_one_unit_four_times(ids: list[int], length: int) -> None:
         ("word " * 151, "5", "long paragraph in the thought"),
         ("fine", "```print(5)```", None),
         ("fine", "1. Lion\n2. lion\n- Lion\n3) Lion\n4. Bear", None),
+        ("fine", "42.", None),
+        ("fine", "-", None),
         ("fine", "1. Lion\n2. lion\n- Lion\n3) Lion\n4. Bear\nLion", "repetition"),
     ],
 )

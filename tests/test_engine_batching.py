@@ -1,7 +1,10 @@
 """The engine on its scheduler: what it says is what each request would get alone, and no fault reaches a neighbour."""
 
+import itertools
 import random
 import threading
+import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -178,7 +181,7 @@ def test_requests_that_can_never_be_served_are_refused_and_leave_nothing() -> No
     for prompts, sampling, message in (
         ([good, Prompt(problem_id="nothing", ids=())], SAMPLED, "'nothing' is empty"),
         ([good, Prompt(problem_id="long", ids=(7,) * 50)], SAMPLED, r"50 tokens \+ max_tokens 20 exceed the context"),
-        ([good], Sampling(max_tokens=50), "need 4 cache pages"),
+        ([good], Sampling(max_tokens=50), "exceed the context of 48 positions"),  # all that is cached
         ([Prompt(problem_id="x", ids=(299,))], SAMPLED, "outside the vocabulary of 299"),
     ):
         with pytest.raises(GenerationError, match=message):
@@ -345,6 +348,82 @@ def test_several_samples_share_the_prompt_and_its_price() -> None:
     assert [(o.index, o.seed, o.text) for o in outputs] == [(0, 1, "1+2"), (1, 2, "1+2"), (2, 3, "1+2")]
     usage = stream.usage
     assert (usage.prompt_tokens, usage.hit_tokens, usage.completion_tokens) == (9, 0, 12)
+
+
+def warm(**config: Any) -> Engine:
+    """An engine that has this prompt in its cache: two full pages of its nine tokens."""
+    engine = scripted("1+2", **config)
+    engine.submit(ask("before", "3+3+3+3+3")).result()
+    return engine
+
+
+def test_hits_count_for_samples_that_were_heard_of_before_they_were_in_the_cache() -> None:
+    engine = warm(max_running=1)
+    engine.submit(ask("hog", "7-1"))
+    engine.step()
+    opened = thoughtful(opened=True)
+    hurried = engine.submit(ask("hurried", "3+3+3+3+3", thinking=opened))
+    hurried.answer_now()  # it is queued: the thought is closed before anything of it runs
+    assert [piece.token for piece in hurried.available()] == [TOKENIZER.control.end_think]
+    assert hurried.usage.hit_tokens == 0
+    hurried.result()
+    assert hurried.usage.hit_tokens == 8
+    skipped = engine.submit(ask("skipped", "3+3+3+3+3", thinking=thoughtful(0, opened=True)))
+    skipped.result()
+    assert skipped.usage.hit_tokens == 8
+
+
+def test_hits_do_not_count_for_a_sample_that_never_ran() -> None:
+    stream = warm().submit(ask("pair", "3+3+3+3+3", seeds=(1, 2)))
+    stream.cancel(1)
+    assert [output.reason for output in stream.result()] == ["stop", "cancelled"]
+    assert stream.usage.hit_tokens == 8
+
+
+def test_the_context_is_no_longer_than_the_cache() -> None:
+    said = ScriptedRunner(lambda s: 1, pages=5)  # of 4 positions each; the model has 64
+    with Engine(said) as engine:
+        assert engine.context == 20
+        assert len(engine.submit(request("whole", [1, 2, 3], engine.context - 3)).result()[0].ids) == 17
+    said = ScriptedRunner(lambda s: 1)
+    for asked, context in ((None, 64), (30, 30), (1000, 64)):
+        assert Engine(said, EngineConfig(context=asked)).context == context
+
+
+def test_whoever_finds_the_queue_full_of_others_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = scripted("1+1", max_waiting=1)
+    monkeypatch.setattr(engine, "step", lambda: time.sleep(0.01))  # nothing gets on
+    engine.start()
+    other = engine.submit(ask("other"))
+    tries: list[float] = []
+    submit = engine.submit
+
+    def counted(*arguments: Any, **settings: Any) -> Stream:
+        tries.append(time.monotonic())
+        if len(tries) == 5:
+            other.cancel()
+            monkeypatch.undo()
+        return submit(*arguments, **settings)
+
+    monkeypatch.setattr(engine, "submit", counted)
+    EngineGenerator(engine, TOKENIZER.control).generate(PROMPTS[:1], SAMPLED, [[1]])
+    assert len(tries) == 5
+    assert min(b - a for a, b in itertools.pairwise(tries)) >= 0.04
+    engine.close()
+
+
+def test_a_runner_that_was_closed_holds_no_memory(kind: str) -> None:
+    made = runner(kind, built("v3"))
+    engine = Engine(made)
+    engine.submit(request("r", [20, 21], 2)).result()
+    assert isinstance(made, TorchRunner | NativeRunner)
+    held = weakref.ref(made._weights if isinstance(made, TorchRunner) else made._cache)
+    engine.close()
+    engine.close()
+    assert held() is None
+    assert not made._routes.of([], 0).size  # type: ignore[union-attr]
+    with pytest.raises(GenerationError, match="closed; make a new one"):
+        made.refresh() if isinstance(made, TorchRunner) else made.page_bytes
 
 
 def test_experts_are_told_for_forced_tokens_once_they_were_fed() -> None:

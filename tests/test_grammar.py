@@ -380,6 +380,15 @@ def test_a_grammar_that_leads_nowhere_ends_its_own_request(grammar: Grammar) -> 
         engine.check()
 
 
+def test_a_grammar_that_leads_nowhere_leaves_the_prompts_pages_to_others() -> None:
+    with Engine(RandomRunner(TAGGED), None, TAGGED) as engine:
+        lost = engine.submit(asked("lost", regex("[xy]\u00e9+")))
+        assert "its grammar" in lost.result()[0].error
+        other = engine.submit(asked("other", regex("[0-9]")))
+        other.result()
+        assert other.usage.hit_tokens == 4
+
+
 def test_logits_that_are_not_finite_are_still_found() -> None:
     with Engine(ScriptedRunner(lambda sample: 3, vocabulary=TAGGED.vocab_size), None, TAGGED) as engine:
         engine._runner.poisoned.add("sick")  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import torch
 
 from ponder.algo.logprobs import token_logprobs
 from ponder.algo.native.library import library
-from ponder.core.errors import TrainingError
+from ponder.core.errors import NonFiniteLossError, TrainingError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, FinishReason, Problem, Prompt, Rollout, Sampling, Verdict
 from ponder.core.workers import ComputeConfig, Workers
@@ -111,6 +111,21 @@ def test_a_rewarded_answer_becomes_more_likely_and_the_others_less(workers: Work
     assert all(after[a] < after["2"] for a in "013")
     assert metrics["reward/mean"] == 0.25
     assert metrics["groups/no_spread_share"] == 0.0
+
+
+@pytest.mark.parametrize(("name", "keeps_base"), [("zero", True), ("final-rl", False)])
+def test_a_loss_that_is_not_finite_takes_no_step(workers: Workers, name: str, keeps_base: bool) -> None:
+    model = Transformer(MODEL, torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        model.norm.weight[0] = math.nan
+    problem = Problem(id="2", prompt="2=?", answer="2")
+    grpo = Grpo(
+        model, Prompter(TOKENIZER), Scripted(), CONFIG, lambda step, i: problem, grade, workers, seed=0, name=name
+    )
+    message = rf"{name}: step 0 has loss nan.*a lower optimizer\.learning_rate of this stage"
+    with pytest.raises(NonFiniteLossError, match=message) as caught:
+        grpo.step(0)
+    assert ("--start_from" in str(caught.value)) == keeps_base
 
 
 def test_groups_without_spread_change_nothing_and_are_counted(workers: Workers) -> None:

@@ -1,16 +1,31 @@
 """The own engine as a backend: what is asked becomes ids, what the model says becomes deltas."""
 
 import asyncio
+import contextlib
 import gc
 import json
+import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from local_models import CALLER, ask, chat, events_of, finish_of, local_model, prompter_of, run, text_of, written
-from ponder.core.streaming import SamplingOptions, StreamingEngine
+from local_models import (
+    CALLER,
+    Runner,
+    ask,
+    chat,
+    events_of,
+    finish_of,
+    local_model,
+    prompter_of,
+    run,
+    text_of,
+    written,
+)
+from ponder.core.streaming import Request, SamplingOptions, StreamingEngine
 from ponder.core.types import Message, Tool, ToolCall
-from ponder.engine.engine import Engine
+from ponder.engine.engine import Engine, EngineConfig
 from ponder.serve.errors import ApiError
 from ponder.serve.local.backend import LocalBackend
 from ponder.serve.local.model import LocalModel
@@ -189,6 +204,19 @@ def test_max_tokens_is_a_most_within_the_context() -> None:
     limited = local_model("smollm2", "x" * 999, max_tokens=7)
     assert prepared(limited, ask(chat("Hi"))).request.max_tokens == 7
     assert prepared(limited, ask(chat("Hi"), max_tokens=8)).request.max_tokens == 8
+
+
+def test_the_context_is_that_of_a_cache_smaller_than_the_model_s() -> None:
+    prompter = prompter_of("smollm2")
+    letter = prompter.tokenizer.encode("h")[0]
+    runner = Runner(lambda sample: letter, prompter.tokenizer, context=4096)
+    runner.pages = 100  # of 4 positions
+    engine = Engine(runner, EngineConfig(), prompter.tokenizer).start()
+    model = LocalModel(id="m", engine=engine, prompter=prompter, close=engine.close)
+    assert model.info.context == 400
+    events, usage = events_of(model, ask(chat("x")))
+    assert finish_of(events).reason == "length"
+    assert usage.prompt_tokens + usage.completion_tokens == 400
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers() -> None:
@@ -443,6 +471,45 @@ def test_a_generation_that_nobody_reads_leaves_nothing_behind() -> None:
         for _ in range(200):
             await asyncio.sleep(0.005)
             if not engine.busy:
+                return True
+        return False
+
+    assert run(model, body)
+    engine.check()
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_whoever_leaves_while_a_grammar_compiles_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, *, refused: bool
+) -> None:
+    pytest.importorskip("llguidance")
+    model = local_model("smollm2", "hm" * 2000, ends=False)
+    engine = model.engine
+    assert isinstance(engine, Engine)
+    began, gate, compile_grammar = threading.Event(), threading.Event(), engine._compile_grammar
+
+    def slowly(request: Request) -> Any:
+        began.set()
+        assert gate.wait(20.0)
+        return compile_grammar(request)
+
+    monkeypatch.setattr(engine, "_compile_grammar", slowly)
+
+    async def body(backend: LocalBackend) -> bool:
+        wanted = ResponseFormat(kind="regex", text="[a-z]*")
+        asked = await backend.prepare(ask(chat("x"), response_format=wanted), CALLER)
+        if refused:
+            asked = replace(asked, request=replace(asked.request, prompt_ids=(10**6,) * asked.prompt_tokens))
+        starting = asyncio.create_task(backend.start(asked))
+        assert await asyncio.to_thread(began.wait, 20.0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        assert starting.cancelled()
+        gate.set()
+        for _ in range(400):
+            await asyncio.sleep(0.005)
+            if refused or (engine.statistics().scheduler.finished["cancelled"] == 1 and not engine.busy):
                 return True
         return False
 

@@ -323,6 +323,16 @@ def refused(make: Callable[[], object], words: str) -> None:
         make()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_runner_that_was_closed_keeps_no_states(kind: str) -> None:
+    runner = open_runner(kind, counting())
+    kept = runner.mtp._states.numel()
+    outputs(runner, "mtp", ask("a", range(5), 6))
+    runner.close()
+    assert kept == 64 * runner.page_size * 48
+    assert runner.mtp._states.numel() == 0
+
+
 def test_a_model_without_a_module_is_refused() -> None:
     model = random_model(small_v3())
     refused(lambda: open_engine(model, config=MTP), "no multi-token prediction module .* choose 'ngram'")

@@ -83,6 +83,18 @@ def test_muon_takes_the_matrices_inside_the_blocks_and_adamw_the_rest() -> None:
     assert len(slots) == len(list(model.named_parameters()))
 
 
+def test_muon_goes_without_adamw_where_all_that_learns_are_matrices() -> None:
+    """As an adapter may be: from no momentum, a step along an orthogonal gradient is that gradient, 0.7 to 1.2 long."""
+    model = nn.Linear(2, 2, bias=False)
+    nn.init.zeros_(model.weight)
+    model.weight.grad = torch.eye(2)
+    with Workers() as workers:
+        optimizer = Optimizer(model, OptimizerConfig(muon_learning_rate=0.1), workers)
+        optimizer.step(1.0)
+    assert optimizer.state_tensors().keys() == {"weight/momentum"}
+    assert torch.allclose(model.weight.detach(), -0.1 * torch.eye(2), atol=0.03)
+
+
 def test_clip_scales_the_gradient_to_the_norm_and_tells_the_old_one() -> None:
     model = nn.Linear(2, 1, bias=False)
     model.weight.grad = torch.tensor([[3.0, 4.0]])

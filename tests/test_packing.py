@@ -40,6 +40,18 @@ def test_one_that_finds_no_room_comes_first_in_the_next_step() -> None:
     assert pack_step(lengths.__getitem__, config, step.state, 4).rows == ((1, 2),)
 
 
+def test_an_endless_stream_of_nothing_that_fits_is_given_up() -> None:
+    config = PackingConfig(row_tokens=10, rows=1, too_long="leave_out")
+
+    def length_of(place: int) -> int:
+        assert place < 2000, "it goes on for ever"
+        return 4 if place == 900 else 11
+
+    with pytest.raises(DataError, match=r"1000 examples one after the other are longer than a row of 10 tokens"):
+        pack_step(length_of, config, PackingState())
+    assert pack_step(length_of, config, PackingState(), end=1950).state.left_out == 1949  # this one has an end
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=120), st.integers(1, 4))
 def test_every_example_is_packed_once_and_no_row_overflows(lengths: list[int], rows: int) -> None:
     config, state = PackingConfig(row_tokens=40, rows=rows), PackingState()

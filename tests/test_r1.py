@@ -11,20 +11,25 @@ from typing import Any
 import pytest
 
 from ponder.cli.main import main
+from ponder.core.config import parse_overrides, to_toml
 from ponder.core.errors import ConfigError, DataError, PonderError, RunError
 from ponder.core.generator import GenerationProgress
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import python_rng
 from ponder.core.types import Completion, Conversation, Message, Problem, Prompt, Sampling
+from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.conversations import read_conversations
 from ponder.data.problems import split_of
 from ponder.evals.drawing import DrawingConfig
-from ponder.evals.r1_report import r1_json
+from ponder.evals.r1_report import r1_json, write_r1_report
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.config import GqaConfig, ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.recipes import r1
+from ponder.recipes.comparison_recipe import load_comparison_recipe
+from ponder.recipes.distill_recipe import load_distill_recipe
+from ponder.recipes.files import merged_tables
 from ponder.recipes.opening import model_folder
 from ponder.recipes.r1 import run_r1
 from ponder.recipes.r1_data import Practice, WeightedChoice
@@ -37,6 +42,8 @@ from ponder.recipes.r1_recipe import (
     RejectionConfig,
     load_r1_recipe,
 )
+from ponder.recipes.run_state import check_claim
+from ponder.recipes.zero_recipe import load_recipe
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
@@ -224,6 +231,37 @@ def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(
         run_r1(replace(recipe, cold_start=replace(SFT, steps=3)), whole, SilentReporter(), resume=True)
 
 
+def test_a_run_goes_on_with_its_own_tasks_in_their_own_order(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run")
+    run.config.write_text(to_toml(RECIPE))
+    check_claim(RECIPE, run, resume=True)
+    check_claim(replace(RECIPE, compute=ComputeConfig(workers=1)), run, resume=True)
+    for tasks, difference in (
+        ({"stories": 1.0, "drills": 2.0, "gcd": 1.0}, r"tasks\.gcd is None there and 1\.0 here"),
+        ({"stories": 1.0}, r"tasks\.drills is 2\.0 there and None here"),
+        ({"drills": 2.0, "stories": 1.0}, r"tasks\.stories stands there where tasks\.drills stands here"),
+    ):
+        with pytest.raises(RunError, match=rf"made by another recipe: {difference}"):
+            check_claim(replace(RECIPE, tasks=tasks), run, resume=True)
+
+
+def test_every_recipe_is_its_own_when_it_is_read_back(base: Path, tmp_path: Path) -> None:
+    start = {"start_from": str(base), "engine": "torch"}
+    r1_settings = parse_overrides(["--measure.when=end", '--measure.texts=["a.txt"]', "--tasks.gcd=2", "--seed=3"])
+    recipes = (
+        load_r1_recipe("r1", start),
+        load_r1_recipe("r1", merged_tables(start, r1_settings)),
+        *(load_recipe("zero-chain", {"engine": "torch", "preset": name}) for name in ("tiny-v3", "tiny-dense")),
+        load_recipe("zero-countdown", {"engine": "torch"}),
+        load_comparison_recipe(overrides={"engine": "torch"}),
+        load_distill_recipe(overrides={"engine": "torch", "teacher": str(base), "student": str(base)}),
+    )
+    for number, recipe in enumerate(recipes):
+        run = RunFolder.create(tmp_path / str(number))
+        run.config.write_text(to_toml(recipe))
+        check_claim(recipe, run, resume=True)
+
+
 def trained_part(model: Transformer) -> str:
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
@@ -267,6 +305,83 @@ def test_each_stage_starts_from_the_model_that_it_should(
     alone = replace(recipe, stages=("ordinary", "reasoning-rl"))
     run_r1(alone, RunFolder.create(tmp_path / "alone"), SilentReporter())
     assert begins["reasoning-rl"] == begins["cold-start"]  # as the recipe's model is
+
+
+@pytest.mark.usefixtures("solver")
+def test_a_stage_goes_on_from_the_nearest_one_that_the_recipe_has(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled: list[str] = []
+    make = r1.training_generator
+
+    def watched(engine: str, model: Transformer, *rest: Any) -> Any:
+        sampled.append(trained_part(model))
+        return make(engine, model, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(r1, "training_generator", watched)
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        stages=("ordinary", "cold-start", "rejection"),
+        measure=replace(RECIPE.measure, when="end", problems=1),
+    )
+    run = RunFolder.create(tmp_path / "run")
+    run_r1(recipe, run, SilentReporter())
+    rejection, of_base, cold_start = sampled  # the last two are measured
+    assert rejection == cold_start != of_base
+    settings = json.loads((run.path / "collections" / "rejection" / "collection.json").read_text())
+    assert settings["model"] == "tiny, after cold-start"
+    with Workers() as workers, Practice(recipe.tasks) as practice:
+        practised = r1._Pipeline(recipe, run, SilentReporter(), workers, practice)._ordinary_prompts()
+    replies = read_conversations(run.path / "collections" / "ordinary" / "collected.jsonl")
+    held_back = {reply.messages[0].content for reply in replies if split_of(reply.id) == "held_out"}
+    assert held_back
+    assert held_back.isdisjoint(practised)
+    assert len(practised) == 48 - len(held_back)
+
+
+def test_the_model_after_a_stage_is_the_nearest_before_it() -> None:
+    stages = ("ordinary", "cold-start", "rejection", "second-sft", "reward-model", "final-rl")
+    without_rl = replace(RECIPE, stages=stages)
+    assert without_rl.model_after("reasoning-rl") == "cold-start"
+    assert without_rl.model_after("second-sft") == "second-sft"
+    ordinary, alone = replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0), ("reasoning-rl", "reward-model")
+    reinforced = replace(
+        RECIPE, ordinary=ordinary, stages=(*alone, "final-rl"), preferences=PreferenceConfig(pairs="pairs.jsonl")
+    )
+    assert reinforced.model_after("second-sft") == "reasoning-rl"
+    assert reinforced.model_after("cold-start") is None
+    for wrong, message in (
+        (("ordinary", "reasoning-rl", "cold-start"), "reasoning-rl comes before cold-start, on which it builds"),
+        (("ordinary", "control", "cold-start"), "control comes before cold-start"),
+        (("rejection", "reasoning-rl"), "rejection comes before reasoning-rl.*put reasoning-rl before rejection"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            replace(RECIPE, stages=wrong)
+
+
+@pytest.mark.usefixtures("solver")
+def test_a_run_of_which_nothing_counts_is_refused_and_a_report_of_one_is_written(base: Path, tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        stages=("cold-start", "control"),
+        ordinary=replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0),
+        measure=replace(RECIPE.measure, problems=1),
+    )
+    run = RunFolder.create(tmp_path / "run")
+    for settings in ({"tasks": {"drills": 1.0}}, {"measure": replace(recipe.measure, tasks=("stories_new",))}):
+        with pytest.raises(ConfigError, match="no measured task counts"):
+            run_r1(replace(recipe, **settings), run, SilentReporter())  # type: ignore[arg-type]
+        assert not run.config.exists()
+    run_r1(recipe, run, SilentReporter())
+    assert "Greedy, after cold-start." in run.report.read_text(encoding="utf-8")  # and not after the control
+    for name in ("base", "cold-start", "control"):
+        path = run.evaluation(name)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"apart": ["stories", "stories_new"]}))
+    report = write_r1_report(run).read_text(encoding="utf-8")
+    assert "No task that was measured counts towards a mean" in report
+    assert "## Differences" not in report
 
 
 @pytest.mark.parametrize(
@@ -476,5 +591,8 @@ def test_our_own_preference_pairs_prefer_the_reply_that_is_whole() -> None:
     assert sorted(shuffled.split()) == sorted(pairs[3].chosen.content.split())
     assert shuffled != pairs[3].chosen.content
     assert own_pairs([*conversations, short], seed=1) == pairs
+    lines = Message("assistant", text.replace(" ", "\n"))  # one word each, between spaces
+    listed = Conversation(id="l", messages=(Message("user", "q"), lines))
+    assert own_pairs([*conversations[:2], listed, *conversations[2:]], seed=1) == pairs
     with pytest.raises(DataError, match=f"1 of 2 replies have {SHORTEST} words or more"):
         own_pairs([conversations[0], short], seed=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ponder.core.runs import RunFolder
-from ponder.recipes.r1 import MEASURED
+from ponder.evals.r1_report import ORDER
 from ponder.weights.checkpoint import save_model
 from small_models import random_model
 from test_r1 import CHATML, SHAPE, written
@@ -87,7 +87,7 @@ def test_a_pipeline_killed_at_any_moment_ends_with_the_same_bits(tmp_path: Path)
     assert len(seen) >= 4, f"it was killed in {seen} alone"
     ours, theirs = (written(RunFolder.open(tmp_path / name)) for name in ("killed", "whole"))
     assert ours == theirs
-    for name in ("base", *MEASURED):
+    for name in ORDER:
         killed, left_alone = (
             json.loads(RunFolder.open(tmp_path / r).evaluation(name).read_text()) for r in ("killed", "whole")
         )

@@ -210,7 +210,18 @@ def test_the_end_of_a_thought_is_barred_while_it_is_too_short() -> None:
     assert told.tokens[1] == 9
 
 
+@pytest.mark.parametrize("other", [[], [SamplingOptions(temperature=0.7)], [SamplingOptions(top_p=0.5)]])
+def test_a_temperature_that_is_all_but_0_is_greedy_alone_and_in_a_batch(other: list[SamplingOptions]) -> None:
+    logits = logits_of(3)
+    for temperature in (1e-50, 1e-40, 1e-5):
+        told = draw(logits, [drawer(o) for o in [SamplingOptions(temperature=temperature), *other]])
+        assert told.faults == {}
+        assert told.tokens[0] == int(logits[0].argmax())
+
+
 def test_settings_out_of_range_are_refused() -> None:
+    with pytest.raises(GenerationError, match=r"repetition_penalty = 1e-40; expected a number from 0.01 to 100"):
+        SamplingOptions(repetition_penalty=1e-40)
     for wrong in ({"temperature": math.nan}, {"top_p": 0.0}, {"top_k": -1}, {"min_p": 1.5}, {"logprobs": 5000}):
         with pytest.raises(GenerationError, match=next(iter(wrong))):
             SamplingOptions(**wrong)

@@ -284,6 +284,38 @@ def test_logits_that_are_not_finite_end_their_request_alone() -> None:
     assert (engine.has_work, engine.statistics().pages_held) == (False, 0)
 
 
+def test_a_grammar_that_leads_nowhere_leaves_a_cache_that_is_sound() -> None:
+    engine = scheduler(max_rows=16, max_chunk=16)
+    engine.add(request("lost", range(8), 8))
+    assert engine.plan() is not None
+    [event] = engine.commit([0], stuck={0: "its grammar leaves it nothing"})
+    assert (event.token, event.reason, event.sample.error) == (None, "error", "its grammar leaves it nothing")
+    engine.check()
+    engine.add(request("again", range(8), 1))
+    assert step(engine)[1][-1].sample.hit_tokens == 4
+    engine.add(request("a", [1]))
+    assert engine.plan() is not None
+    with pytest.raises(GenerationError, match=r"faults of draws \[1\] in a step of 1 draws"):
+        engine.commit([0], stuck={1: "stuck"})
+
+
+def test_what_was_drawn_behind_a_wrong_draft_is_no_fault() -> None:
+    class Sevens:
+        def propose(self, sample: Sample, most: int) -> list[int]:
+            return [7, 7][:most]
+
+    engine = scheduler(Sevens(), max_rows=16, max_chunk=16)
+    engine.add(request("a", range(8), 8))
+    step(engine)
+    plan = engine.plan()
+    assert plan is not None
+    assert list(plan.draft_places) == [0, 1, 2]
+    events = engine.commit([5, 6, 6], {1: "its logits are not finite"}, {2: "its grammar leaves it nothing"})
+    assert [(e.token, e.reason) for e in events] == [(5, None)]
+    engine.add(request("again", range(8), 1))
+    assert [e.sample.hit_tokens for e in step(engine)[1] if e.sample.request.id == "again"] == [4]
+
+
 def test_new_weights_forget_the_cache_and_compute_again_what_runs() -> None:
     engine, model = scheduler(), FakePagedModel(16, 4)
     engine.add(request("a", range(6), 6))
@@ -446,6 +478,7 @@ def test_a_full_queue_says_try_again() -> None:
         {"top_k": -1},
         {"min_p": 2.0},
         {"repetition_penalty": 0.0},
+        {"repetition_penalty": 1e-40},
         {"presence_penalty": float("inf")},
         {"logprobs": -1},
     ],
@@ -453,6 +486,11 @@ def test_a_full_queue_says_try_again() -> None:
 def test_sampling_options_out_of_range_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(GenerationError, match=next(iter(setting))):
         SamplingOptions(**setting)
+
+
+def test_a_temperature_that_is_all_but_0_is_0() -> None:
+    for told, taken in ((1e-50, 0.0), (1e-40, 0.0), (9e-6, 0.0), (1e-5, 1e-5), (0.3, 0.3)):
+        assert SamplingOptions(temperature=told).temperature == taken
 
 
 def test_steps_out_of_turn_are_refused() -> None:

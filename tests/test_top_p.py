@@ -13,6 +13,7 @@ from ponder.core.errors import DataError, GenerationError
 from ponder.core.generator import Generator
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.engine.batch_generator import EngineGenerator
+from ponder.engine.batches import bar_early_end
 from ponder.engine.engine import Engine
 from ponder.engine.native import NativeGenerator, NativeModel, available
 from ponder.engine.reference import ReferenceGenerator
@@ -220,6 +221,40 @@ def test_a_budget_of_0_skips_the_thought() -> None:
         if isinstance(generator, ReferenceGenerator | NativeGenerator):
             streamed = tuple(generator.stream(OPENED, Sampling(max_tokens=6, max_thought_tokens=0), 2))
             assert streamed == made[1].ids
+
+
+def test_when_the_end_of_a_thought_is_barred() -> None:
+    """With 2 tokens at least: at tokens 0 and 1 where the prompt opened the thought, else at 1 and 2."""
+    barred = []
+    for t in range(4):
+        logits = torch.zeros(2, TOKENIZER.vocab_size)
+        bar_early_end(logits, t, torch.tensor([True, False]), Sampling(max_tokens=8, min_thought_tokens=2), CONTROL)
+        assert int(logits.isinf().sum()) == int(logits[:, END_THINK].isinf().sum())
+        barred.append(logits[:, END_THINK].isinf().tolist())
+    assert barred == [[True, False], [True, True], [False, True], [False, False]]
+
+
+def test_a_thought_that_the_prompt_opened_has_its_least_length_in_every_generator() -> None:
+    model = built()
+    with torch.no_grad():  # the end is likely after either prompt, and after what is drawn next
+        drawn = [(*p.ids, *range(20, 20 + n)) for p in (OPENED, PLAIN) for n in (0, 1, 2, 3)]
+        states = torch.stack([model(torch.tensor([ids]))[0, -1] for ids in drawn])
+        model.head.weight[END_THINK] = 12.0 * torch.linalg.pinv(states) @ torch.ones(len(drawn))
+    sampling, seeds = Sampling(max_tokens=8, min_thought_tokens=3), [list(range(20)), list(range(20))]
+    reference = ReferenceGenerator(model, CONTROL)
+    expected = reference.generate([OPENED, PLAIN], sampling, seeds)
+    free = reference.generate([OPENED, PLAIN], Sampling(max_tokens=8), seeds)
+    assert any(c.ids[0] == END_THINK for c in free[0])
+    assert not any(END_THINK in c.ids[:3] for c in expected[0])
+    assert any(END_THINK in c.ids[3:4] for c in expected[0])
+    assert any(c.ids[0] == END_THINK for c in expected[1])  # whatever token 0 is, the thought comes after it
+    assert not any(END_THINK in c.ids[1:4] for c in expected[1])
+    for generator in generators(model)[1:]:
+        made = generator.generate([OPENED], sampling, seeds[:1])[0]
+        assert [c.ids for c in made] == [c.ids for c in expected[0]], type(generator).__name__
+        if isinstance(generator, NativeGenerator):
+            assert tuple(generator.stream(OPENED, sampling, 0)) == made[0].ids
+    assert tuple(reference.stream(OPENED, sampling, 0)) == expected[0][0].ids
 
 
 def test_the_closing_words_are_r1s() -> None:

@@ -29,7 +29,8 @@ def apply_settings(config: T, settings: Mapping[str, object], *, where: str = ""
     `where` is the dotted path of `config` itself, for messages. Types are exact: a bool is no number, a text is
     never read as a number; a whole number is accepted for a float. Where a field may hold several dataclasses, a
     table changes the present one, unless it holds a key that only another knows: then it must describe that one
-    in full. A table for a section that is None switches it on.
+    in full. A table for a section that is None switches it on. A table of names that the user chose keeps its present
+    entries.
     """
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"expected an instance of a dataclass, got {config!r}")

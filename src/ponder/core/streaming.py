@@ -17,13 +17,14 @@ Likeliest = tuple[tuple[int, float], ...]  # ids and log-probabilities, falling
 MAX_SAMPLES = 4096  # of one request
 MAX_STOPS = 256  # stop ids, and stop strings, of one request: each costs something at every token
 MAX_LOGPROBS = 1024
+LEAST_TEMPERATURE = 1e-5  # below it only ties are not greedy, and scores divided by far less are beyond fp32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingOptions:
     """The distribution that a request samples from. The defaults leave the model's own as it is."""
 
-    temperature: float = 1.0  # 0 is greedy
+    temperature: float = 1.0  # 0 is greedy, and so is less than `LEAST_TEMPERATURE`
     top_p: float = 1.0  # keep the likeliest tokens that hold this probability together
     top_k: int = 0  # keep the k likeliest; 0 keeps all
     min_p: float = 0.0  # keep tokens at least this share as likely as the likeliest
@@ -38,15 +39,17 @@ class SamplingOptions:
             ("top_p", 0.0, 1.0),
             ("min_p", 0.0, 1.0),
             ("top_k", 0, 2**31 - 1),
-            ("repetition_penalty", 0.0, 100.0),
+            ("repetition_penalty", 0.01, 100.0),
             ("presence_penalty", -100.0, 100.0),
             ("frequency_penalty", -100.0, 100.0),
         ):
             value = getattr(self, name)
             if not math.isfinite(value) or not low <= value <= high:
                 raise GenerationError(f"{name} = {value}; expected a number from {low} to {high}")
-        if self.top_p == 0.0 or self.repetition_penalty == 0.0:
-            raise GenerationError("top_p and repetition_penalty must be above 0; 1 leaves the distribution as it is")
+        if self.top_p == 0.0:
+            raise GenerationError("top_p = 0; expected above 0: 1 leaves the distribution as it is")
+        if self.temperature < LEAST_TEMPERATURE:
+            object.__setattr__(self, "temperature", 0.0)
         if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
             raise GenerationError(f"logprobs = {self.logprobs}; expected 0 to {MAX_LOGPROBS}, or none")
 

@@ -11,6 +11,7 @@ from ponder.core.errors import ConfigError, DataError
 
 TooLong = Literal["refuse", "leave_out"]  # what becomes of an example that is longer than a row
 PATIENCE = 16  # examples in a row that found no room before a step is called full
+HOPELESS = 1000  # examples of an endless stream, left out one after the other, before it is given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +55,13 @@ def pack_step(
     the stream, each example goes to the row that it leaves the least room in (best fit). One that finds no room waits
     and comes first in the next step, so none is passed over for long. The result depends on the arguments alone.
 
-    Raises `DataError` for an example that is longer than a row, unless those are left out.
+    Raises `DataError` for an example that is longer than a row, unless those are left out; and then where an endless
+    stream gives nothing else.
     """
     rows: list[list[int]] = [[] for _ in range(config.rows)]
     room = [config.row_tokens] * config.rows
     waiting: list[int] = []
-    drawn, left_out, misses = state.drawn, state.left_out, 0
+    drawn, left_out, misses, too_long = state.drawn, state.left_out, 0, 0
     old = list(state.waiting)
     while misses < PATIENCE and any(room) and (old or end is None or drawn < end):
         if old:
@@ -73,8 +75,14 @@ def pack_step(
                     f"example {place} has {length} tokens and a row has {config.row_tokens}; make rows longer "
                     "(row_tokens), or let such examples be left out (too_long = leave_out)"
                 )
-            left_out += 1
+            left_out, too_long = left_out + 1, too_long + 1
+            if end is None and too_long == HOPELESS:
+                raise DataError(
+                    f"{HOPELESS} examples one after the other are longer than a row of {config.row_tokens} tokens and "
+                    "were left out; make rows longer (row_tokens)"
+                )
             continue
+        too_long = 0
         row = best_fit(room, length)
         if row is None:
             waiting.append(place)

@@ -1,6 +1,7 @@
 """The engine as a `Generator`: whole groups of completions for training and evaluation, and one as a stream."""
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -53,7 +54,7 @@ class EngineGenerator:
         try:
             while waiting or not all(stream.ended for stream in streams):
                 self._submit(waiting, streams)
-                self._advance(streams)
+                self._advance(streams, full=bool(waiting))
                 made = sum(stream.completion_tokens for stream in streams)
                 if on_progress is not None and made > told:
                     on_progress(made - told)
@@ -86,12 +87,14 @@ class EngineGenerator:
                 return
             waiting.popleft()
 
-    def _advance(self, streams: Sequence[Stream]) -> None:
-        """A step, or a while in which the engine's own thread makes some."""
+    def _advance(self, streams: Sequence[Stream], *, full: bool) -> None:
+        """A step, or a while in which the engine's own thread makes some. `full`: there was no room for the rest."""
         if self._engine.threaded:
             unfinished = next((stream for stream in streams if not stream.ended), None)
             if unfinished is not None:
                 unfinished.wait(0.05)
+            elif full:  # of what others have queued
+                time.sleep(0.05)
         else:
             self._engine.step()
 

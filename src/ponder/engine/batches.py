@@ -1,6 +1,11 @@
-"""What every generator of whole batches does before it runs, and with what it has made."""
+"""What every generator of whole batches does before it runs, as it runs, and with what it has made.
+
+Shapes: B sequences, V vocabulary.
+"""
 
 from collections.abc import Callable, Sequence
+
+import torch
 
 from ponder.core.errors import GenerationError
 from ponder.core.streaming import Thinking
@@ -10,8 +15,8 @@ from ponder.text.tokenizer import ControlIds
 
 
 def check_requests(prompts: Sequence[Prompt], sampling: Sampling, control: ControlIds, positions: int) -> None:
-    """Raises `GenerationError` for an empty prompt, one that leaves no room in the model's `positions`, or a thought
-    that the vocabulary cannot mark.
+    """Raises `GenerationError` for a top_p out of range, an empty prompt, one that leaves no room in the model's
+    `positions`, or a thought that cannot be bounded as `bounded_thought` says.
     """
     if not 0.0 < sampling.top_p <= 1.0:
         raise GenerationError(f"top_p = {sampling.top_p}; expected above 0, and 1 (all tokens) at most")
@@ -52,6 +57,22 @@ def bounded_thought(prompt: Prompt, sampling: Sampling, control: ControlIds) -> 
             f"max_tokens = {sampling.max_tokens} for the answer; lower the first or raise the second"
         )
     return thinking
+
+
+def bar_early_end(
+    logits_BV: torch.Tensor, t: int, opened_B: torch.Tensor, sampling: Sampling, control: ControlIds
+) -> None:
+    """Set the end of a thought that is still too short to -inf, in place, before token `t` of the completions is drawn.
+
+    `opened_B`: whose prompt ends inside a thought, which token 0 goes on with, as `Thought.bars_end` has it. Elsewhere
+    token 0 is taken for the one that opens a thought, whatever it is.
+    """
+    least = sampling.min_thought_tokens
+    if least < 1 or t > least:
+        return
+    tokens_B = t - (~opened_B).long()  # of the thought so far; -1 before one
+    barred_B = (tokens_B >= 0) & (tokens_B < least)
+    logits_BV[barred_B, control.end_think] = float("-inf")
 
 
 def whole_groups(seeds: Sequence[Sequence[int]], most: int) -> list[tuple[int, int]]:

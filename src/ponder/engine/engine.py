@@ -44,7 +44,7 @@ class EngineConfig:
     max_chunk: int = 256  # of one step for one prompt, while others want some too
     max_waiting: int = 65536  # samples in the queue; beyond it a request is refused
     max_unread: int = 16384  # pieces of a stream that nobody has read; beyond it the request ends with an error
-    context: int | None = None  # most positions of a sample; None: the model's
+    context: int | None = None  # most positions of a sample, within those of the cache; None: the model's
     # few samples at a time are faster with "ngram" where texts repeat themselves, or a grammar leaves no choice; with
     # "mtp" for a model that has a multi-token prediction module, at the price of its weights and its cache
     speculation: Speculation = "off"
@@ -90,7 +90,8 @@ class Engine:
     def __init__(self, runner: Runner, config: EngineConfig | None = None, tokenizer: Tokenizer | None = None) -> None:
         """Takes the runner over. Without a tokenizer there are tokens and no text, no stop strings, no grammars."""
         self.config = config or EngineConfig()
-        self.context = min(self.config.context or runner.config.max_positions, runner.config.max_positions)
+        positions, cached = runner.config.max_positions, runner.pages * runner.page_size
+        self.context = min(self.config.context or positions, positions, cached)
         self.lock = threading.RLock()  # of the scheduler and all streams; never held while the model runs
         self._stepping = threading.RLock()  # held for a whole step; taken before `lock`
         self._work = threading.Condition(self.lock)
@@ -224,7 +225,7 @@ class Engine:
                 return True
             with self.lock:
                 pages = self._pages_for_routes(plan)
-                self._deliver(self._scheduler.commit(drawn.tokens, drawn.faults), drawn, pages)
+                self._deliver(self._scheduler.commit(drawn.tokens, drawn.faults, drawn.stuck), drawn, pages)
                 if self._sampler.remembers:
                     self._forget([s for s in plan.draws if s.state is State.FINISHED])
             self._steps += 1

@@ -25,15 +25,17 @@ from ponder.engine.step import StepPlan
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MtpRows:
-    """Rows of the module. Those of a sequence stand together, at positions that rise one by one from 1 on."""
+    """Rows of the module: first one each of the sequences that have one, then those of the others, each in one piece
+    and at positions that rise one by one. The lowest position is 1.
+    """
 
     tokens: "array[int]"
     positions: "array[int]"
     slots: "array[int]"  # the row's line in `tables`
     tables: NDArray[np.int32]  # (sequences, pages): the page of each `page_size` positions
-    chunks: list[tuple[int, int]]  # first row and length of each sequence
+    chunks: list[tuple[int, int]]  # first row and length of each sequence that has more than one
     wanted: "array[int]"  # the rows whose predictions are wanted, rising
-    decode_rows: int = 0  # as in `StepPlan`
+    decode_rows: int = 0  # how many of the rows are alone of their sequence
 
     @property
     def table_width(self) -> int:

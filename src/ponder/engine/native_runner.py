@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ponder.algo.sampling import Sampled
 from ponder.core.errors import GenerationError
 from ponder.engine.mtp_rows import MtpPages, MtpRows, Predicted
-from ponder.engine.native.model import PAGE, NativeModel, Step
+from ponder.engine.native.model import PAGE, Cache, NativeModel, Step
 from ponder.engine.runner import RouteStore
 from ponder.engine.step import StepPlan
 from ponder.models.config import ModelConfig
@@ -26,8 +26,14 @@ class NativeRunner:
         self.config: ModelConfig = model.config
         self.pages = pages
         self._model, self._module = model, module
-        self._cache = model.new_cache(pages)
+        self._held: Cache | None = model.new_cache(pages)  # None once it is closed
         self._routes = RouteStore(model.config, pages, PAGE)
+
+    @property
+    def _cache(self) -> Cache:
+        if self._held is None:
+            raise GenerationError("the runner was closed; make a new one")
+        return self._held
 
     @property
     def page_bytes(self) -> int:
@@ -80,6 +86,8 @@ class NativeRunner:
     def close(self) -> None:
         """See `Runner`."""
         self._model.close()
+        self._held = self._module = None
+        self._routes = RouteStore(self.config, 0, PAGE)
 
 
 class NativeMtpRunner(NativeRunner):
@@ -115,3 +123,8 @@ class NativeMtpRunner(NativeRunner):
         if step.hidden is None or step.logits is None:
             raise GenerationError("the native model made no predictions")
         return Predicted(step.hidden, step.logits)
+
+    def close(self) -> None:
+        """See `Runner`."""
+        super().close()
+        self.mtp = MtpPages(self.config.hidden_size, 0, PAGE, torch.float32)

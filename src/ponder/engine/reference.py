@@ -13,13 +13,14 @@ from ponder.algo.sampling import counter_uniform, sample
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.core.workers import Workers
-from ponder.engine.batches import as_completions, bounded_thought, check_requests, whole_groups
+from ponder.engine.batches import as_completions, bar_early_end, bounded_thought, check_requests, whole_groups
 from ponder.engine.budget import ThoughtBudgets
 from ponder.engine.torch_weights import TorchFormat, TorchWeights
 from ponder.models.cache import Cache
 from ponder.models.config import ModelConfig
 from ponder.models.moe import RouteMap
 from ponder.models.transformer import Transformer
+from ponder.text.reasoning import inside_thought
 from ponder.text.tokenizer import ControlIds
 
 COMPACT_SHARE = 0.12  # the batch is compacted when this share of it has finished
@@ -94,6 +95,7 @@ class ReferenceGenerator:
         cache, logits_PV = self._prefill(prompts, lengths_P, sampling.max_tokens, route_map)
         cache, logits_BV = cache.select(group_of_B), logits_PV[group_of_B]
         position_B = lengths_P[group_of_B]
+        opened_B = torch.tensor([inside_thought(prompt.ids, self._control) for prompt in prompts])[group_of_B]
         routes = _RouteLog(self._model.config, route_map, group_of_B, sampling.max_tokens)
 
         budgets = None
@@ -110,8 +112,7 @@ class ReferenceGenerator:
         row_B = torch.arange(total)  # where each running sequence is kept
         running_B = torch.ones(total, dtype=torch.bool)
         for t in range(sampling.max_tokens):
-            if 0 < t <= sampling.min_thought_tokens:
-                logits_BV[:, self._control.end_think] = float("-inf")
+            bar_early_end(logits_BV, t, opened_B, sampling, self._control)
             uniform_B = counter_uniform(seed_B, torch.full_like(seed_B, t))
             next_B, logp_B = sample(logits_BV, uniform_B, sampling.temperature, sampling.top_p)
             if budgets is not None:
@@ -130,7 +131,7 @@ class ReferenceGenerator:
                 break
             if len(row_B) - left >= max(1.0, COMPACT_SHARE * len(row_B)):
                 kept = running_B.nonzero().squeeze(-1)
-                cache, running_B = cache.select(kept), running_B[kept]
+                cache, running_B, opened_B = cache.select(kept), running_B[kept], opened_B[kept]
                 row_B, seed_B, next_B, position_B = row_B[kept], seed_B[kept], next_B[kept], position_B[kept]
             positions_B1 = position_B.unsqueeze(1)
             hidden_B1D = self._model(next_B.unsqueeze(1), cache=cache, positions_BT=positions_B1, route_map=route_map)
@@ -151,11 +152,10 @@ class ReferenceGenerator:
     @torch.inference_mode()
     def _stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
         cache, logits_BV = self._prefill([prompt], torch.tensor([len(prompt.ids)]), sampling.max_tokens, None)
-        seed_B = torch.tensor([seed])
+        seed_B, opened_B = torch.tensor([seed]), torch.tensor([inside_thought(prompt.ids, self._control)])
         budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)])
         for t in range(sampling.max_tokens):
-            if 0 < t <= sampling.min_thought_tokens:
-                logits_BV[:, self._control.end_think] = float("-inf")
+            bar_early_end(logits_BV, t, opened_B, sampling, self._control)
             uniform_B = counter_uniform(seed_B, torch.tensor([t]))
             next_B = sample(logits_BV, uniform_B, sampling.temperature, sampling.top_p).ids_B
             for _, token in budgets.replaced([0], next_B.tolist()):

@@ -75,7 +75,7 @@ class Sample:
         self.state = State.WAITING
         self.reason: EndReason | None = None  # why it finished
         self.error = ""  # and what was wrong, where the reason is "error"
-        self.hit_tokens = 0  # of the prompt, found in the cache when it was first admitted
+        self.hit_tokens: int | None = None  # of the prompt, found in the cache when it was first admitted
         self.preemptions = 0
         self.lost = 0  # tokens that were in the cache when it was last preempted
         self.first_version = self.last_version = 0  # of the weights that it was sampled with

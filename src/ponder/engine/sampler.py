@@ -9,7 +9,7 @@ Shapes: R rows of logits, D draws, F draws whose distribution is cut, C candidat
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +34,9 @@ class Drawn(NamedTuple):
 
     tokens: list[int]
     logprobs: list[float]
-    faults: dict[int, str]  # draws that have no distribution, and why; their tokens mean nothing
+    faults: dict[int, str]  # draws whose logits are not finite, and why; their tokens mean nothing
     likeliest: dict[int, Likeliest]  # of the draws that asked for it; tokens that were cut are left out
+    stuck: Mapping[int, str]  # draws that their grammar leaves no token, and why; their tokens mean nothing either
 
 
 def plain_sampler(logits_DV: torch.Tensor, seed_D: torch.Tensor, index_D: torch.Tensor, temperature: float) -> Sampled:
@@ -69,7 +70,7 @@ class Sampler:
         """One token for each of the plan's draws. Writes over the logits."""
         samples = plan.draws
         if not samples:
-            return Drawn([], [], {}, {})
+            return Drawn([], [], {}, {}, {})
         options = [s.request.sampling for s in samples]
         logits_DV = logits_RV
         if plan.draw_logits.tolist() != list(range(len(logits_RV))):  # siblings draw from the same row
@@ -83,8 +84,8 @@ class Sampler:
         (ids_D, logp_D), temperature = self._draw(logits_DV, options, seed_D, index_D)
         tokens, logprobs = ids_D.tolist(), logp_D.tolist()
         faults = dict.fromkeys((~logp_D.isfinite() | (ids_D < 0)).nonzero()[:, 0].tolist(), NOT_FINITE)
-        faults.update(stuck)
-        return Drawn(tokens, logprobs, faults, _likeliest(logits_DV, options, temperature or 1.0, faults))
+        likeliest = _likeliest(logits_DV, options, temperature or 1.0, faults.keys() | stuck)
+        return Drawn(tokens, logprobs, faults, likeliest, stuck)
 
     @torch.inference_mode()
     def guess(self, logits_DV: torch.Tensor, samples: Sequence[Sample], indices: Sequence[int]) -> list[int]:
@@ -246,10 +247,10 @@ def _least_ranked(
 
 
 def _likeliest(
-    logits_DV: torch.Tensor, options: Sequence[SamplingOptions], temperature: float, faults: dict[int, str]
+    logits_DV: torch.Tensor, options: Sequence[SamplingOptions], temperature: float, without: Set[int]
 ) -> dict[int, Likeliest]:
-    """The best tokens of the draws that asked to be told, with their log-probabilities."""
-    rows = [i for i, o in enumerate(options) if o.logprobs and i not in faults]
+    """The best tokens of the draws that asked to be told, with their log-probabilities; `without` these."""
+    rows = [i for i, o in enumerate(options) if o.logprobs and i not in without]
     if not rows:
         return {}
     logp = (logits_DV[rows] / temperature).log_softmax(dim=-1)

@@ -27,6 +27,8 @@ from ponder.engine.step import Event, SchedulerStatistics, StepPlan, lay_out
 
 __all__ = ["Scheduler", "SchedulerConfig"]
 
+Reasons = Mapping[int, str]  # by draw, what is wrong with it
+
 _order = attrgetter("order")
 
 
@@ -293,10 +295,10 @@ class Scheduler:
                 self._drafted_tokens += len(guess)
         return drafts
 
-    def commit(self, tokens: Sequence[int], faults: Mapping[int, str] | None = None) -> list[Event]:
+    def commit(self, tokens: Sequence[int], faults: Reasons | None = None, stuck: Reasons | None = None) -> list[Event]:
         """The step was run: `tokens[i]` was drawn for `draws[i]`; what rests on a wrong draft is left out. `faults`
-        names the draws that failed (logits that are not finite) and why: these samples end with an error, and no cached
-        page of theirs is used again.
+        names draws whose logits are not finite, `stuck` those whose grammar leaves no token, and why: these samples end
+        with an error. Of the former no cached page is found by a later prompt; the pages of the latter are sound.
         """
         step = self._step
         if step is None:
@@ -304,10 +306,9 @@ class Scheduler:
         if len(tokens) != len(step.draws):
             raise GenerationError(f"{len(tokens)} tokens for a step of {len(step.draws)} draws; expected one for each")
         faults = faults or {}
-        if not all(0 <= i < len(tokens) for i in faults):
-            raise GenerationError(
-                f"faults of draws {sorted(faults)} in a step of {len(tokens)} draws; expected its own"
-            )
+        wrong = {**(stuck or {}), **faults}
+        if not all(0 <= i < len(tokens) for i in wrong):
+            raise GenerationError(f"faults of draws {sorted(wrong)} in a step of {len(tokens)} draws; expected its own")
         self._step = None
         finished, page_size = State.FINISHED, self.config.page_size
         for sample, count in step.work:
@@ -315,9 +316,8 @@ class Scheduler:
                 computed = sample.computed = sample.computed + count
                 if computed >= (sample.indexed + 1) * page_size:
                     self._cache.index(sample)
-        if faults:
-            self.pool.forget([page for i in faults for page in step.draws[i].pages])
         events: list[Event] = []
+        suspect: list[int] = []  # pages that are not to be trusted
         right: dict[Sample, int] = {}  # how many drafts of a sample were what it drew
         for i, (sample, token) in enumerate(zip(step.draws, tokens, strict=True)):
             place = step.draft_places[i]
@@ -326,8 +326,9 @@ class Scheduler:
             if place:
                 sample.computed += 1
                 self._accepted_tokens += 1
-            if i in faults:
-                sample.error = faults[i]
+            if i in wrong:
+                sample.error = wrong[i]
+                suspect += sample.pages if i in faults else ()
                 events.append(self._end(sample, "error"))
                 continue
             before = len(sample.tokens)
@@ -335,6 +336,8 @@ class Scheduler:
             drafts = step.drafts.get(sample, ())
             if len(sample.tokens) == before + 1 and place < len(drafts) and drafts[place] == token:
                 right[sample] = place + 1
+        if suspect:
+            self.pool.forget(suspect)
         return events + self._answer_deferred()
 
     def _take(self, sample: Sample, token: int, draw: int) -> list[Event]:

@@ -47,7 +47,7 @@ class Stream:
         self._outputs: dict[int, Output] = {}
         self._left = len(request.seeds)
         self.completion_tokens = self.reasoning_tokens = 0
-        self._hits: int | None = None  # None until the first sample is heard of
+        self._hits: int | None = None  # None until a sample is heard of that was in the cache
 
     # reading
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ponder.algo.sampling import Sampled, counter_uniform, sample
+from ponder.core.errors import GenerationError
 from ponder.core.workers import kernel_threads
 from ponder.engine.mtp_rows import MtpPages, MtpRows, Predicted
 from ponder.engine.runner import RouteStore
@@ -48,7 +49,7 @@ class TorchRunner:
         """`weights`, `mtp`: as in `TorchWeights`. `threads` 0: as many kernel threads as the caller has now."""
         self.config: ModelConfig = model.config
         self.pages, self.page_size = pages, page_size
-        self._weights = TorchWeights(model, weights, mtp=mtp)
+        self._held: TorchWeights | None = TorchWeights(model, weights, mtp=mtp)  # None once it is closed
         self._threads = threads or torch.get_num_threads()
         # Two pages more than anybody is given: one that stays zero, for table entries beyond a sequence's end, and one
         # that takes what padding writes.
@@ -56,6 +57,12 @@ class TorchRunner:
         shape = (pages + 2, page_size, model.config.cache_width)
         self._layers = [torch.zeros(shape, dtype=self._weights.dtype) for _ in range(model.config.layers)]
         self._routes = RouteStore(model.config, pages, page_size)
+
+    @property
+    def _weights(self) -> TorchWeights:
+        if self._held is None:
+            raise GenerationError("the runner was closed; make a new one")
+        return self._held
 
     @property
     def page_bytes(self) -> int:
@@ -107,7 +114,8 @@ class TorchRunner:
 
     def close(self) -> None:
         """See `Runner`."""
-        self._layers = []
+        self._held, self._layers = None, []
+        self._routes = RouteStore(self.config, 0, self.page_size)
 
     def _batches(self, plan: StepPlan | MtpRows, first_position: int) -> Iterator["_Batch"]:
         """The rows of a plan, batch by batch. `first_position`: the lowest at which there is a row of a sequence."""
@@ -188,6 +196,11 @@ class TorchMtpRunner(TorchRunner):
                 state_ND[batch.rows_BT[batch.valid_BT]] = state_BTD[batch.valid_BT]
             wanted_WD = state_ND[_integers(rows.wanted)]
             return Predicted(wanted_WD, self._weights.model.head(wanted_WD).float())
+
+    def close(self) -> None:
+        """See `Runner`."""
+        super().close()
+        self.mtp = MtpPages(self.config.hidden_size, 0, self.page_size, torch.float32)
 
 
 class _Batch(NamedTuple):

@@ -47,7 +47,8 @@ class Track:
             if self.sample.request.sampling.logprobs:
                 self._likeliest.append(likeliest)
             self.stream.completion_tokens += 1
-        self.stream.count_hits(self.sample.hit_tokens)
+        if self.sample.hit_tokens is not None:  # it has been in the cache
+            self.stream.count_hits(self.sample.hit_tokens)
         part: Part = "answer"
         text = ""
         if self._text is not None:

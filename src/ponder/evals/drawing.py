@@ -79,12 +79,13 @@ class KeptSamples:
     def get(self, key: SampleKey, problem: Problem, seed: int) -> GradedSample | None:
         """The sample, if it is there. Raises `RunError` where it is one of another evaluation."""
         sample = self._samples.get(key)
-        if sample is not None and (sample.seed != seed or sample.prompt != problem.prompt):
-            raise RunError(
-                f"{self._path} holds samples of another evaluation: {key.problem_id!r} was drawn with seed "
-                f"{sample.seed}, now it is {seed}; evaluate into another folder"
-            )
-        return sample
+        if sample is None or (sample.seed == seed and sample.prompt == problem.prompt):
+            return sample
+        how = f"with seed {sample.seed}, now it is {seed}" if sample.seed != seed else "for a prompt in other words"
+        raise RunError(
+            f"{self._path} holds samples of another evaluation: {key.problem_id!r} was drawn {how}; evaluate into "
+            "another folder"
+        )
 
     def add(self, samples: Iterable[GradedSample]) -> None:
         """Keep them. Raises `RunError` where they cannot be written."""

@@ -17,14 +17,15 @@ from ponder.evals.graded import read_graded
 from ponder.evals.plots import plot_losses, plot_stages
 from ponder.evals.record import read_object
 
-ORDER = ("base", "cold-start", "reasoning-rl", "second-sft", "final-rl", "control")
+CONTROL = "control"  # what RL is compared with; nothing goes on from it
+ORDER = ("base", "cold-start", "reasoning-rl", "second-sft", "final-rl", CONTROL)  # of what is measured
 PAIRS = (  # what is compared on the same problems: before, after, and what the difference says
     ("cold-start", "reasoning-rl", "what reasoning RL adds to the cold start"),
-    ("cold-start", "control", "what as much time of more fine-tuning adds instead"),
-    ("control", "reasoning-rl", "RL against that control"),
+    ("cold-start", CONTROL, "what as much time of more fine-tuning adds instead"),
+    (CONTROL, "reasoning-rl", "RL against that control"),
     ("cold-start", "final-rl", "the whole pipeline after the cold start"),
 )
-FALL = 0.02  # of a task's greedy accuracy, below which it is not named
+FALL = 0.02  # of a task's accuracy, below which it is not named
 EVERYDAY_SHOWN = 20
 
 
@@ -38,9 +39,14 @@ class StageRecord:
     ordinary_loss: Mapping[str, Interval]  # nat per token, on text and dialogue
     everyday: Sequence[Mapping[str, str]]
 
+    @property
+    def macro_tasks(self) -> list[str]:
+        """The tasks that count."""
+        return [name for name in self.evaluation.tasks if name not in self.apart]
+
     def macro(self, kind: str) -> Interval | None:
         """The mean over the tasks that count, "greedy" or "pass_at_1"."""
-        found = [getattr(task, kind) for name, task in self.evaluation.tasks.items() if name not in self.apart]
+        found = [getattr(self.evaluation.tasks[name], kind) for name in self.macro_tasks]
         measured = [interval for interval in found if interval is not None]
         return macro_interval(measured) if measured else None
 
@@ -128,13 +134,16 @@ def _stages(stages: Sequence[StageRecord]) -> str:
     if not stages:
         return ""
     first = stages[0].evaluation
-    counted = [name for name in first.tasks if name not in stages[0].apart]
-    each = min(first.tasks[name].n for name in counted)
+    counted = stages[0].macro_tasks
+    each = min((first.tasks[name].n for name in counted), default=0)
     kinds = sorted({kind for stage in stages for kind in stage.ordinary_loss})
     apart = list(dict.fromkeys(name for stage in stages for name in stage.apart if name in stage.evaluation.tasks))
     heads = ["after", "greedy", f"T = {first.temperature:g}", *(f"{name}, greedy" for name in apart)]
     heads += [f"loss on {kind}" for kind in kinds]
     rows = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    what = f"Means over {len(counted)} tasks, {each} or more held-out problems of each, 95 % intervals"
+    if not counted:
+        what = "No task that was measured counts towards a mean"
     for stage in stages:
         cells = [stage.name, shown(stage.macro("greedy")), shown(stage.macro("pass_at_1"))]
         cells += [shown(t.greedy) if (t := stage.evaluation.tasks.get(name)) else "–" for name in apart]
@@ -144,8 +153,8 @@ def _stages(stages: Sequence[StageRecord]) -> str:
         [
             "## What each stage gained",
             "",
-            f"Means over {len(counted)} tasks, {each} or more held-out problems of each, 95 % intervals; an answer "
-            "counts only in the required form. Loss: nat per token of ordinary text, and of replies of the base model.",
+            f"{what}; an answer counts only in the required form. Loss: nat per token of ordinary text, and of replies "
+            "of the base model.",
             "",
             *rows,
         ]
@@ -157,7 +166,7 @@ def _pairs(run: RunFolder, stages: Sequence[StageRecord]) -> str:
     measured = {stage.name: stage for stage in stages}
     rows = []
     for before, after, what in PAIRS:
-        if before in measured and after in measured:
+        if before in measured and after in measured and measured[before].macro_tasks and measured[after].macro_tasks:
             compared = compare_stages(run, measured[before], measured[after])
             for kind, label in ((compared.greedy, "greedy"), (compared.pass_at_1, "sampled")):
                 if kind is not None:
@@ -229,10 +238,12 @@ def _costs(run: RunFolder) -> str:
 
 
 def _everyday(stages: Sequence[StageRecord]) -> str:
-    if not stages or not stages[-1].everyday:
+    """What the last model says, but for the control's: no later stage goes on from that one."""
+    shown = next((stage for stage in reversed(stages) if stage.name != CONTROL), None)
+    if shown is None or not shown.everyday:
         return ""
     lines = []
-    for reply in stages[-1].everyday[:EVERYDAY_SHOWN]:
+    for reply in shown.everyday[:EVERYDAY_SHOWN]:
         answer = " ".join(reply["answer"].split())
         lines.append(f"- **{reply['question']}** {answer[:300] or '*(no answer)*'}")
-    return "\n".join(["## Everyday questions", "", f"Greedy, after {stages[-1].name}.", "", *lines])
+    return "\n".join(["## Everyday questions", "", f"Greedy, after {shown.name}.", "", *lines])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ponder.core.errors import DataError, RunError
+from ponder.core.errors import ConfigError, DataError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
@@ -25,7 +25,7 @@ from ponder.data.problems import split_of
 from ponder.engine.torch_weights import TorchFormat
 from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.drawing import KeptSamples
-from ponder.evals.r1_report import write_r1_report
+from ponder.evals.r1_report import ORDER, write_r1_report
 from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
@@ -60,7 +60,6 @@ from ponder.weights.opened import LoadedModel
 
 Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 
-MEASURED = ("cold-start", "reasoning-rl", "second-sft", "final-rl", "control")  # stages that make a reasoner
 BASE = "base"  # the evaluation before anything is learned
 
 
@@ -76,6 +75,7 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
             Workers(recipe.compute) as workers,
             Practice(recipe.tasks, recipe.task_file, imitated=imitated) as practice,
         ):
+            _require_measured(recipe, practice)
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
             _try_files(recipe, reporter)
             pipeline.costs.begin()
@@ -123,7 +123,7 @@ class _Pipeline:
         """Evaluate what was not evaluated on the way: the base, and the model that each stage made."""
         self.measure(BASE, self._fresh)
         for stage in self.recipe.stages:
-            if stage in MEASURED:
+            if stage in ORDER:
                 self.measure(stage, functools.partial(self._after, stage))
                 gc.collect()
 
@@ -172,7 +172,7 @@ class _Pipeline:
         if self._is_done("rejection"):
             return
         with self.costs.timed("rejection"):
-            model = self._after("reasoning-rl")
+            model, made_by = self._after("reasoning-rl"), self.recipe.model_after("reasoning-rl")
             generator = training_generator(
                 choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
             )
@@ -186,7 +186,10 @@ class _Pipeline:
                 self._grader(RewardConfig()),
                 config.collect,
                 self._collection("rejection"),
-                Origin(model=f"{self.recipe.name}, after reasoning-rl", seed=self.recipe.seed),
+                Origin(
+                    model=f"{self.recipe.name}, after {made_by}" if made_by else Path(self.recipe.start_from).name,
+                    seed=self.recipe.seed,
+                ),
                 reporter=self.reporter,
             )
 
@@ -239,9 +242,10 @@ class _Pipeline:
     def _final_rl(self) -> None:
         """Over all scenarios: rules where they can judge, the reward models elsewhere."""
         recipe, config = self.recipe, self.recipe.preferences
-        prompts = everyday_prompts(recipe.ordinary.prompts, recipe.seed)
+        prompts: list[str] = []
         judge = None
         if config.ordinary_share:
+            prompts = self._ordinary_prompts()
             safe = self.run.path / "models" / "safety-model"
             judge = PreferenceReward(
                 load_reward_model(self.run.path / "models" / "reward-model"),
@@ -258,6 +262,16 @@ class _Pipeline:
             return self.practice.problem(rng)
 
         self._practise("final-rl", self._after("second-sft"), recipe.final_rl, recipe.final_rewards, draw, judge)
+
+    def _ordinary_prompts(self) -> list[str]:
+        """Those to practise on: the ones whose replies are held back, to be measured, are not among them."""
+        prompts = everyday_prompts(self.recipe.ordinary.prompts, self.recipe.seed)
+        if self._is_done("ordinary"):
+            held_back = {reply.messages[0].content for reply in self._ordinary()[1]}
+            prompts = [prompt for prompt in prompts if prompt not in held_back]
+        if not prompts:
+            raise RunError("the replies to all ordinary prompts are held back; give more of them (ordinary.prompts)")
+        return prompts
 
     def _learn(
         self, name: str, model: Transformer, config: SftConfig, parts: Mapping[str, tuple[float, Draw]] | None = None
@@ -397,12 +411,14 @@ class _Pipeline:
         return self._load().model
 
     def _after(self, stage: str) -> Transformer:
-        """The model that a stage made; that of the start where this run does not go through the stage."""
-        model, newest = self._fresh(), self.run.latest_checkpoint(stage)
-        if newest is not None:
-            load_weights(newest, model)
-        elif stage in self.recipe.stages:
-            raise RunError(f"{self.run.path} has no checkpoint of {stage}, on which the next stage stands")
+        """The model that there is after a stage, made by that one or by the nearest before it in the recipe."""
+        model, made_by = self._fresh(), self.recipe.model_after(stage)
+        if made_by is None:
+            return model
+        newest = self.run.latest_checkpoint(made_by)
+        if newest is None:
+            raise RunError(f"{self.run.path} has no checkpoint of {made_by}, on which the next stage stands")
+        load_weights(newest, model)
         return model
 
     def _is_done(self, part: str) -> bool:
@@ -423,6 +439,17 @@ class _Pipeline:
     def _rollout_weights(self) -> TorchFormat:
         """What the engine holds where nothing is trained on its logprobs."""
         return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
+
+
+def _require_measured(recipe: R1Recipe, practice: Practice) -> None:
+    """Refuse a recipe of whose measured tasks none would count."""
+    measured, apart = recipe.measure.tasks or practice.measured, recipe.measure.apart
+    if not set(measured) - set(apart):
+        raise ConfigError(
+            f"no measured task counts: measure.tasks = {list(measured)}, measure.apart = {list(apart)}; expected a "
+            "task in measure.tasks that is not in measure.apart (drills and spelling are measured only where they are "
+            "named)"
+        )
 
 
 def _try_files(recipe: R1Recipe, reporter: Reporter) -> None:

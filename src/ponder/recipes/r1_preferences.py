@@ -10,7 +10,7 @@ from ponder.core.seeds import python_rng
 from ponder.core.types import Conversation, Message
 from ponder.data.preferences import PreferencePair, read_preferences
 
-SHORTEST = 8  # words of a reply that can be made worse
+SHORTEST = 8  # words, parted by spaces, of a reply that can be made worse
 
 Worsen = Callable[[str, random.Random, Sequence[str]], str]
 
@@ -50,7 +50,7 @@ def own_pairs(conversations: Sequence[Conversation], seed: int) -> list[Preferen
     They teach that a reply is whole, to the point and readable, and no more: finer taste needs pairs that people or a
     judge made.
     """
-    usable = [c for c in conversations if len(c.messages[-1].content.split()) >= SHORTEST]
+    usable = [c for c in conversations if len(c.messages[-1].content.split(" ")) >= SHORTEST]
     if len(usable) < 2:
         raise DataError(
             f"{len(usable)} of {len(conversations)} replies have {SHORTEST} words or more; expected two or more of them"

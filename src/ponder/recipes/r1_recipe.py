@@ -23,6 +23,14 @@ from ponder.train.sft import SftConfig
 from ponder.verify.rewards import RewardConfig
 
 STAGES = ("ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
+MODELS = ("cold-start", "reasoning-rl", "second-sft")  # stages whose model another goes on from, in their order
+_BEFORE = {  # the stages that a stage comes after, where a recipe has them
+    "reasoning-rl": ("cold-start",),
+    "rejection": ("cold-start", "reasoning-rl"),
+    "second-sft": ("cold-start", "reasoning-rl", "rejection"),
+    "final-rl": ("cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model"),
+    "control": ("cold-start",),
+}
 IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
 _GENTLE = OptimizerConfig(learning_rate=2e-5)  # RL of a model that has learned much already: see dev/LOG.md
 
@@ -163,6 +171,20 @@ class R1Recipe:
                         f"stages = {list(self.stages)}: {stage} stands on {needed}; put the stage {needed} before it"
                         f"{instead}"
                     )
+            for earlier in _BEFORE.get(stage, ()):
+                if earlier in self.stages[place:]:
+                    raise ConfigError(
+                        f"stages = {list(self.stages)}: {stage} comes before {earlier}, on which it builds; put "
+                        f"{earlier} before {stage}, or leave one of them out"
+                    )
+
+    def model_after(self, stage: str) -> str | None:
+        """Which of this recipe's stages makes the model that there is after `stage`: that one, else the nearest of
+        `MODELS` before it; None for the model to start from.
+        """
+        if stage in self.stages:
+            return stage
+        return next((s for s in reversed(MODELS[: MODELS.index(stage)]) if s in self.stages), None)
 
     def _stands_on(self, stage: str) -> dict[str, str]:
         """The stages whose results this one cannot do without, and what to set so that it can."""

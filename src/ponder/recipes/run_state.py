@@ -108,14 +108,14 @@ def check_claim(recipe: SomeRecipe, run: RunFolder, *, resume: bool) -> None:
         return
     if not resume:
         raise RunError(f"{run.path} already holds a run; continue it with --resume, or choose another name with --run")
-    saved = apply_settings(recipe, read_toml(run.config))
+    # from the defaults, since what is applied to a table of names keeps those that it has
+    saved = apply_settings(type(recipe)(), read_toml(run.config))
     saved = replace(saved, **{name: getattr(recipe, name) for name in ITS_OWN if hasattr(recipe, name)})
-    if saved != recipe:
-        ours, theirs = _flatten(asdict(recipe)), _flatten(asdict(saved))
-        name = next(n for n in {**theirs, **ours} if ours.get(n) != theirs.get(n))
+    ours, theirs = _flatten(asdict(recipe)), _flatten(asdict(saved))
+    if saved != recipe or list(ours) != list(theirs):  # a table of names counts in its order too: draws go by it
         raise RunError(
-            f"{run.path} was made by another recipe: {name} is {theirs.get(name)!r} there and {ours.get(name)!r} here; "
-            "resume it with its own settings, or choose another name with --run"
+            f"{run.path} was made by another recipe: {_difference(ours, theirs)}; resume it with its own settings, or "
+            "choose another name with --run"
         )
 
 
@@ -147,6 +147,17 @@ def _new_summary(recipe: Recipe, model: ModelConfig, about: Mapping[str, Any]) -
         },
         "workers": Workers.default_count(recipe.compute),
     }
+
+
+def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """The first setting that is not the same in a recipe and in a run."""
+    name = next((n for n in {**theirs, **ours} if n not in ours or n not in theirs or ours[n] != theirs[n]), None)
+    if name is not None:
+        return f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
+    for here, there in zip(ours, theirs, strict=True):
+        if here != there:
+            return f"{there} stands there where {here} stands here, and the order counts"
+    return "a section is of another kind"
 
 
 def _flatten(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

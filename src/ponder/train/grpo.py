@@ -284,10 +284,11 @@ class Grpo:
         loss, norm = math.fsum(r.loss for r in reports), self._optimizer.clip()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             named = ", ".join(sorted({s.rollout.problem.id for s in samples})[:3])
+            keeps_base = "; --start_from=…/checkpoints/pretrain/… keeps the base" if self.name == "zero" else ""
             raise NonFiniteLossError(
                 f"{self.name}: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the "
-                f"last checkpoint is good. Its batch holds the problems {named}, … Begin another "
-                "run with a lower grpo.optimizer.learning_rate; --start_from=…/checkpoints/pretrain/… keeps the base"
+                f"last checkpoint is good. Its batch holds the problems {named}, … Begin another run with a lower "
+                f"optimizer.learning_rate of this stage{keeps_base}"
             )
         self._optimizer.step(scale)
         return {

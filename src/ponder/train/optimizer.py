@@ -168,9 +168,10 @@ class Optimizer:
             )
             (matrices if config.muon_learning_rate and inside_block else rest).append(parameter)
         betas = (config.beta1, config.beta2)
-        self._parts: list[tuple[torch.optim.Optimizer, float]] = [
-            (AdamW(rest, config.learning_rate, betas, config.weight_decay, workers), config.learning_rate)
-        ]
+        self._parts: list[tuple[torch.optim.Optimizer, float]] = []
+        if rest or not matrices:  # an adapter may have matrices alone
+            adamw = AdamW(rest, config.learning_rate, betas, config.weight_decay, workers)
+            self._parts.append((adamw, config.learning_rate))
         if matrices:
             muon = Muon(matrices, config.muon_learning_rate, config.muon_momentum, config.weight_decay, workers)
             self._parts.append((muon, config.muon_learning_rate))

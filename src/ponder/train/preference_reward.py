@@ -64,7 +64,7 @@ class PreferenceRewardConfig:
     with the policy and a resumed run needs no running mean.
     """
 
-    weight: float = 0.9  # of helpfulness, from 0 to 1; as much as a right answer has where there is a rule
+    weight: float = 0.9  # of helpfulness, from 0 to 1; by rule, a right answer has what `RewardConfig.accuracy` says
     safety_weight: float = 0.5  # what a reply costs that is surely unsafe
     limit: float = 3.0  # standard deviations from the mean beyond which nothing is gained or lost
     micro_batch_tokens: int = 4096  # memory and speed only; never changes the result beyond rounding

@@ -23,6 +23,7 @@ from ponder.models.moe import RoutingStats
 from ponder.models.transformer import Transformer
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
+from ponder.train.balance import balance_experts
 from ponder.train.batch import PaddedBatch, micro_batches
 from ponder.train.checkpoint import StageState
 from ponder.train.gradients import MicroBatch, accumulate_gradients
@@ -186,7 +187,7 @@ class Pretraining:
                 "pretrain.optimizer rates"
             )
         self._optimizer.step(scale)
-        load = self._balance_experts(reports)
+        load = balance_experts(self._compute.master, [r.load for r in reports])
         return {
             "loss/next_token": loss,
             "loss/mtp": sum(r.mtp for r in reports) / scored_tokens,
@@ -213,17 +214,6 @@ class Pretraining:
             loss = loss + moe.sequence_balance_weight * stats.balance_sum / sequences
         sums = [float(torch.as_tensor(t).detach()) for t in (next_token, mtp, stats.balance_sum)]
         return loss, _Report(sums[0], sums[1], sums[2], stats.load)
-
-    def _balance_experts(self, reports: Sequence[_Report]) -> float:
-        """Move the routing biases by the load of the whole step; returns the busiest expert's load over the mean."""
-        worst = 1.0
-        for layer, mixture in self._compute.master.moe_layers().items():
-            loads = [r.load[layer] for r in reports if layer in r.load]
-            if loads:
-                load_E = torch.stack(loads).sum(dim=0)
-                mixture.update_balance_bias(load_E)
-                worst = max(worst, float(load_E.max() / load_E.float().mean()))
-        return worst
 
 
 def encode_documents(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[list[list[int]], list[int]]:

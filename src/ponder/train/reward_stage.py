@@ -244,7 +244,7 @@ class RewardTraining:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NonFiniteLossError(
                 f"{self.name}: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the "
-                "last checkpoint is good. Begin another run with a lower reward_model.optimizer.learning_rate"
+                "last checkpoint is good. Begin another run with a lower optimizer.learning_rate of this stage"
             )
         scale = self._learning_rate_scale(step)
         self._optimizer.step(scale)
@@ -266,7 +266,7 @@ class RewardTraining:
         return (
             f"{self.name}: out of memory in step {step}, with {self._workers.count} micro-batches at once of "
             f"{self._config.micro_batch_tokens} tokens; no step was taken and the last checkpoint is good. Lower "
-            f"reward_model.micro_batch_tokens, then max_tokens; or {advice}; or train fewer weights (an adapter)"
+            f"micro_batch_tokens, then max_tokens; or {advice}; or train fewer weights (an adapter)"
         )
 
     def _loss(self, items: Sequence[_Item], step_items: int) -> tuple[torch.Tensor, _Report]:

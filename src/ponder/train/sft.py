@@ -6,7 +6,7 @@ T tokens, M tokens to learn.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from ponder.models.moe import RoutingStats
 from ponder.models.transformer import Transformer
 from ponder.plan.teaching import Lesson, adapter_parameters, teaching_memory
 from ponder.text.examples import Example
+from ponder.train.balance import balance_experts
 from ponder.train.batch import PaddedBatch, micro_batches
 from ponder.train.checkpoint import StageState
 from ponder.train.gradients import MicroBatch, accumulate_gradients
@@ -222,7 +223,7 @@ class Sft:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NonFiniteLossError(
                 f"{self.name}: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the "
-                "last checkpoint is good. Begin another run with lower sft.optimizer rates"
+                "last checkpoint is good. Begin another run with lower optimizer rates of this stage"
             )
         self._optimizer.step(scale)
         metrics = {
@@ -302,16 +303,15 @@ class Sft:
 
     def _out_of_memory(self, step: int) -> str:
         config = self._config
-        advice = [f"{self._needed(row_tokens=config.row_tokens // 2)} with half of sft.row_tokens"]
+        advice = [f"{self._needed(row_tokens=config.row_tokens // 2)} with half of row_tokens"]
         if not config.gradient_checkpointing:
-            advice.append(f"{self._needed(recompute='blocks')} with sft.gradient_checkpointing")
+            advice.append(f"{self._needed(recompute='blocks')} with gradient_checkpointing")
         if self.model.adapter is None:
             advice.append(f"{self._needed(rank=32)} with an adapter (LoRA) of rank 32")
         return (
             f"{self.name}: out of memory in step {step}, with {self._workers.count} micro-batches at once of "
             f"{config.micro_batch_rows} × {config.row_tokens} tokens; no step was taken and the last checkpoint is "
-            f"good. Lower sft.micro_batch_rows, or what follows. By plan this takes {self._needed()}; "
-            + "; ".join(advice)
+            f"good. Lower micro_batch_rows, or what follows. By plan this takes {self._needed()}; " + "; ".join(advice)
         )
 
     def _needed(self, **changes: Any) -> str:
@@ -330,15 +330,3 @@ class Sft:
             trained = adapter_parameters(self.model.config, lesson.rank)
         found = teaching_memory(self.model.config, "sft", lesson, self._workers.count, trained)
         return f"{found.total / 1e9:.1f} GB"
-
-
-def balance_experts(model: Transformer, loads: Sequence[Mapping[int, torch.Tensor]]) -> float:
-    """Move the routing biases by the load of a whole step; returns the busiest expert's load over the mean."""
-    worst = 1.0
-    for layer, mixture in model.moe_layers().items():
-        here = [load[layer] for load in loads if layer in load]
-        if here:
-            load_E = torch.stack(here).sum(dim=0)
-            mixture.update_balance_bias(load_E)
-            worst = max(worst, float(load_E.max() / load_E.float().mean()))
-    return worst

@@ -62,7 +62,7 @@ def unreadable(thought: str, answer: str, ids: Sequence[int], config: ReadableCo
     ):
         return "repetition"
     lines = Counter(line for part in answer.split("\n") if (line := _LIST_MARK.sub("", part).strip().casefold()))
-    if config.repeated_line and max(lines.values()) > config.repeated_line:
+    if config.repeated_line and max(lines.values(), default=0) > config.repeated_line:
         return "repetition"
     if "```" in thought and not config.code_in_thought:
         return "code in the thought"

@@ -15,10 +15,11 @@ from ponder.algo.sampling import counter_uniform, sample_nucleus
 from ponder.core.errors import GenerationError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
-from ponder.engine.batches import as_completions, bounded_thought, check_requests, whole_groups
+from ponder.engine.batches import as_completions, bar_early_end, bounded_thought, check_requests, whole_groups
 from ponder.engine.budget import ThoughtBudgets
 from ponder.engine.native.model import PAGE, Cache, Int32s, NativeModel, Sampled
 from ponder.models.transformer import Transformer
+from ponder.text.reasoning import inside_thought
 from ponder.text.tokenizer import ControlIds
 
 PREFILL_ROWS = 512  # of one call: bounds the working memory
@@ -62,7 +63,7 @@ class NativeGenerator:
         """The ids of one completion, each as soon as it is sampled."""
         check_requests([prompt], sampling, self._control, self._model.config.max_positions)
         with self._busy:
-            batch = _Batch([prompt], [[seed]], sampling.max_tokens)
+            batch = _Batch([prompt], [[seed]], sampling.max_tokens, self._control)
             budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)])
             cache = self._room(batch.pages)
             logits, _ = self._prefill(cache, batch)
@@ -87,7 +88,7 @@ class NativeGenerator:
         seeds: Sequence[Sequence[int]],
         on_progress: GenerationProgress | None,
     ) -> list[list[Completion]]:
-        batch = _Batch(prompts, seeds, sampling.max_tokens)
+        batch = _Batch(prompts, seeds, sampling.max_tokens, self._control)
         cache = self._room(batch.pages)
         logits, prompt_routes = self._prefill(cache, batch)
         routes = _RouteLog(batch, prompt_routes, sampling.max_tokens)
@@ -165,8 +166,7 @@ class NativeGenerator:
         return step.logits, step.routes
 
     def _sample(self, logits: torch.Tensor, batch: "_Batch", sampling: Sampling, t: int) -> Sampled:
-        if 0 < t <= sampling.min_thought_tokens:
-            logits[:, self._control.end_think] = float("-inf")
+        bar_early_end(logits, t, batch.opened[torch.from_numpy(batch.running)], sampling, self._control)
         counters = np.full(len(batch.running), t, np.int64)
         seeds = batch.seeds[batch.running]
         sampled = self._model.sample(logits, seeds, counters, sampling.temperature)
@@ -197,9 +197,13 @@ def _within_nucleus(
 class _Batch:
     """Which pages belong to whom, and which sequences still run."""
 
-    def __init__(self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]], room: int) -> None:
+    def __init__(
+        self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]], room: int, control: ControlIds
+    ) -> None:
         self.prompts = prompts
         self.prompt_of = np.repeat(np.arange(len(prompts)), [len(group) for group in seeds])
+        opened = torch.tensor([inside_thought(prompt.ids, control) for prompt in prompts])
+        self.opened = opened[torch.from_numpy(self.prompt_of)]  # of each sequence: its prompt has opened a thought
         self.seeds = np.array([seed for group in seeds for seed in group], np.int64)
         lengths = np.array([len(prompt.ids) for prompt in prompts], np.int32)
         prompt_pages = -(-lengths // PAGE)

@@ -2,10 +2,10 @@
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ponder.core.errors import DataError, GenerationError, QueueFullError
-from ponder.core.streaming import Speculated
+from ponder.core.streaming import Speculated, TokenStream
 from ponder.serve.errors import ApiError
 from ponder.serve.local.generation import LocalGeneration
 from ponder.serve.local.model import LocalModel
@@ -52,7 +52,7 @@ class LocalBackend:
         submit = functools.partial(engine.submit, request, notify=functools.partial(wakeups.signal, waiter))
         try:
             # a grammar is compiled first, which may take a while
-            stream = submit() if request.grammar is None else await asyncio.to_thread(submit)
+            stream = submit() if request.grammar is None else await _in_a_thread(submit)
         except QueueFullError as error:
             raise ApiError(503, str(error), type="overloaded_error", retry_after=RETRY_SECONDS) from error
         except GenerationError as error:
@@ -102,6 +102,21 @@ class LocalBackend:
                 param="model",
             )
         return found
+
+
+async def _in_a_thread(submit: Callable[[], TokenStream]) -> TokenStream:
+    """Submit beside the event loop. Where the caller is cancelled meanwhile, so is the stream that comes of it."""
+    future = asyncio.get_running_loop().run_in_executor(None, submit)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        future.add_done_callback(_drop)  # the thread goes on: what it queues would run for nobody
+        raise
+
+
+def _drop(submitted: asyncio.Future[TokenStream]) -> None:
+    if not submitted.cancelled() and submitted.exception() is None:
+        submitted.result().cancel()
 
 
 def _size(ask: Ask) -> int:

@@ -134,7 +134,7 @@ EXPORT int32_t ponder_matrix_new(Model* model, int32_t part, int32_t layer, int3
   if (matrix == nullptr || !matrix->empty() || !known(Format(format)) || outputs < 1 || inputs < 1)
     return fail("matrix part %d, layer %d, index %d: unknown, there already or malformed", part, layer, index);
   shape_matrix(*matrix, Format(format), outputs, inputs, paired != 0, model->pool.size());
-  matrix->data = static_cast<uint8_t*>(take_memory(matrix->bytes()));
+  matrix->data = static_cast<uint8_t*>(model->weights.take(matrix->bytes()));
   if (matrix->data == nullptr) return fail("no memory for a matrix of %zu bytes", matrix->bytes());
   return 0;
 }

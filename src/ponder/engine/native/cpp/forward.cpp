@@ -113,23 +113,7 @@ std::vector<int> ends_of_parts(const Request& request, int parts) {
 
 Model::Model(const Shape& s, int threads) : shape(s), layers(s.layers + s.mtp), pool(threads), run(new Run) {}
 
-namespace {
-void release(Matrix& matrix) {
-  give_memory(matrix.data, matrix.bytes());
-  matrix.data = nullptr;
-}
-}  // namespace
-
-Model::~Model() {
-  for (Layer& layer : layers) {
-    for (Matrix* m : {&layer.first, &layer.query_up, &layer.output, &layer.gate_up, &layer.down, &layer.router}) release(*m);
-    for (auto* list : {&layer.key_heads, &layer.value_heads, &layer.expert_gate_up, &layer.expert_down})
-      for (Matrix& m : *list) release(m);
-  }
-  release(embedding);
-  release(head);
-  release(mtp_project);
-}
+Model::~Model() = default;  // here, where `Run` is known whole
 
 size_t Model::weight_bytes() const {
   size_t total = head.bytes() + embedding.bytes() + mtp_project.bytes();

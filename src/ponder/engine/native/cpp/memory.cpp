@@ -7,6 +7,7 @@ namespace ponder {
 namespace {
 constexpr size_t kHugePage = size_t(2) << 20;
 constexpr size_t kHeader = 64;
+constexpr size_t kPiece = size_t(32) << 20;  // of an arena; what is not written takes no memory
 
 size_t mapped_bytes(size_t bytes) {
   const size_t unit = bytes >= kHugePage ? kHugePage : size_t(4096);
@@ -45,6 +46,28 @@ bool Buffer::reserve(size_t bytes) {
   data_ = take_memory(bytes);
   bytes_ = data_ == nullptr ? 0 : bytes;
   return data_ != nullptr;
+}
+
+Arena::~Arena() {
+  for (const Piece& piece : pieces_) give_memory(piece.memory, piece.bytes);
+}
+
+void* Arena::take(size_t bytes) {
+  bytes = (bytes + 63) / 64 * 64;
+  const bool own = bytes >= kPiece / 2;  // a piece of its own: the rest of the shared one is not wasted
+  if (own || bytes > left_) {
+    const size_t size = own ? bytes : kPiece;
+    void* memory = take_memory(size);
+    if (memory == nullptr) return nullptr;
+    pieces_.push_back({memory, size});
+    if (own) return memory;
+    free_ = static_cast<uint8_t*>(memory);
+    left_ = size;
+  }
+  void* const block = free_;
+  free_ += bytes;
+  left_ -= bytes;
+  return block;
 }
 
 }  // namespace ponder

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace ponder {
 
@@ -27,6 +28,29 @@ class Buffer {
  private:
   void* data_ = nullptr;
   size_t bytes_ = 0;
+};
+
+// Memory for many blocks that live as long as it does. They stand end to end in large pieces, so that those of less than
+// a huge page lie on huge pages too: a weight is read once a step, and with small pages each 4 KB of them take a walk
+// through the page table.
+class Arena {
+ public:
+  Arena() = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena();
+
+  // Zeroed memory aligned to 64 bytes; nullptr where the system has none.
+  void* take(size_t bytes);
+
+ private:
+  struct Piece {
+    void* memory;
+    size_t bytes;
+  };
+  std::vector<Piece> pieces_;
+  uint8_t* free_ = nullptr;  // of the newest shared piece
+  size_t left_ = 0;
 };
 
 }  // namespace ponder

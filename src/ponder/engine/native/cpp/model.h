@@ -44,6 +44,7 @@ struct Run;
 
 struct Model {
   Shape shape;
+  Arena weights;  // of all matrices
   std::vector<Layer> layers;
   Matrix embedding, head;  // a tied model has no embedding of its own: tokens are read from the head
   Vector norm;
