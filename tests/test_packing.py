@@ -125,6 +125,7 @@ def test_an_example_does_not_see_its_neighbours() -> None:
     assert not torch.equal(first[:, :4], second[:, :4])
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("config", [small_dense(), small_latent()], ids=["gqa", "mla"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["plain", "compiled"])
 def test_sequences_that_share_a_prefix_get_what_each_would_get_alone(config: ModelConfig, dtype: torch.dtype) -> None:
