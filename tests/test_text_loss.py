@@ -40,6 +40,9 @@ def test_passages_come_evenly_from_the_whole_text() -> None:
     assert [p.ids for p in passages_of(["1+2=3;" * 20], TOKENIZER, tokens=10, most=3)] == [
         p.ids for p in whole[:: len(whole) // 3][:3]
     ]
+    some = passages_of(["1+2=3;" * 20], TOKENIZER, tokens=10, most=8)  # evenly where the number does not divide
+    assert [p.ids for p in some] == [whole[i * len(whole) // 8].ids for i in range(8)]
+    assert some[-1].ids in [p.ids for p in whole[-2:]]
     tokens = len(ids) - 3  # none goes over from one text to the next
     of_each = passages_of(["1+2=3;" * 20, "3-1=2;" * 20], TOKENIZER, tokens=tokens, most=9)
     assert [p.ids for p in of_each] == [tuple(ids[:tokens]), tuple(TOKENIZER.encode("3-1=2;" * 20)[:tokens])]

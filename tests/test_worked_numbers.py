@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ponder.core.errors import DataError
 from ponder.core.types import Problem, Split
 from ponder.data.problems import Document, split_of
 from ponder.data.worked.arithmetic import add, divide, remainder, short_division, sign, subtract, times, times_digit
+from ponder.data.worked.complex_arithmetic import COMPLEX_ARITHMETIC, signed_sum
 from ponder.data.worked.drills import DRILLS, FACTS
 from ponder.data.worked.gym_task import GymTask
 from ponder.data.worked.numbers import NUMBER_TASKS
@@ -147,7 +149,7 @@ def test_traces_are_true_and_end_in_an_answer_that_scores_one(task: WorkedSource
     found = 0
     for problem, document in examples(task, 200):
         assert score(document.answer, problem.facts["entry"]) == 1.0, problem.prompt
-        assert document.answer == problem.answer
+        assert document.answer == problem.answer.replace("-0.00", "0.00")  # zero of either sign
         assert document.prompt == problem.prompt
         assert document.thought.strip() == document.thought
         found += check_thought(document.thought)
@@ -384,3 +386,24 @@ def test_angles_by_hand() -> None:
 def test_an_angle_that_is_not_whole_is_refused() -> None:
     with pytest.raises(DataError, match=r"an angle is 60\.5 degrees; expected a whole number"):
         SIMPLE_GEOMETRY.write({"n_sides": 3, "known_angles": [60.0, 60.5]}, random.Random(0))
+
+
+SIGNED = re.compile(r"(?<![\w./*+-])-?\d+(?:[-+*/]-?\d+)+(?:=-?\d+(?:[-+*/]-?\d+)*)+")
+
+
+def test_signed_statements_of_complex_numbers_are_true() -> None:
+    signed = 0
+    for _, document in examples(COMPLEX_ARITHMETIC, 300):
+        for statement in SIGNED.findall(document.thought):
+            values = {Fraction(eval(re.sub(r"(\d+)", r"Fraction(\1)", side))) for side in statement.split("=")}
+            assert len(values) == 1, statement
+            signed += "-" in statement
+    assert signed > 300
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "text"),
+    [(-8, 2, "-8+2=-6"), (57, -72, "72-57=22-7=15, 57-72=-15"), (-30, -14, "30+14=40+4=44, -30-14=-44")],
+)
+def test_sums_of_any_signs(left: int, right: int, text: str) -> None:
+    assert signed_sum(left, right) == text

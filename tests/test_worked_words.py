@@ -11,6 +11,7 @@ from reasoning_gym.arithmetic import leg_counting
 from ponder.core.types import Split
 from ponder.data.problems import split_of
 from ponder.data.worked.base_conversion import BASE_CONVERSION, divide_out
+from ponder.data.worked.color_cube_rotation import COLOR_CUBE_ROTATION, SIDES, turned
 from ponder.data.worked.decimals import Decimal, compare
 from ponder.data.worked.gym_task import GymTask
 from ponder.data.worked.leg_counting import LEG_COUNTING, LEGS_OF
@@ -28,7 +29,7 @@ from worked_traces import arithmetic, token_estimate
 
 GYM = (
     LETTER_COUNTING, SPELL_BACKWARD, NUMBER_SORTING, NUMBER_FILTERING, LEG_COUNTING, BASE_CONVERSION,
-    WORD_SEQUENCE_REVERSAL,
+    COLOR_CUBE_ROTATION, WORD_SEQUENCE_REVERSAL,
 )  # fmt: skip
 PROBLEMS = 400
 SPLITS: tuple[Split, ...] = ("train", "held_out")
@@ -390,3 +391,10 @@ def test_thoughts_are_short_in_smollm2s_tokens(entries: dict[str, Entries]) -> N
             assert lengths[-1] <= 448
         letters = [tokenizer.decode([token]) for token in tokenizer.encode(": s t r=1 a w\n7 x:xyz")]
         assert letters[:8] == [":", " s", " t", " r", "=", "1", " a", " w"]
+
+
+def test_a_turn_and_its_reverse_give_the_cube_back() -> None:
+    colors = dict(zip(SIDES, "abcdef", strict=True))
+    for to_top, back in (("front", "back"), ("left", "right"), ("bottom", "bottom")):
+        assert turned(colors, to_top)["top"] == colors[to_top]
+        assert turned(turned(colors, to_top), back) == colors

@@ -34,8 +34,9 @@ def passages_of(texts: Sequence[str], tokenizer: Tokenizer, *, tokens: int = 256
         passages += [tuple(ids[i : i + tokens]) for i in range(0, len(ids) - tokens + 1, tokens)]
     if not passages:
         raise DataError(f"the texts are shorter than one passage of {tokens} tokens; give longer ones")
-    every = max(1, len(passages) // most)
-    return [Passage(ids, (True,) * tokens) for ids in passages[::every][:most]]
+    taken = min(most, len(passages))
+    chosen = [passages[i * len(passages) // taken] for i in range(taken)]
+    return [Passage(ids, (True,) * tokens) for ids in chosen]
 
 
 def text_loss(model: Transformer, passages: Sequence[Passage], workers: Workers) -> Interval:

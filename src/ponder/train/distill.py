@@ -33,6 +33,7 @@ from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel
 from ponder.train.rollout import Grade, collect_groups, rollout_metrics
+from ponder.train.schedule import warmup_then_fall
 
 SAMPLES_PER_STEP = 4  # of what the student wrote, for samples.jsonl
 
@@ -51,7 +52,7 @@ class DistillConfig:
     max_tokens: int = 256  # of what the student writes
     sampling_temperature: float = 1.0
     warmup_steps: int = 5
-    final_scale: float = 0.1  # the learning rate falls to this share of its peak along a half cosine
+    final_rate_share: float = 0.1  # of the peak learning rate, reached at the last step along a cosine
     micro_batch_tokens: int = 1024  # memory and speed only; never changes the result beyond rounding
     vocabulary_chunk: int = 8192  # logits that are made at once for each token; memory only, likewise
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4))
@@ -62,7 +63,7 @@ class DistillConfig:
                 raise ConfigError(f"distill.{name} = {getattr(self, name)}; expected 1 or more")
         if self.vocabulary_chunk < 1:
             raise ConfigError(f"distill.vocabulary_chunk = {self.vocabulary_chunk}; expected 1 or more")
-        for name in ("on_policy", "final_scale"):
+        for name in ("on_policy", "final_rate_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"distill.{name} = {getattr(self, name)}; expected a share from 0 to 1")
         if not 0.0 < self.beta < 1.0:
@@ -185,7 +186,7 @@ class LogitDistillation:
                 f"{self.name}: step {step} has loss {divergence} and gradient norm {norm}; the step was not taken and "
                 "the last checkpoint is good. Begin another run with a lower distill.optimizer.learning_rate"
             )
-        scale = self._scale(step)
+        scale = self._learning_rate_scale(step)
         self._optimizer.step(scale)
         return {
             "loss/divergence": divergence,
@@ -223,13 +224,11 @@ class LogitDistillation:
         total = divergence_M.sum()
         return total / step_tokens, _Report(float(total.detach()), int(same_M.sum()))
 
-    def _scale(self, step: int) -> float:
-        """Of the peak learning rate: up in a line, then down along half a cosine."""
+    def _learning_rate_scale(self, step: int) -> float:
         config = self._config
-        if step < config.warmup_steps:
-            return (step + 1) / config.warmup_steps
-        share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-        return config.final_scale + (1.0 - config.final_scale) * 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))
+        return warmup_then_fall(
+            step, steps=config.steps, warmup_steps=config.warmup_steps, final_share=config.final_rate_share
+        )
 
 
 def require_same_vocabulary(teacher: Tokenizer, student: Tokenizer) -> None:

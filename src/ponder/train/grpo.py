@@ -41,6 +41,7 @@ from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel, Precision
 from ponder.train.rollout import Grade, GroupReward, collect_groups, group_tensors, rollout_metrics
+from ponder.train.schedule import warmed_up
 
 SAMPLES_PER_STEP = 4  # rollouts of a step that go to samples.jsonl: one of each of its first groups
 RECENT_STEPS = 4  # the stopping rule looks at the mean accuracy of this many steps
@@ -259,7 +260,7 @@ class Grpo:
         shuffled = self._with_own_logprobs(samples) if self._config.rollout_weights != "fp32" else list(samples)
         python_rng(self._seed, "mini-batches", step).shuffle(shuffled)
         cuts = [shuffled[i :: self._config.updates_per_step] for i in range(self._config.updates_per_step)]
-        scale = min(1.0, (step + 1) / self._config.warmup_steps)
+        scale = warmed_up(step, self._config.warmup_steps)
         # the first update has the weights that sampled: it replays the sampler's choices of experts
         updates = [self._update(step, cut, scale, replay=i == 0) for i, cut in enumerate(c for c in cuts if c)]
         if not updates:  # no group had spread: nothing to learn from, and nothing measured

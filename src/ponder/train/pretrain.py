@@ -31,6 +31,7 @@ from ponder.train.loop import StepResult, due
 from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel
+from ponder.train.schedule import warmed_up
 
 Manner = Literal["thorough", "worked", "straight"]
 DocumentMaker = Callable[[random.Random, Manner], Document]  # a document about a training problem, in that manner
@@ -164,7 +165,7 @@ class Pretraining:
     def _learning_rate_scale(self, step: int) -> float:
         if self._gate_passed_at is not None:
             return 1.0 - (step - self._gate_passed_at) / (self._config.polish_steps + self._config.habit_steps)
-        return min(1.0, (step + 1) / self._config.warmup_steps)
+        return warmed_up(step, self._config.warmup_steps)
 
     def _update(self, step: int, documents: Sequence[Document], scale: float) -> dict[str, float]:
         started = time.monotonic()

@@ -28,6 +28,7 @@ from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel, Precision
 from ponder.train.reward_model import Kind, RewardCard, RewardModel, encode_reply, save_reward_model, score_sequences
 from ponder.train.reward_quality import NO_SPREAD, SATURATED, RewardQuality, Scored, judge_labels, judge_pairs
+from ponder.train.schedule import warmup_then_fall
 
 HEAD = "scalar_head.weight"  # the state's name of the one weight that the model's own files have no place for
 
@@ -222,10 +223,14 @@ class RewardTraining:
         return self._order[1][offset]
 
     def _learning_rate_scale(self, step: int) -> float:
-        warmup, final = min(self._config.warmup_steps, self.total_steps), self._config.final_rate_share
-        if step < warmup:
-            return (step + 1) / warmup
-        return 1.0 - (1.0 - final) * (step + 1 - warmup) / max(1, self.total_steps - warmup)
+        config = self._config
+        return warmup_then_fall(
+            step,
+            steps=self.total_steps,
+            warmup_steps=config.warmup_steps,
+            final_share=config.final_rate_share,
+            fall="line",
+        )
 
     def _update(self, step: int, items: Sequence[_Item]) -> dict[str, float]:
         def loss_of(rows: MicroBatch) -> tuple[torch.Tensor, _Report]:

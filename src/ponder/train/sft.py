@@ -28,6 +28,7 @@ from ponder.train.gradients import MicroBatch, accumulate_gradients
 from ponder.train.loop import StepResult
 from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.precision import ComputeModel, Precision
+from ponder.train.schedule import warmup_then_fall
 
 
 class ExampleSource(Protocol):
@@ -195,12 +196,10 @@ class Sft:
         return steps
 
     def _learning_rate_scale(self, step: int) -> float:
-        """Linear to 1, then along a cosine to `final_rate_share` at the last step."""
-        warmup, final = min(self._config.warmup_steps, self._steps), self._config.final_rate_share
-        if step < warmup:
-            return (step + 1) / warmup
-        past = (step + 1 - warmup) / max(1, self._steps - warmup)
-        return final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * past))
+        config = self._config
+        return warmup_then_fall(
+            step, steps=self._steps, warmup_steps=config.warmup_steps, final_share=config.final_rate_share
+        )
 
     def _update(self, step: int, rows: Sequence[Sequence[Example]], scale: float) -> dict[str, float]:
         examples = [example for row in rows for example in row]

@@ -1,6 +1,7 @@
 """The tasks about numbers that Ponder can work out."""
 
 from ponder.data.worked.chain_sum import CHAIN_SUM
+from ponder.data.worked.complex_arithmetic import COMPLEX_ARITHMETIC
 from ponder.data.worked.drills import DRILL_TASK
 from ponder.data.worked.fraction_simplification import FRACTION_SIMPLIFICATION
 from ponder.data.worked.gcd import GCD
@@ -18,5 +19,6 @@ NUMBER_TASKS: tuple[WorkedSource, ...] = (
     PRIME_FACTORIZATION,
     SIMPLE_EQUATIONS,
     SIMPLE_GEOMETRY,
+    COMPLEX_ARITHMETIC,
     DRILL_TASK,
 )

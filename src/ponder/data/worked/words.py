@@ -1,6 +1,7 @@
 """The tasks about words, lists and stories that Ponder can work out."""
 
 from ponder.data.worked.base_conversion import BASE_CONVERSION
+from ponder.data.worked.color_cube_rotation import COLOR_CUBE_ROTATION
 from ponder.data.worked.leg_counting import LEG_COUNTING
 from ponder.data.worked.letter_counting import LETTER_COUNTING
 from ponder.data.worked.number_filtering import NUMBER_FILTERING
@@ -18,6 +19,7 @@ WORD_TASKS: tuple[WorkedSource, ...] = (
     NUMBER_FILTERING,
     LEG_COUNTING,
     BASE_CONVERSION,
+    COLOR_CUBE_ROTATION,
     WORD_SEQUENCE_REVERSAL,
     SPELLING,
     STORIES,

@@ -22,7 +22,6 @@ PAPER_SAMPLES = {
     "knights": 8,
 }
 
-# Six families of reasoning-gym, two tasks of each.
 GYM = (  # those that R1's recipe teaches SmolLM2
     "gym/chain_sum",
     "gym/gcd",
@@ -30,12 +29,12 @@ GYM = (  # those that R1's recipe teaches SmolLM2
     "gym/prime_factorization",
     "gym/simple_equations",
     "gym/simple_geometry",
+    "gym/complex_arithmetic",
     "gym/letter_counting",
-    "gym/spell_backward",
     "gym/number_sorting",
     "gym/number_filtering",
     "gym/leg_counting",
-    "gym/base_conversion",
+    "gym/color_cube_rotation",
 )
 GYM_KEPT_OUT = (  # of a like kind, and never taught
     "gym/fraction_simplification",
