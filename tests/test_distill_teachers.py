@@ -15,7 +15,7 @@ from ponder.core.errors import ConfigError, DataError, GenerationError, RunError
 from ponder.core.types import Problem, Sampling
 from ponder.data.traces import Origin, Trace, TraceLog, read_traces, require_task, split_thought
 from ponder.recipes.distill_recipe import EndpointConfig
-from ponder.recipes.endpoint import Endpoint, answer_of, api_base
+from ponder.recipes.endpoint import Endpoint, answer_of
 from ponder.recipes.teachers import Wanted
 from ponder.serve.errors import ApiError
 from ponder.serve.records import Ask, Conversation
@@ -255,16 +255,6 @@ def test_a_key_stands_in_no_message(tmp_path: Path) -> None:
         Endpoint(replace(CONFIG, key_file=str(key)), SAMPLING, 0)
     with pytest.raises(RunError, match=r"cannot read .*missing"):
         Endpoint(replace(CONFIG, key_file=str(tmp_path / "missing")), SAMPLING, 0)
-
-
-def test_addresses() -> None:
-    assert api_base("http://127.0.0.1:8000") == "http://127.0.0.1:8000/v1/"
-    assert api_base("https://api.test/beta/") == "https://api.test/beta/"
-    for bad in ("ftp://x", "http://", "x", "http://x:0"):
-        with pytest.raises(ConfigError, match="expected one such as"):
-            api_base(bad)
-    with pytest.raises(ConfigError, match="holds a name or password"):
-        api_base("http://me:word@host/v1")
 
 
 def test_answers_under_way_when_the_teacher_fails_are_kept() -> None:

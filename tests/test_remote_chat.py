@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from ponder.cli.chat import read_key
-from ponder.cli.remote import RemotePartner, RemoteSettings, api_base
+from ponder.cli.remote import RemotePartner, RemoteSettings
 from ponder.core.errors import ConfigError, GenerationError, RunError
 
 MODELS = {"object": "list", "data": [{"id": "smol", "object": "model"}, {"id": "other", "object": "model"}]}
@@ -160,24 +160,6 @@ def test_a_server_that_is_not_there() -> None:
 def test_a_server_of_another_kind() -> None:
     with pytest.raises(GenerationError, match="does not list its models"):
         talk(lambda request: httpx.Response(200, json={"hello": 1}))
-
-
-@pytest.mark.parametrize(
-    ("url", "base"),
-    [
-        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1/"),
-        ("https://host/", "https://host/v1/"),
-        ("https://host/api/v3", "https://host/api/v3/"),
-    ],
-)
-def test_the_base_of_an_address(url: str, base: str) -> None:
-    assert api_base(url) == base
-
-
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://x", "http://", "http://x:99999", "http://[::1"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="is no address; expected one such as"):
-        api_base(url)
 
 
 def test_a_key_is_read_from_a_file(tmp_path: Path) -> None:

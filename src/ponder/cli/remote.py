@@ -5,14 +5,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
 
 from ponder.cli.converse import NEW, Shown
 from ponder.cli.output import printable
-from ponder.core.errors import ConfigError, GenerationError
+from ponder.core.addresses import api_base
+from ponder.core.errors import GenerationError
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 600.0  # a server may let a request wait for so long; it sends comments meanwhile
@@ -45,7 +45,9 @@ class RemotePartner:
         """
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        self._client = httpx.Client(base_url=api_base(url), headers=headers, timeout=timeout, transport=transport)
+        self._client = httpx.Client(
+            base_url=api_base(url, "--url"), headers=headers, timeout=timeout, transport=transport
+        )
         self._url, self._console, self._settings = url, console, settings or RemoteSettings()
         self._conversation: list[dict[str, str]] = []
         self.model = model or self._first_model()
@@ -125,18 +127,6 @@ class RemotePartner:
                 f"{self._url} does not list its models as OpenAI's API does; name the address of such an API, for "
                 "example http://127.0.0.1:8000"
             ) from None
-
-
-def api_base(url: str) -> str:
-    """Where the API's paths begin: `/v1` is added to an address that has no path of its own."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ConfigError(f"--url {url!r} is no address; expected one such as http://127.0.0.1:8000")
-    return f"{url.rstrip('/')}/v1/" if parts.path in ("", "/") else f"{url.rstrip('/')}/"
 
 
 def _chunk(text: str) -> dict[str, Any]:

@@ -5,16 +5,16 @@ A pipeline calls `evaluate_tasks` after each of its stages; figures and samples 
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ponder.algo.pass_at_k import Interval, clustered_interval, macro_interval, pass_at_k, wilson_interval
+from ponder.algo.pass_at_k import Interval, clustered_interval, macro_interval, wilson_interval
 from ponder.core.errors import DataError, RunError
 from ponder.core.generator import Generator
 from ponder.core.progress import Reporter, Sample
 from ponder.core.types import Problem
+from ponder.evals.counting import mean, pass_at_each_k, require_graded
 from ponder.evals.drawing import DrawingConfig, KeptSamples, draw
 from ponder.evals.graded import Drawn, Grade, GradedSample
 from ponder.evals.voting import Ballot, collect_votes
@@ -254,7 +254,8 @@ def measure_task(samples: Sequence[GradedSample], ballot: Ballot | None = None) 
     greedy = [s for s in samples if s.drawn == "greedy"]
     sampled = by_problem(samples, "sampled")
     shown = [s for group in sampled.values() for s in group] or greedy
-    at_k = _pass_at_each_k(list(sampled.values()))
+    _require_graded([s for group in sampled.values() for s in group])
+    at_k = pass_at_each_k([_outcomes(group) for group in sampled.values()])
     return TaskFigures(
         n=len({s.problem_id for s in samples}),
         samples=max((len(group) for group in sampled.values()), default=0),
@@ -262,11 +263,11 @@ def measure_task(samples: Sequence[GradedSample], ballot: Ballot | None = None) 
         pass_at_1=at_k.pop(1, None),
         pass_at_k={k: interval.mean for k, interval in at_k.items()},
         consensus=_consensus(list(sampled.values()), ballot),
-        mean_length=_mean([s.length for s in shown]),
-        mean_thought_length=_mean([s.thought_tokens for s in shown]),
-        truncated_share=_mean([s.truncated for s in shown]),
-        well_formed_share=_mean([s.flaw is None for s in shown]),
-        ungraded_share=_mean([s.correct is None for s in samples]),
+        mean_length=mean([s.length for s in shown]),
+        mean_thought_length=mean([s.thought_tokens for s in shown]),
+        truncated_share=mean([s.truncated for s in shown]),
+        well_formed_share=mean([s.flaw is None for s in shown]),
+        ungraded_share=mean([s.correct is None for s in samples]),
     )
 
 
@@ -279,19 +280,20 @@ def by_problem(samples: Sequence[GradedSample], drawn: Drawn) -> dict[str, list[
     return groups
 
 
+def _outcomes(samples: Sequence[GradedSample]) -> list[bool]:
+    """Of the graded ones."""
+    return [s.correct for s in samples if s.correct is not None]
+
+
+def _require_graded(samples: Sequence[GradedSample]) -> None:
+    what = f"{samples[0].drawn} completions of task {samples[0].task!r}" if samples else ""
+    require_graded(len(_outcomes(samples)), [s.reason for s in samples], what)
+
+
 def _greedy(samples: Sequence[GradedSample]) -> Interval | None:
-    outcomes = [s.correct for s in samples if s.correct is not None]
-    _require_graded(outcomes, samples)
+    _require_graded(samples)
+    outcomes = _outcomes(samples)
     return wilson_interval(sum(outcomes), len(outcomes)) if outcomes else None
-
-
-def _pass_at_each_k(groups: Sequence[Sequence[GradedSample]]) -> dict[int, Interval]:
-    """pass@k at 1, 2, 4, … and all samples. A problem with fewer than k graded samples is left out at that k."""
-    outcomes = [[s.correct for s in group if s.correct is not None] for group in groups]
-    _require_graded([c for group in outcomes for c in group], [s for group in groups for s in group])
-    most = max((len(o) for o in outcomes), default=0)
-    ks = sorted({*(2**i for i in range(most.bit_length())), most} - {0})
-    return {k: clustered_interval([pass_at_k(len(o), sum(o), k) for o in outcomes if len(o) >= k]) for k in ks}
 
 
 def _consensus(groups: Sequence[Sequence[GradedSample]], ballot: Ballot | None) -> Interval | None:
@@ -305,18 +307,6 @@ def _consensus(groups: Sequence[Sequence[GradedSample]], ballot: Ballot | None) 
         if group
     ]
     return clustered_interval(shares) if shares else None
-
-
-def _require_graded(outcomes: Sequence[bool], samples: Sequence[GradedSample]) -> None:
-    if samples and not outcomes:
-        raise DataError(
-            f"none of the {len(samples)} {samples[0].drawn} completions of task {samples[0].task!r} could be graded; "
-            f"the first one's reason: {samples[0].reason}"
-        )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else 0.0
 
 
 def _interval(data: Any) -> Interval | None:

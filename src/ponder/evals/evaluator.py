@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ponder.algo.pass_at_k import Interval, clustered_interval, pass_at_k, wilson_interval
+from ponder.algo.pass_at_k import Interval, wilson_interval
 from ponder.core.errors import ConfigError, DataError, RunError
 from ponder.core.generator import Generator
 from ponder.core.progress import Reporter, Sample
 from ponder.core.seeds import derive_seed
 from ponder.core.types import Completion, Problem, Prompt, Rollout, Sampling
+from ponder.evals.counting import mean, pass_at_each_k, require_graded
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import parse_completion
 from ponder.text.reflection import count_reflections
@@ -183,7 +184,8 @@ def measure(
     forced = _accuracy(rollouts["forced"], "forced") if "forced" in rollouts else None
     sampled = rollouts["sampled"]
     groups = [sampled[i : i + config.samples] for i in range(0, len(sampled), config.samples)]
-    at_k = _pass_at_each_k(groups, config.samples)
+    _require_graded(sampled, "sampled")
+    at_k = pass_at_each_k([_outcomes(group) for group in groups])
     thoughts = [parse_completion(r.completion, tokenizer) for r in sampled]
     reflections = [count_reflections(reasoning.thought) for reasoning in thoughts]
     everything = [r for kind in rollouts.values() for r in kind]
@@ -201,15 +203,15 @@ def measure(
         pass_at_k_interval={k: (interval.low, interval.high) for k, interval in at_k.items()},
         forced_accuracy=None if forced is None else forced.mean,
         forced_interval=None if forced is None else (forced.low, forced.high),
-        mean_length=_mean([len(r.completion.ids) for r in sampled]),
-        self_corrections=_mean([r.retries for r in reflections]),
-        thinking_share=_mean([bool(reasoning.thought) for reasoning in thoughts]),
-        checking_share=_mean([r.checks > 0 for r in reflections]),
-        retracting_share=_mean([r.retractions > 0 for r in reflections]),
-        retrying_share=_mean([r.retries > 0 for r in reflections]),
-        truncated_share=_mean([r.completion.finish_reason == "length" for r in sampled]),
-        ungraded_share=_mean([r.verdict.correct is None for r in everything]),
-        well_formed_share=_mean([reasoning.flaw is None for reasoning in thoughts]),
+        mean_length=mean([len(r.completion.ids) for r in sampled]),
+        self_corrections=mean([r.retries for r in reflections]),
+        thinking_share=mean([bool(reasoning.thought) for reasoning in thoughts]),
+        checking_share=mean([r.checks > 0 for r in reflections]),
+        retracting_share=mean([r.retractions > 0 for r in reflections]),
+        retrying_share=mean([r.retries > 0 for r in reflections]),
+        truncated_share=mean([r.completion.finish_reason == "length" for r in sampled]),
+        ungraded_share=mean([r.verdict.correct is None for r in everything]),
+        well_formed_share=mean([reasoning.flaw is None for reasoning in thoughts]),
         seconds=seconds,
     )
 
@@ -227,27 +229,15 @@ def _chunks(count: int, size: int) -> list[tuple[int, int]]:
 
 
 def _accuracy(rollouts: Sequence[Rollout], kind: Kind) -> Interval:
-    outcomes = [r.verdict.correct for r in rollouts if r.verdict.correct is not None]
-    _require_graded(outcomes, rollouts, kind)
+    _require_graded(rollouts, kind)
+    outcomes = _outcomes(rollouts)
     return wilson_interval(sum(outcomes), len(outcomes))
 
 
-def _pass_at_each_k(groups: Sequence[Sequence[Rollout]], samples: int) -> dict[int, Interval]:
-    """pass@k at 1, 2, 4, … and `samples`. A problem with fewer than k graded samples is left out at that k."""
-    outcomes = [[r.verdict.correct for r in group if r.verdict.correct is not None] for group in groups]
-    _require_graded([c for group in outcomes for c in group], [r for group in groups for r in group], "sampled")
-    ks = sorted({*(2**i for i in range(samples.bit_length())), samples})
-    values = {k: [pass_at_k(len(o), sum(o), k) for o in outcomes if len(o) >= k] for k in ks if k <= samples}
-    return {k: clustered_interval(v) for k, v in values.items() if v}
+def _outcomes(rollouts: Sequence[Rollout]) -> list[bool]:
+    """Of the graded ones."""
+    return [r.verdict.correct for r in rollouts if r.verdict.correct is not None]
 
 
-def _require_graded(outcomes: Sequence[bool], rollouts: Sequence[Rollout], kind: Kind) -> None:
-    if not outcomes:
-        raise DataError(
-            f"none of the {len(rollouts)} {kind} completions could be graded; "
-            f"the first one's reason: {rollouts[0].verdict.reason}"
-        )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def _require_graded(rollouts: Sequence[Rollout], kind: Kind) -> None:
+    require_graded(len(_outcomes(rollouts)), [r.verdict.reason for r in rollouts], f"{kind} completions")

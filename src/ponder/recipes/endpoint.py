@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
-from urllib.parse import urlsplit
 
 import httpx
 
+from ponder.core.addresses import api_base
 from ponder.core.errors import ConfigError, GenerationError
 from ponder.core.files import explain_read_errors
 from ponder.core.seeds import derive_seed, python_rng
@@ -79,7 +79,7 @@ class Endpoint:
         be asked for and cannot be.
         """
         self._config, self._sampling, self._seed, self._thought_wanted = config, sampling, seed, thought_wanted
-        self._base = api_base(config.url)
+        self._base = api_base(config.url, "the teacher's address")
         headers = {"accept-encoding": "identity"}  # a small answer cannot unpack to a large one
         self._key = read_key(Path(config.key_file)) if config.key_file else None
         if self._key:
@@ -289,20 +289,6 @@ class Endpoint:
     def _hidden(self, text: str) -> str:
         """A server's words without the key, should it repeat it."""
         return text.replace(self._key, "…") if self._key else text
-
-
-def api_base(url: str) -> str:
-    """Where the API's paths begin: `/v1` is added to an address that has no path of its own."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ConfigError(f"the teacher's address is {url!r}; expected one such as http://127.0.0.1:8000/v1")
-    if parts.username or parts.password:
-        raise ConfigError("the teacher's address holds a name or password; give the key in a file: --key-file FILE")
-    return f"{url.rstrip('/')}/v1/" if parts.path in ("", "/") else f"{url.rstrip('/')}/"
 
 
 def read_key(path: Path) -> str:
