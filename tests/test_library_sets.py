@@ -211,6 +211,8 @@ def test_the_same_problems_from_every_format(tmp_path: Path) -> None:
         ("math", {"problem": "1/2 + 1/2?", "solution": "1"}, "1", {}),
         ("choice", {"question": "2+2?", "choices": '["3", "4"]', "answer": 1}, "B", {"choices": {"A": "3", "B": "4"}}),
         ("choice", {"question": "2+2?", "A": "3", "B": "4", "answer": "B"}, "B", {"choices": {"A": "3", "B": "4"}}),
+        ("choice", {"prompt": "2+2?", "A": "3", "B": "4", "C": "", "answer": " 1"}, "B",
+         {"choices": {"A": "3", "B": "4"}}),
         ("code", {"question": "Double it", "tests": '[{"input": "2", "output": "4"}]'}, None,
          {"tests": [{"input": "2", "output": "4"}]}),
         ("code", {"question": "Double it", "test_list": ["assert f(2) == 4"]}, None,
@@ -298,6 +300,12 @@ def test_a_broken_file(name: str, content: bytes, message: str, tmp_path: Path) 
     [
         ("gsm8k", {"question": "1?", "answer": "5"}, 'a.jsonl:1: the answer holds no "####"'),
         ("mmlu", {"question": "1?", "A": "x", "answer": "A"}, "a.jsonl:1: 1 choices; expected 2 to 10"),
+        (
+            "mmlu",
+            {"question": "1?", "A": "x", "B": "", "C": "z", "answer": "A"},
+            "choice C is there, and one before it",
+        ),
+        ("mmlu", {"question": "1?", "A": "x", "B": "y", "answer": "2"}, "the answer is 2; expected one of A, B"),
         ("mmlu", {"question": "1?", "A": "x", "B": "y", "answer": "E"}, "the answer is 'E'; expected one of A, B"),
         ("knights", {"quiz": "?", "names": ["A"], "solution": [True, False]}, "two lists of one length"),
         ("knights", {"quiz": "?", "names": ["A"], "solution": ["yes"]}, "true or false for each name"),

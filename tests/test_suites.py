@@ -16,9 +16,10 @@ import torch
 
 from benchmark_data import benchmark_file
 from ponder.cli.main import build_parser, main
-from ponder.cli.suites import default_name, identity, local_folder, open_sets
+from ponder.cli.suites import OwnSets, default_name, identity, open_sets, place_of
 from ponder.core.errors import ConfigError, DataError, RunError, RunLockedError
 from ponder.core.progress import SilentReporter
+from ponder.data.library.fields import Fields
 from ponder.data.library.sets import PROBLEM_SETS
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.graded import read_graded
@@ -53,12 +54,47 @@ def test_every_suite_names_sets_that_there_are() -> None:
 def test_the_folders_of_benchmarks_are_found(tmp_path: Path) -> None:
     for name in ("gsm8k", "knights_knaves", "leetcode_contest"):
         (tmp_path / name).mkdir()
-    assert local_folder(tmp_path, "gsm8k") == tmp_path / "gsm8k"
-    assert local_folder(tmp_path, "knights") == tmp_path / "knights_knaves"
-    assert local_folder(tmp_path, "leetcode") == tmp_path / "leetcode_contest"
-    assert local_folder(tmp_path, "gym/maze") is None
-    with pytest.raises(DataError, match="has no folder mmlu"):
-        local_folder(tmp_path, "mmlu")
+    assert place_of("gsm8k", tmp_path) == tmp_path / "gsm8k"
+    assert place_of("knights", tmp_path) == tmp_path / "knights_knaves"
+    assert place_of("leetcode", tmp_path) == tmp_path / "leetcode_contest"
+    for name in ("gym/maze", "stories_new", "mmlu", "hub:a/b", "mine.csv"):  # made, fetched, or itself a file
+        assert place_of(name, tmp_path) is None
+    with pytest.raises(DataError, match=r"^leetcode is not on the Hub; get it from .*--data DIR for DIR/leetcode"):
+        place_of("leetcode", None)
+    with pytest.raises(DataError, match=r"has no folder amc, and amc is not on the Hub"):
+        place_of("amc", tmp_path)
+
+
+def test_nothing_is_fetched_where_a_set_cannot_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ponder.data.library.library.hub_files", lambda *given: pytest.fail(f"fetched {given}"))
+    with pytest.raises(DataError, match="leetcode is not on the Hub"), open_sets("r1", None, count=1, samples=None):
+        pass
+
+
+@pytest.mark.parametrize("name", ["math.csv", "stories.csv", "gsm8k.part.csv"])
+def test_a_file_of_ones_own_is_read_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("question,answer\nWhat is 6 x 7?,42\n", encoding="utf-8")
+    with open_sets(str(tmp_path / name), None, count=None, samples=None) as (own,):
+        assert own.name == name.partition(".")[0]
+        assert [(p.prompt, p.answer) for p in own.problems] == [("What is 6 x 7?", "42")]
+
+
+def test_kind_and_columns_of_a_file_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "quiz.csv").write_text("q,A,B,C,answer\nWhich is even?,3,4,,B\nWhich is odd?,2,4,5,2\n")
+    (tmp_path / "sums.csv").write_text("question,answer\nWhat is 1 + 1?,2\n")
+    own = OwnSets(kind="choice", fields=Fields(question="q"))
+    with open_sets(str(tmp_path / "quiz.csv"), None, count=None, samples=None, own=own) as (quiz,):
+        assert [problem.answer for problem in quiz.problems] == ["B", "C"]
+        assert "B) 4" in quiz.problems[0].prompt
+        assert "C)" not in quiz.problems[0].prompt
+        assert finding_of(quiz.checker(quiz.problems[0], "Answer: B")).score == 1.0
+    with open_sets(str(tmp_path / "sums.csv"), None, count=None, samples=None, own=OwnSets(kind="math")) as (sums,):
+        assert "\\boxed{}" in sums.problems[0].prompt
+    with (
+        pytest.raises(ConfigError, match=r"--kind, --fields and --split are for files .* gym/gcd names none"),
+        open_sets("gym/gcd", None, count=1, samples=None, own=own),
+    ):
+        pass
 
 
 SETS = [
@@ -255,7 +291,10 @@ def test_wrong_uses_are_told(at_home: Path, capsys: Capture) -> None:
         ([*EVAL, "--data", "nowhere"], "--data nowhere: there is no such folder"),
         (["eval", "model", "--suite", "gsm9k"], "did you mean gsm8k"),
         ([*EVAL, "--into", "sums.jsonl"], "a file stands where a folder is needed"),
-        ([*EVAL, "--into", "long", "--max-tokens", "1000"], "exceed the model's 128 positions"),
+        ([*EVAL, "--into", "long", "--max-tokens", "1000"], "of the model's 128 positions; give that or fewer"),
+        ([*EVAL, "--kind", "math", "--suite", "gym/gcd"], "gym/gcd names none"),
+        (["eval", "model", "--kind", "math"], "--kind belongs to --suite"),
+        (["scaling", "model", "--suite", "sums.jsonl", "--budgets", "8,400"], "give smaller --budgets or fewer"),
         (["compare", "first", "nothing"], "there is no evaluation, run or samples file 'nothing'"),
         (["samples", "nothing"], "there is no evaluation, run or samples file 'nothing'"),
         (["scaling", "model", "--suite", "sums.jsonl", "--budgets", "8,4"], "expected rising numbers"),

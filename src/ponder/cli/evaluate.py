@@ -16,6 +16,7 @@ from ponder.cli.live import progress_display
 from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, percent, print_json, shown_path
 from ponder.cli.suites import (
+    OwnSets,
     add_drawing,
     add_suite,
     default_name,
@@ -41,7 +42,10 @@ from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 
-_OF_SUITES = ("data", "top_p", "into", "batch_tokens", "max_thought_tokens", "greedy", "contests")
+_OF_SUITES = (
+    *("data", "kind", "fields", "split", "top_p", "into"),
+    *("batch_tokens", "max_thought_tokens", "greedy", "contests"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +119,13 @@ def run_suite(arguments: argparse.Namespace) -> int:
     folder = EvaluationFolder(arguments.into or EVALUATIONS / default_name(arguments.model, arguments.suite))
     with ExitStack() as stack:
         sets = stack.enter_context(
-            open_sets(arguments.suite, arguments.data, count=arguments.count, samples=arguments.samples)
+            open_sets(
+                arguments.suite,
+                arguments.data,
+                count=arguments.count,
+                samples=arguments.samples,
+                own=OwnSets.of(arguments),
+            )
         )
         workers = stack.enter_context(Workers(ComputeConfig()))
         model = open_shown(path, workers)

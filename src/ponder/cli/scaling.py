@@ -15,7 +15,16 @@ from ponder.cli.evaluate import interval_text
 from ponder.cli.live import progress_display
 from ponder.cli.models import open_shown
 from ponder.cli.output import err, out, percent, print_json, shown_path
-from ponder.cli.suites import add_drawing, add_suite, default_name, grader, identity, open_sets
+from ponder.cli.suites import (
+    OwnSets,
+    add_drawing,
+    add_suite,
+    default_name,
+    grader,
+    identity,
+    open_sets,
+    room_after_prompts,
+)
 from ponder.core.errors import ConfigError
 from ponder.core.files import atomic_write_bytes, atomic_write_text
 from ponder.core.progress import Reporter
@@ -66,7 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
     path = find_model(arguments.model, arguments.runs)
     into: Path = arguments.into or EVALUATIONS / f"{default_name(arguments.model, arguments.suite)}-scaling"
     with ExitStack() as stack:
-        sets = stack.enter_context(open_sets(arguments.suite, arguments.data, count=arguments.count, samples=None))
+        own = OwnSets.of(arguments)
+        sets = stack.enter_context(
+            open_sets(arguments.suite, arguments.data, count=arguments.count, samples=None, own=own)
+        )
         workers = stack.enter_context(Workers(ComputeConfig()))
         model = open_shown(path, workers)
         if model.prompter.thought is None:
@@ -100,6 +112,12 @@ def measure(
     """An evaluation for each budget; the largest has as many samples as the largest vote."""
     room = len(model.prompter.closing_ids) + 1 + config.answer_tokens
     samples = arguments.samples or BUDGET_SAMPLES
+    if (most := max(config.budgets) + room) > (left := room_after_prompts(model, sets)):
+        raise ConfigError(
+            f"a thought of {max(config.budgets):,} tokens and an answer of {config.answer_tokens:,} take {most:,} "
+            f"positions with what closes the thought, and the longest prompt leaves {left:,} of the model's "
+            f"{model.config.max_positions:,}; give smaller --budgets or fewer --max-tokens"
+        )
     shared: dict[str, Any] = {
         "model": identity(arguments.model, path),
         "suite": arguments.suite,

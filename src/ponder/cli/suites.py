@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from ponder.cli.output import err
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.files import what_is
 from ponder.core.progress import Transfer
-from ponder.data.library.library import LoadedSet, problem_set
-from ponder.data.library.rows import SUFFIXES
+from ponder.data.library.fields import Fields, read_fields
+from ponder.data.library.generated import STORY_SETS
+from ponder.data.library.library import LoadedSet, is_own, is_published, problem_set
+from ponder.data.library.records import KINDS, Kind
 from ponder.data.library.sets import ALIASES, PROBLEM_SETS
 from ponder.evals.graded import Grade
 from ponder.evals.suites.registry import MAX_TOKENS, SUITES, samples_of, suite_sets
@@ -30,6 +33,21 @@ from ponder.verify.rewards import RewardConfig
 FOLDERS = {"leetcode": ("leetcode_contest",), "math500": ("MATH-500",)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnSets:
+    """What is told of the sets that Ponder has no record of: files of one's own, and sets of the Hub."""
+
+    kind: Kind | None = None  # how answers are judged; None: exact
+    fields: Fields | None = None  # which column is what; None: the usual names
+    split: str | None = None  # of a set of the Hub; None: train
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "OwnSets":
+        """What the arguments say."""
+        fields = None if arguments.fields is None else read_fields(arguments.fields)
+        return cls(kind=arguments.kind, fields=fields, split=arguments.split)
+
+
 def add_suite(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--suite",
@@ -38,8 +56,16 @@ def add_suite(parser: argparse.ArgumentParser, *, required: bool) -> None:
         help=f"suites ({', '.join(SUITES)}) or problem sets, gym/TASK, hub:OWNER/NAME or files",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="take the sets from DIR/gsm8k, DIR/math500, … instead of the Hub"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="take sets from DIR/gsm8k, DIR/math500, …; those that are not there, from the Hub",
     )
+    parser.add_argument("--kind", choices=KINDS, help="of files and hub: sets: how answers are judged (exact)")
+    parser.add_argument(
+        "--fields", metavar="LIST", help="of files and hub: sets: question=…,answer=…,id=…,choices=…,tests=…"
+    )
+    parser.add_argument("--split", metavar="S", help="of hub: sets (train)")
     parser.add_argument("--top-p", type=share, metavar="P", help="of the samples of a suite (0.95)")
     parser.add_argument("--into", type=Path, metavar="DIR", help="the evaluation's folder (evaluations/MODEL-SUITE)")
     parser.add_argument(
@@ -68,12 +94,23 @@ def share(text: str) -> float:
 
 
 @contextmanager
-def open_sets(names: str, data: Path | None, *, count: int | None, samples: int | None) -> Iterator[list[SuiteSet]]:
-    """The sets of a list of suites and sets, with checkers that hold processes until the block ends."""
-    wanted = suite_sets(names, [*PROBLEM_SETS, *ALIASES])
+def open_sets(
+    names: str, data: Path | None, *, count: int | None, samples: int | None, own: OwnSets = OwnSets()
+) -> Iterator[list[SuiteSet]]:
+    """The sets of a list of suites and sets, with checkers that hold processes until the block ends.
+
+    What cannot be found is told before anything is fetched.
+    """
+    wanted = suite_sets(names, [*PROBLEM_SETS, *ALIASES, *STORY_SETS])
+    if own != OwnSets() and not any(is_own(name) or _of_hub(name) for name in wanted):
+        raise ConfigError(
+            f"--kind, --fields and --split are for files of one's own and hub: sets, and {names} names none; leave "
+            "them out"
+        )
     if data is not None and what_is(data) != "folder":
         raise ConfigError(f"--data {data}: there is no such folder; expected one that holds the sets' folders")
-    loaded = [_loaded(name, data, count) for name in wanted]
+    places = [place_of(name, data) for name in wanted]
+    loaded = [_loaded(name, place, count, own) for name, place in zip(wanted, places, strict=True)]
     with ExitStack() as stack:
         checkers = stack.enter_context(Checkers())
         ballots: dict[str, Ballot] = {"exact": EXACT, "gym": EXACT, "choice": CHOICE}
@@ -91,10 +128,15 @@ def open_sets(names: str, data: Path | None, *, count: int | None, samples: int 
         ]
 
 
-def _loaded(name: str, data: Path | None, count: int | None) -> LoadedSet:
-    if Path(name).suffix in SUFFIXES:  # a file of one's own, whose set is named as it is
-        return problem_set(Path(name).stem, Path(name), count=count)
-    return problem_set(name, None if data is None else local_folder(data, name), count=count, report=_told)
+def _of_hub(name: str) -> bool:
+    return name.startswith("hub:")
+
+
+def _loaded(name: str, place: Path | None, count: int | None, own: OwnSets) -> LoadedSet:
+    if not is_own(name) and not _of_hub(name):
+        own = OwnSets()
+    split = own.split if _of_hub(name) else None
+    return problem_set(name, place, count=count, kind=own.kind, fields=own.fields, split=split, report=_told)
 
 
 def _told(transfer: Transfer) -> None:
@@ -103,15 +145,27 @@ def _told(transfer: Transfer) -> None:
         err().print(f"fetched {transfer.file}", style="dim", soft_wrap=True)
 
 
-def local_folder(data: Path, name: str) -> Path | None:
-    """The folder of a set within `data`; None where the name is itself a file or of the Hub."""
-    if name.startswith("hub:") or (name not in PROBLEM_SETS and name not in ALIASES):
+def place_of(name: str, data: Path | None) -> Path | None:
+    """The folder of a published set within `data`; None for what is fetched, generated, or itself a file.
+
+    Raises `DataError` where the set is neither there nor on the Hub.
+    """
+    if not is_published(name):
         return None
-    names = [name, ALIASES.get(name, name), *(alias for alias, of in ALIASES.items() if of == name)]
-    for folder in [*names, *FOLDERS.get(ALIASES.get(name, name), ())]:
-        if what_is(data / folder) == "folder":
-            return data / folder
-    raise DataError(f"{data} has no folder {name}; expected {data / name} with the set's files, or leave --data out")
+    usual = ALIASES.get(name, name)
+    names = [name, usual, *(alias for alias, of in ALIASES.items() if of == name), *FOLDERS.get(usual, ())]
+    if data is not None:
+        for folder in names:
+            if what_is(data / folder) == "folder":
+                return data / folder
+    record = PROBLEM_SETS[usual]
+    if record.hub and next(iter(record.splits.values())).hub:
+        return None
+    lacks = "" if data is None else f"{data} has no folder {name}, and "
+    raise DataError(
+        f"{lacks}{name} is not on the Hub; get it from {record.home} into a folder of that name, and say where it is: "
+        f"--data DIR for DIR/{name}"
+    )
 
 
 def grader(tokenizer: Tokenizer) -> Callable[[AnswerChecker], Grade]:
@@ -121,7 +175,23 @@ def grader(tokenizer: Tokenizer) -> Callable[[AnswerChecker], Grade]:
 
 
 def longest_completion(model: OpenModel, sets: list[SuiteSet], wanted: int | None) -> int:
-    """The protocol's 32,768 tokens, or what the model's context leaves after the longest prompt."""
+    """What is wanted; without it the protocol's 32,768 tokens, or what the context leaves after the longest prompt.
+
+    Raises `ConfigError` where more is wanted than that leaves.
+    """
+    room = room_after_prompts(model, sets)
+    if wanted is not None and wanted > room:
+        raise ConfigError(
+            f"--max-tokens {wanted:,}: the longest prompt leaves {room:,} of the model's "
+            f"{model.config.max_positions:,} positions; give that or fewer"
+        )
+    if wanted is None and room < MAX_TOKENS:
+        err().print(f"max tokens: {room:,}, what the model's context leaves (the protocol's: {MAX_TOKENS:,})")
+    return wanted or min(room, MAX_TOKENS)
+
+
+def room_after_prompts(model: OpenModel, sets: list[SuiteSet]) -> int:
+    """Positions that the longest prompt leaves. Raises `DataError` where that is none."""
     encoded = model.prompter.encode_batch([problem.prompt for tasks in sets for problem in tasks.problems])
     longest = max(len(ids) for ids in encoded)
     room = model.config.max_positions - longest
@@ -130,9 +200,7 @@ def longest_completion(model: OpenModel, sets: list[SuiteSet], wanted: int | Non
             f"the longest prompt has {longest} tokens and the model's context {model.config.max_positions} positions; "
             "leave its set out, or take a model with a longer context"
         )
-    if wanted is None and room < MAX_TOKENS:
-        err().print(f"max tokens: {room:,}, what the model's context leaves (the protocol's: {MAX_TOKENS:,})")
-    return wanted or min(room, MAX_TOKENS)
+    return room
 
 
 def identity(name: str, path: Path) -> dict[str, Any]:

@@ -49,17 +49,23 @@ def mathematics(row: Row) -> Question:
 
 
 def multiple_choice(row: Row) -> Question:
-    """`question` with columns A, B, C … and a letter, or with a list of `choices` and a letter or number from 0."""
+    """`question` with columns A, B, C … and a letter, or with a list of `choices` and a letter or number from 0.
+
+    Columns after the last choice may be empty: questions of a file may have different numbers of choices.
+    """
     choices: Any = row.find("choices", "options")
     if isinstance(choices, Mapping):  # {"text": […], "label": […]}
         choices = choices.get("text")
     if not isinstance(choices, list):
-        choices = [row.values[letter] for letter in LETTERS if row.values.get(letter) is not None]
+        choices = _lettered(row)
     texts = [as_text(choice) for choice in choices]
     if not 2 <= len(texts) <= len(LETTERS) or None in texts:
         raise row.error(f"{len(texts)} choices; expected 2 to {len(LETTERS)} texts in A, B, C … or in a list 'choices'")
     letters = LETTERS[: len(texts)]
-    answer = row.find("answer", "answerKey", "answer_index")
+    answer = row.find("answer", "answerKey", "answer_index", "target", "label")
+    if isinstance(answer, str):
+        answer = answer.strip()
+        answer = int(answer) if answer.isdecimal() else answer  # a table's cells are texts
     if isinstance(answer, int) and 0 <= answer < len(letters):
         answer = letters[answer]
     if answer is not None and answer not in list(letters):
@@ -68,8 +74,17 @@ def multiple_choice(row: Row) -> Question:
     facts: dict[str, object] = {"choices": dict(zip(letters, texts, strict=True))}
     if row.values.get("subject"):
         facts["subject"] = row.values["subject"]
-    question = row.text("question")
+    question = row.text("question", "problem", "prompt", "query")
     return Question(text=question, answer=answer, facts=facts, slots={"options": options, "letters": letters})
+
+
+def _lettered(row: Row) -> list[Any]:
+    """The cells of the columns A, B, C … up to the last that holds something."""
+    cells = [row.values.get(letter) for letter in LETTERS]
+    filled = [i for i, cell in enumerate(cells) if (as_text(cell) or "").strip()]
+    if filled and len(filled) <= filled[-1]:
+        raise row.error(f"choice {LETTERS[filled[-1]]} is there, and one before it is empty; expected none left out")
+    return cells[: len(filled)]
 
 
 def human_eval(row: Row) -> Question:

@@ -16,11 +16,24 @@ from ponder.data.library.fields import Fields, layout_of
 from ponder.data.library.generated import generate, generated_set
 from ponder.data.library.records import Kind, NotUsable, ProblemSet, Question, SplitFiles, in_prompt
 from ponder.data.library.rows import SUFFIXES, Row, read_rows
-from ponder.data.library.sets import ALIASES, CHOICE_PROMPT, CODE_PROMPT, LOGIC_PROMPT, PROBLEM_SETS, find_set
+from ponder.data.library.sets import (
+    ALIASES,
+    CHOICE_PROMPT,
+    CODE_PROMPT,
+    LOGIC_PROMPT,
+    MATH_PROMPT,
+    PROBLEM_SETS,
+    find_set,
+)
 
 GENERATED = 200  # problems of a generated set where no number is asked for
 _HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-_PROMPTS: dict[Kind, str] = {"choice": CHOICE_PROMPT, "code": CODE_PROMPT, "logic": LOGIC_PROMPT}
+_PROMPTS: dict[Kind, str] = {
+    "math": MATH_PROMPT,
+    "choice": CHOICE_PROMPT,
+    "code": CODE_PROMPT,
+    "logic": LOGIC_PROMPT,
+}
 _ANSWERED: tuple[Kind, ...] = ("math", "choice", "logic", "exact")  # kinds that cannot be judged without an answer
 
 
@@ -56,6 +69,20 @@ class LoadedSet:
         return tuple(order[:count])
 
 
+def is_published(name: str) -> bool:
+    """Whether a name is one of `PROBLEM_SETS`, or another name of one."""
+    return ALIASES.get(name, name) in PROBLEM_SETS
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a file of one's own, there or not. Its set bears the file's name up to the first dot,
+    and is no published set, whatever that name is.
+    """
+    if is_published(name) or name.startswith("hub:") or generated_set(name) is not None:
+        return False
+    return what_is(Path(name)) == "file" or any(suffix in SUFFIXES for suffix in Path(name).suffixes)
+
+
 def problem_set(
     name: str,
     path: str | Path | None = None,
@@ -85,9 +112,11 @@ def problem_set(
     made = generated_set(name)
     if made is not None:
         return _generated(made if prompt is None else replace(made, prompt=prompt), split, count, seed)
-    if path is None and ALIASES.get(name, name) not in PROBLEM_SETS and what_is(Path(name)) == "file":
-        name, path = Path(name).name.partition(".")[0] or name, Path(name)
-    record = _record(name, path, kind, fields, split)
+    if path is None and is_own(name):
+        path = Path(name)
+        record = _own_record(path.name.partition(".")[0] or path.name, kind, fields)
+    else:
+        record = _record(name, path, kind, fields, split)
     if prompt is not None:
         record = replace(record, prompt=prompt)
     split = _split_name(record, split)
@@ -116,20 +145,11 @@ def question_of(problem: Problem) -> str:
 def _record(
     name: str, path: str | Path | None, kind: Kind | None, fields: Fields | None, split: str | None
 ) -> ProblemSet:
-    known = ALIASES.get(name, name) in PROBLEM_SETS
-    if known and (kind is not None or fields is not None):
-        raise ConfigError(f"{name} has its own kind and fields; choose another name for a file of your own")
-    if known:
+    if is_published(name):
+        if kind is not None or fields is not None:
+            raise ConfigError(f"{name} has its own kind and fields; choose another name for a file of your own")
         return find_set(name)
-    chosen = kind or "exact"
-    record = ProblemSet(
-        name=name,
-        title="a file of one's own",
-        kind=chosen,
-        licence="not stated",
-        layout=layout_of(chosen, fields or Fields()),
-        prompt=_PROMPTS.get(chosen, "{question}"),
-    )
+    record = _own_record(name, kind, fields)
     if found := _HUB.fullmatch(name):
         patterns = tuple(
             f"{folder}{split or 'train'}{rest}{suffix}"
@@ -147,6 +167,18 @@ def _record(
     if path is None:
         find_set(name)  # says which names there are
     return record
+
+
+def _own_record(name: str, kind: Kind | None, fields: Fields | None) -> ProblemSet:
+    chosen = kind or "exact"
+    return ProblemSet(
+        name=name,
+        title="a file of one's own",
+        kind=chosen,
+        licence="not stated",
+        layout=layout_of(chosen, fields or Fields()),
+        prompt=_PROMPTS.get(chosen, "{question}"),
+    )
 
 
 def _split_name(record: ProblemSet, split: str | None) -> str:
