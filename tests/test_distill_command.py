@@ -25,6 +25,7 @@ from ponder.recipes.open_task import open_task
 from ponder.recipes.students import open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.tracing import distinct_problems, task_fingerprint
+from ponder.verify.checkers import finding_of
 from ponder.weights.checkpoint import save_model
 from small_models import random_model, small_dense
 from teacher_server import teacher_server
@@ -110,6 +111,18 @@ def test_a_file_of_questions_and_answers_is_a_task_and_a_benchmark_is_not(tmp_pa
         path.write_text(written.replace(before, after), encoding="utf-8")
         with open_task(TaskConfig(name=str(path))) as (task, _):
             assert task_fingerprint(task) != first
+    halves = tmp_path / "halves.csv"
+    halves.write_text("q,a\n" + "".join(f"Half of {i}?,{i}/2\n" for i in range(1, 60)), encoding="utf-8")
+    config = TaskConfig(name=str(halves), kind="math", fields="question=q,answer=a")
+    with open_task(config) as (task, _):
+        half = next(p for p in distinct_problems(task, "train", 99, python_rng(0, "c")) if p.answer == "3/2")
+        assert "\\boxed{}" in half.prompt
+        assert finding_of(task.check(half, "\\boxed{1.5}")).score == 1.0
+    with (
+        pytest.raises(ConfigError, match="kind = 'maths'; expected one of math, code"),
+        open_task(replace(config, kind="maths")),
+    ):
+        pass
     with (
         pytest.raises(ConfigError, match=r"aime24 has no split to learn from \(test\).*aime24:test"),
         open_task(TaskConfig(name="aime24")),

@@ -63,7 +63,7 @@ def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
     """The task of that name. The processes of its checker end with the block.
 
     Beside the built-in tasks and a user's file: `gym/TASK`, a set of `ponder problems` (`NAME` or `NAME:SPLIT`), or a
-    file of one's own with questions and answers.
+    file of one's own with questions and answers, whose `kind` and `fields` the config tells.
     """
     if config.file or config.name in BUILT_IN:
         yield OpenedTask(build_task(config), CHECK_SECONDS)
@@ -74,7 +74,9 @@ def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
             f"'ponder[reason]'. Without it there are {', '.join(BUILT_IN)}, and a Python file with a task"
         )
     from ponder.data.gym import GymSource  # the extra's libraries: the built-in tasks need none of them
+    from ponder.data.library.fields import read_fields
     from ponder.data.library.library import problem_set
+    from ponder.data.library.records import read_kind
     from ponder.data.library.sets import ALIASES, PROBLEM_SETS
     from ponder.recipes.problem_sets import Checkers
 
@@ -87,7 +89,12 @@ def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
             if not colon or name.endswith("hub"):
                 name, split = config.name, ""
             published = PROBLEM_SETS.get(ALIASES.get(name, name))
-            loaded = problem_set(name, split=split or _training_split(name, published.splits if published else None))
+            loaded = problem_set(
+                name,
+                split=split or _training_split(name, published.splits if published else None),
+                kind=read_kind(config.kind) if config.kind else None,
+                fields=read_fields(config.fields) if config.fields else None,
+            )
             listed = ListedProblems(loaded.name, loaded.problems)
             task = Task(name=loaded.name, problems=listed, documents=None, check=checkers.of(loaded.kind))
         yield OpenedTask(task, checkers.config.seconds)

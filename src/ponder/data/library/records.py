@@ -5,12 +5,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from ponder.core.errors import ConfigError
 from ponder.data.library.rows import Row
 
 # how answers are judged; `recipes.problem_sets` has the checker of each
 Kind = Literal["math", "code", "choice", "logic", "instructions", "exact", "gym"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _SLOT = re.compile(r"\{([a-z]+)\}")
+
+
+def read_kind(text: str) -> Kind:
+    """A kind by its name. Raises `ConfigError` for another name."""
+    for kind in KINDS:
+        if text == kind:
+            return kind
+    raise ConfigError(f"kind = {text!r}; expected one of {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
