@@ -78,15 +78,14 @@ def check_thoughts(
     """Raises `ApiError` 400. r1: for any thought that comes back, but one that a prefix completion goes on from. v4,
     with `strict_reasoning_history`: for a message with tool calls that comes back without its thought.
     """
-    last = len(messages) - 1
+    refused = settings.dialect == "r1"
+    wanted = not refused and settings.strict_reasoning_history and choice.thinks
+    goes_on = len(messages) - 1 if prefix and choice.thinks else None
     for number, message in enumerate(messages):
-        goes_on = prefix and choice.thinks and number == last
-        if settings.dialect == "r1":
-            if message.reasoning_content is not None and not goes_on:
-                raise _bad_thought(number, "a thought must not be sent back; remove reasoning_content from the message")
-        elif settings.strict_reasoning_history and choice.thinks:
-            if message.tool_calls and message.reasoning_content is None:
-                raise _bad_thought(number, "is missing; the thought of a turn with tool calls must be sent back")
+        if refused and message.reasoning_content is not None and number != goes_on:
+            raise _bad_thought(number, "a thought must not be sent back; remove reasoning_content from the message")
+        if wanted and message.tool_calls and message.reasoning_content is None:
+            raise _bad_thought(number, "is missing; the thought of a turn with tool calls must be sent back")
 
 
 def _bad_thought(number: int, message: str) -> ApiError:
