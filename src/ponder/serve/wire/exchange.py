@@ -102,8 +102,11 @@ class UntilDisconnect:
         if self._watcher is not None and not self._watcher.done():
             self._watcher.cancel()
             await asyncio.wait((self._watcher,))
-        if self._gone and self._watched.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise ClientDisconnect from None
+        if self._gone:
+            left = self._watched.uncancel()  # our own is taken back, whatever has become of it
+            by_others = left > self._cancelling
+            if kind is asyncio.CancelledError and not by_others:
+                raise ClientDisconnect from None
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
