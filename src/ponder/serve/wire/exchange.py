@@ -13,12 +13,11 @@ from ponder.serve.errors import ApiError
 from ponder.serve.records import Caller
 from ponder.serve.seams import Authenticator
 from ponder.serve.wire.body import read_json_bytes
-from ponder.serve.wire.errors import error_body, from_unforeseen, log_unforeseen, request_id, send_error
+from ponder.serve.wire.errors import ErrorBody, error_body, from_unforeseen, log_unforeseen, request_id, send_error
 from ponder.serve.wire.settings import WireSettings
 from ponder.serve.wire.strict_json import parse_object
 
 JSON = (b"content-type", b"application/json")
-ErrorBody = Callable[[ApiError], bytes]
 
 
 class Exchange:
