@@ -16,7 +16,9 @@ class HardStop:
         self._timer: threading.Timer | None = None
 
     def begin(self, seconds: float) -> None:
-        """The process is asked to end. What was acknowledged is on disk: nothing is lost, as after a power cut."""
+        """So many seconds from now the process ends with status 1. Again: nothing happens. Nothing is lost: what was
+        acknowledged is on disk, as after a power cut.
+        """
         if self._timer is None:
             self._timer = threading.Timer(seconds, os._exit, (1,))
             self._timer.daemon = True
