@@ -185,6 +185,33 @@ def test_answer_now_closes_the_thought() -> None:
 # ---- what ends a reply
 
 
+@pytest.mark.parametrize(
+    ("stop", "answer"), [("\n", "It is 4. "), ("\n\n", "It is 4. "), (" \n", "It is 4."), ("\n\nIt", None)]
+)
+def test_the_line_breaks_between_thought_and_answer_are_no_stop_string(stop: str, answer: str | None) -> None:
+    says = "I think so.\n</think> \n\nIt is 4. \n\nOr 5."
+    model = local_model("deepseek-r1", says)
+    events, usage = events_of(model, ask(chat("x"), stop=(stop,), sampling=SamplingOptions(logprobs=0)))
+    assert text_of(events, "reasoning") == "I think so."
+    shown = "It is 4. \n\nOr 5." if answer is None else answer
+    assert text_of(events) == shown
+    assert finish_of(events).matched_stop == (None if answer is None else stop)
+    told = "".join(t.token for e in events if isinstance(e, Delta) and e.kind == "content" for t in e.logprobs)
+    assert told == shown
+    read = says if answer is None else says[: says.index(answer + stop) + len(answer + stop)]
+    ids = written(model.prompter.tokenizer, read)
+    assert usage.completion_tokens == len(ids) + (answer is None)  # and the end of sequence
+
+
+def test_a_thought_that_is_closed_for_the_model_leaves_the_answer_to_stop_strings_from_its_first_word_on() -> None:
+    budget = ask(chat("x"), thinking_budget=10, max_tokens=100, stop=("\n\n",))
+    events, _ = events_of(local_model("deepseek-r1", "\n\nSo.\n\nMore." * 20, ends=False), budget)
+    assert len(text_of(events, "reasoning")) <= 10
+    assert "\n" not in text_of(events)
+    assert text_of(events)
+    assert finish_of(events).matched_stop == "\n\n"
+
+
 def test_stop_strings_hold_in_the_answer_and_are_told() -> None:
     model = local_model("deepseek-r1", "a END b</think>\n\nyes END no")
     events, _ = events_of(model, ask(chat("x"), stop=("zzz", "END")))

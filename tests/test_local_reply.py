@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from local_models import DEEPSEEK_MARKS, prompter_of, text_of, written
 from ponder.core.streaming import Piece
 from ponder.engine.text_stream import TextStream
-from ponder.serve.local.reply import Reply, ReplyForm
+from ponder.serve.local.reply import ReplyForm, SampleReader
 from ponder.serve.records import BackendEvent, Delta, Finish
 from ponder.text.tokenizer import Tokenizer
 
@@ -27,13 +27,13 @@ def pieces_of(tokenizer: Tokenizer, ids: list[int]) -> list[Piece]:
 
 def events_of(pieces: list[Piece], cuts: set[int]) -> list[BackendEvent]:
     """What a reader sees that fetches at these places."""
-    reply = Reply(0, ReplyForm(tokenizer=TOKENIZER, request_id="r", logprobs=True))
+    reader = SampleReader(0, ReplyForm(tokenizer=TOKENIZER, request_id="r", logprobs=True))
     events: list[BackendEvent] = []
     for i, piece in enumerate(pieces):
-        reply.push(piece)
+        reader.push(piece)
         if i in cuts:
-            events += reply.drain()
-    return events + reply.drain()
+            events += reader.drain()
+    return events + reader.drain()
 
 
 @given(THOUGHTS, THOUGHTS, CUTS)

@@ -227,7 +227,7 @@ def test_ready_names_what_failed_and_not_why(monkeypatch: pytest.MonkeyPatch) ->
     unready = get(operations(Clock(), checks={"backend": slow, "database": bad, "disk": good}), "/ready")
     assert (unready.status_code, unready.json()["status"]) == (503, "not ready")
     assert unready.json()["failed"] == ["backend", "database"]
-    assert "retry-after" in unready.headers
+    assert int(unready.headers["retry-after"]) in (2, 3)
 
 
 def test_ready_is_503_at_once_when_draining_and_asks_the_checks_at_most_once_a_second() -> None:

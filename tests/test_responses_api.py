@@ -271,7 +271,8 @@ def test_logprobs_where_they_are_wanted() -> None:
         ({"tools": [WEATHER_TOOL, WEATHER_TOOL]}, 422, "tools.1.name"),
         ({"tools": [{"type": "function", "name": "two words"}]}, 422, "tools.0.name"),
         ({"tool_choice": "required"}, 422, "tool_choice"),
-        ({"tool_choice": {"type": "function", "name": "f"}}, 422, "tool_choice"),
+        ({"tool_choice": {"type": "function", "name": "f"}}, 422, "tool_choice.name"),
+        ({"tools": [WEATHER_TOOL] * 129}, 422, "tools"),
         (
             {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]}},
             422,

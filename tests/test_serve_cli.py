@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,17 @@ from typing import Any
 
 import pytest
 
+from ponder.cli import serving
 from ponder.cli.main import main
+from ponder.core.config import apply_settings
 from ponder.core.errors import RunError
 from ponder.core.runs import CHECKPOINT_FILES, RunFolder
 from ponder.core.seeds import torch_rng
+from ponder.engine.engine import EngineConfig
 from ponder.models.transformer import Transformer
 from ponder.recipes.default_model import default_model
 from ponder.recipes.served_weights import recommended_weights
+from ponder.serve.config import ServeConfig
 from ponder.serve.server import ServerSettings, address_of, bind
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import Grpo
@@ -82,6 +87,61 @@ def test_from_its_start_to_its_end(model: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert (tmp_path / "server" / "ponder.db").is_file()
+
+
+HANGING = """
+import asyncio, contextlib, sys
+from pathlib import Path
+from ponder.cli import serving
+from ponder.core.config import apply_settings
+from ponder.serve.config import ServeConfig
+from ponder.serve.site import open_site
+
+@contextlib.asynccontextmanager
+async def hanging(config, backends):
+    async with open_site(config, backends) as site:
+        yield site
+        print("closing", flush=True)
+        await asyncio.sleep(60)
+
+serving.open_site = hanging
+settings = {"server": {"port": 0, "drain_seconds": 0.1}, "storage": {"url": f"sqlite:///{Path.cwd()}/ponder.db"}}
+serving.serve([], apply_settings(ServeConfig(), settings))
+"""
+
+
+def test_a_site_that_does_not_close_is_ended_five_seconds_after_the_window(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert any("Ctrl-C" in line for line in process.stderr)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "closing\n"
+            assert process.wait(20) == 1
+            assert time.monotonic() - began < 5.2
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("models", "running"), [({}, 5), ({"tiny": 40}, 40), ({"tiny": 3, "other": 9}, 3)])
+def test_an_engine_runs_as_many_samples_as_the_gate_lets_in(
+    models: dict[str, int], running: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[EngineConfig] = []
+
+    def note(path: Path, *, config: EngineConfig, **options: object) -> None:
+        opened.append(config)
+        raise RunError("enough")
+
+    monkeypatch.setattr(serving, "open_serving", note)
+    settings = {"server": {"port": 0}, "limits": {"running_samples": 5, "models": models}}
+    with pytest.raises(RunError, match="enough"):
+        serving.serve([tmp_path / "tiny.gguf"], apply_settings(ServeConfig(), settings), weights="fp32")
+    assert [config.max_running for config in opened] == [running]
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

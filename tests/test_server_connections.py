@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 
@@ -25,6 +26,7 @@ def error_of(answer: bytes) -> tuple[bytes, str]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"content-type: application/json" in head
     assert b"connection: close" in head
+    assert re.search(rb"\r\nx-request-id: req_[0-9a-f]{24}(\r\n|$)", head)
     return head.split(b"\r\n")[0], json.loads(body)["error"]["code"]
 
 
@@ -191,7 +193,9 @@ def test_over_the_limit_idle_connections_give_way_and_busy_ones_do_not() -> None
         time.sleep(0.1)
         answer = running.ask(b"")
         assert error_of(answer) == (b"HTTP/1.1 503 Service Unavailable", "too_many_connections")
-        assert b"retry-after: " in answer
+        retry = re.search(rb"\r\nretry-after: (\d+)\r\n", answer)
+        assert retry is not None
+        assert 2 <= int(retry[1]) <= 3
         for client in busy:
             client.sendall(b"abc")
             assert read_until(client, b"\r\n\r\n3").startswith(b"HTTP/1.1 200")

@@ -1,7 +1,7 @@
 """A whole server from its settings: what is open, what is refused to start, and how its parts work together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -263,6 +263,27 @@ def test_the_audits_digests_can_be_compared_over_restarts(tmp_path: Path) -> Non
     digests = database.read_now(lambda connection: connection.execute(select(audit.c.digest)).scalars().all())
     database.close()
     assert digests == [expected] * 2
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_that_is_too_large_is_refused_in_the_words_of_its_dialect(announced: bool, tmp_path: Path) -> None:
+    large = b"x" * 2000
+
+    async def in_pieces() -> AsyncIterator[bytes]:
+        yield large
+
+    async def work(site: Site, client: httpx.AsyncClient) -> None:
+        for path in ("/v1/messages", "/anthropic/v1/messages/count_tokens", "/v1/chat/completions"):
+            content = large if announced else in_pieces()
+            answer = await client.post(path, content=content, headers={"content-type": "application/json"})
+            kind = "request_too_large" if "messages" in path else "invalid_request_error"
+            assert (answer.status_code, answer.json()["error"]["type"]) == (413, kind)
+            assert answer.json().get("type") == ("error" if "messages" in path else None)
+        elsewhere = {"host": "evil.example"}
+        assert (await client.post("/v1/messages", json=ASK, headers=elsewhere)).json()["type"] == "error"
+        assert "code" in (await client.post("/v1/responses", json=ASK, headers=elsewhere)).json()["error"]
+
+    visit(config(tmp_path, api={"max_body_bytes": 1000}), work)
 
 
 def test_draining_is_told_at_once(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def test_open_mode_is_one_account_without_a_login() -> None:
         ({"origin": "http://evil.example"}, "origin"),
         ({"origin": "http://localhost:9000"}, "origin"),  # another server on this machine
         ({"origin": "null"}, "origin"),
+        ({"origin": "http://["}, "origin"),
+        ({"origin": "http://[::1"}, "origin"),
         ({"sec-fetch-site": "cross-site"}, "origin"),
         ({"sec-fetch-site": "same-site"}, "origin"),
         ({"x-ponder-csrf": ""}, "csrf"),

@@ -1,6 +1,7 @@
 """Runs: they go on without a reader, are read from anywhere, stop, and end in the database."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -308,6 +309,23 @@ def test_closing_stores_what_was_under_way() -> None:
         assert message["content"]
         body = {"parent_id": None, "content": "x", "model": "scripted", "thinking": True}
         assert (await page.send("POST", f"conversations/{conversation}/messages", body)).status_code == 503
+
+    run(work, backend=slow())
+
+
+def test_runs_whose_ends_cannot_be_stored_are_closed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(app: WebApp, page: Page) -> None:
+        for _ in range(4):
+            await page.ask(await page.conversation(), "Hi")
+        await until(lambda: all(run.state == "answering" for run in app.runs.under_way()))
+
+        async def hanging(message: StoredMessage) -> None:
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(app.store, "save", hanging)
+        began = time.monotonic()
+        await app.runs.close(0.5)
+        assert 0.4 < time.monotonic() - began < 1.2  # one after the other: 2 s
 
     run(work, backend=slow())
 

@@ -14,6 +14,7 @@ from ponder.serve.open_mode import NoGate
 from ponder.serve.records import Caller, Queued
 from ponder.serve.scripted import Script, ScriptedBackend
 from ponder.serve.service import Service
+from ponder.serve.wire.errors import retry_after
 from ponder.serve.wire.settings import WireSettings
 from virtual_time import run_in_virtual_time
 from wire_server import Answer, chat, exchange, wire_app
@@ -86,6 +87,13 @@ def test_a_whole_answer_that_comes_in_time_has_its_length() -> None:
     answer = run(chat(), speed=1 / 3)
     assert answer.times == pytest.approx([9])
     assert int(answer.headers["content-length"]) == len(answer.body)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.0, {1, 2}), (1.0, {1, 2}), (2.0, {2, 3}), (3.2, {4, 5, 6}), (30.0, set(range(30, 46)))]
+)
+def test_those_who_are_sent_away_together_do_not_come_back_together(seconds: float, told: set[int]) -> None:
+    assert {int(retry_after(seconds)) for _ in range(1000)} == told
 
 
 TOO_LATE = ApiError(503, "waited too long", type="overloaded_error", retry_after=4)

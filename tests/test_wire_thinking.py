@@ -1,14 +1,17 @@
 """Whether a model thinks, what is then without effect, and which thoughts may come back: in both dialects."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ponder.core.streaming import SamplingOptions
+from ponder.core.types import Message, ToolCall
 from ponder.serve.records import Conversation
 from ponder.serve.scripted import scripted_model
 from ponder.serve.wire.settings import Alias, WireSettings
+from ponder.serve.wire.turns import with_thoughts_of_tool_turns
 from wire_server import QUESTION, ask, chat
 
 R1 = WireSettings(dialect="r1")
@@ -141,6 +144,15 @@ def test_v4_keeps_the_thoughts_of_turns_with_tool_calls_and_ignores_others() -> 
     kept = [None, None, None, "thought 3", None, "thought 5", None, "thought 7", None]
     assert thoughts_of(HISTORY) == kept
     assert thoughts_of(HISTORY, thinking={"type": "disabled"}) == [None] * 9
+
+
+def test_a_turn_of_very_many_calls_is_looked_at_once() -> None:
+    call = Message("assistant", "", reasoning="hm", tool_calls=(ToolCall(id="c", name="f", arguments="{}"),))
+    messages = [Message("user", "x"), Message("assistant", "y", reasoning="before a call"), *[call] * 30_000]
+    began = time.process_time()
+    kept = with_thoughts_of_tool_turns(messages, thinks=True, prefix=False)
+    assert time.process_time() - began < 2  # looking at the whole turn for every message takes 10 s
+    assert kept == tuple(messages)
 
 
 def test_strict_history_wants_the_thoughts_that_are_kept() -> None:

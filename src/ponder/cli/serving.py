@@ -21,8 +21,9 @@ from ponder.recipes.default_model import default_model
 from ponder.recipes.examples import example_questions
 from ponder.recipes.opening import find_model
 from ponder.recipes.served_weights import recommended_weights
-from ponder.recipes.serving import OpenedServing, open_serving
+from ponder.recipes.serving import OpenedServing, open_serving, served_name
 from ponder.serve.config import ServeConfig, check_safe
+from ponder.serve.hard_stop import HardStop
 from ponder.serve.local.backend import LocalBackend
 from ponder.serve.local.model import LocalModel
 from ponder.serve.operations.logs import configure_logs
@@ -63,7 +64,7 @@ def serve(
     check_safe(config)  # before the models are loaded, which takes longer
     console = err()
     listening = bind(config.server)
-    with ExitStack() as stack:
+    with HardStop() as hard_stop, ExitStack() as stack:
         stack.callback(listening.close)
         models = []
         for path in paths:
@@ -71,7 +72,9 @@ def serve(
                 open_serving(
                     path,
                     weights=recommended_weights(path) if weights == "auto" else weights,
-                    config=EngineConfig(max_running=config.limits.running_samples, speculation=speculation),
+                    config=EngineConfig(
+                        max_running=config.limits.running_of(served_name(path)), speculation=speculation
+                    ),
                     cache_bytes=cache_bytes,
                 )
             )
@@ -80,7 +83,7 @@ def serve(
                 console.print(opened.notice, style="dim", soft_wrap=True)
         configure_logs(config.operations)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(models, config, listening, console))
+            runner.run(_serve(models, config, listening, console, hard_stop))
     return 0
 
 
@@ -99,7 +102,13 @@ def local_model(opened: OpenedServing, path: Path, max_tokens: int | None) -> Lo
     )
 
 
-async def _serve(models: Sequence[LocalModel], config: ServeConfig, listening: socket.socket, console: Console) -> None:
+async def _serve(
+    models: Sequence[LocalModel],
+    config: ServeConfig,
+    listening: socket.socket,
+    console: Console,
+    hard_stop: HardStop,
+) -> None:
     backends: list[Backend] = [LocalBackend(models)] if models else []
     async with open_site(config, backends) as site:
 
@@ -114,7 +123,12 @@ async def _serve(models: Sequence[LocalModel], config: ServeConfig, listening: s
             console.print("Ctrl-C stops it: what is running may end first, a second Ctrl-C does not wait.", style="dim")
 
         server = Server(
-            site.app, config.server, drain=site.drain, dropped=site.operations.connection_dropped, started=tell
+            site.app,
+            config.server,
+            drain=site.drain,
+            hard_stop=hard_stop,
+            dropped=site.operations.connection_dropped,
+            started=tell,
         )
         keep_what_is_loaded()
         await server.serve([listening])

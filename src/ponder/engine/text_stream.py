@@ -7,6 +7,8 @@ from ponder.engine.stop_strings import StopSearch, StopStrings
 from ponder.text.reasoning import ThinkSplitter
 from ponder.text.tokenizer import Tokenizer
 
+_WHITE_SPACE = " \t\r\n"
+
 
 class Text(NamedTuple):
     """What one token brought. The text may be that of earlier tokens, which was held back."""
@@ -23,12 +25,14 @@ class TextStream:
         self, tokenizer: Tokenizer, stops: StopStrings | None, *, inside_thought: bool, stops_in_thought: bool
     ) -> None:
         """`inside_thought`: the prompt has opened the thought. Stop strings never reach across a control token, be it
-        one between two parts or the marker of a tool call.
+        one between two parts or the marker of a tool call. Without `stops_in_thought` they are not sought in the white
+        space after a tag either: it is the template's, and a stop string of line breaks would end every answer there.
         """
         self._decoder = tokenizer.stream_decoder(skip_control=True)
         self._splitter = ThinkSplitter(tokenizer.control, inside_thought)
         self._search = None if stops is None else StopSearch(stops)
         self._stops_in_thought = stops_in_thought
+        self._after_tag = False  # nothing but white space has come since a part began
 
     @property
     def stopped(self) -> bool:
@@ -45,6 +49,8 @@ class TextStream:
         part = self._splitter.part
         belongs = self._splitter.push(token)
         text = self._show(part, self._decoder.push(token))
+        if self._splitter.part != part:
+            self._after_tag = not self._stops_in_thought
         if self._search is not None and self._decoder.skips(token):
             text += self._release()
         return Text(part, text, belongs == "thought")
@@ -57,7 +63,11 @@ class TextStream:
     def _show(self, part: Part, text: str) -> str:
         if self._search is None or (part == "thought" and not self._stops_in_thought):
             return text
-        return self._search.push(text)
+        if not self._after_tag:
+            return self._search.push(text)
+        rest = text.lstrip(_WHITE_SPACE)
+        self._after_tag = not rest
+        return text[: len(text) - len(rest)] + self._search.push(rest)
 
     def _release(self) -> str:
         return "" if self._search is None or self._search.stopped else self._search.finish()

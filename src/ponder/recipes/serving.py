@@ -22,7 +22,7 @@ class OpenedServing:
     prompter: Prompter
     config: ModelConfig
     notice: str  # why it is slower than it could be; "" where it is not
-    name: str  # of the run, folder or file that it was opened from
+    name: str  # see `served_name`
 
     def __enter__(self) -> "OpenedServing":
         return self
@@ -53,5 +53,10 @@ def open_serving(
             prompter=Prompter.of(tokenizer, opened.chat_template),
             config=opened.config,
             notice=engine.notice,
-            name=path.stem if path.suffix.lower() == ".gguf" else path.resolve().name,
+            name=served_name(path),
         )
+
+
+def served_name(path: Path) -> str:
+    """What the model at a place is called: as its run, folder or file."""
+    return path.stem if path.suffix.lower() == ".gguf" else path.resolve().name

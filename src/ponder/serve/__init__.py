@@ -6,9 +6,9 @@ A request passes from left to right, and its events come back the same way:
 
 - `seams` and `records`: the protocols between the parts, and what passes through them. Read these two first; `site`
   builds all parts from the settings (`config`) and puts them together.
-- `server`, `connection`, `dispatch`: listening and finding the route. `limits`: the doors, which look at a request
-  before anybody reads it (host, size); the lanes, which keep places apart for sign-ups and logins; and the gate, the
-  queue in front of a model.
+- `server`, `connection`, `hard_stop`, `dispatch`: listening, ending, and finding the route. `limits`: the doors, which
+  look at a request before anybody reads it (host, size); the lanes, which keep places apart for sign-ups and logins;
+  and the gate, the queue in front of a model.
 - The dialects, each from a body to an `Ask` and from events to a reply: `wire` (OpenAI's and DeepSeek's, and what all
   share), `responses`, `anthropic`; `web_api` is the app's own, and `page` its built files.
 - `service`: the one path of every request. `moderation`: the rules of the site. `ledger`: meter, prices, balances.

@@ -6,7 +6,6 @@ second.
 """
 
 import asyncio
-import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +15,18 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ponder.core.errors import ConfigError
+from ponder.serve.errors import ApiError, ErrorType
+from ponder.serve.wire.errors import error_body, error_headers, new_request_id
 
 UNIX_PEER = "127.0.0.1"  # the address of whoever comes by a Unix socket, which has none: a process of this machine
 _LINGER = 2.0  # seconds that what a client still sends is thrown away, so that it can read our answer
-_REASONS = {400: "Bad Request", 408: "Request Timeout", 431: "Request Header Fields Too Large"}
+_RETRY_SECONDS = 2.0  # after which a connection may be free
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,15 +165,19 @@ class Connection(HttpToolsProtocol):
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        kind = "overloaded_error" if status == 503 else "invalid_request_error"
-        body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}}).encode()
-        head = (
-            f"HTTP/1.1 {status} {_REASONS.get(status, 'Service Unavailable')}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
-        )
-        if status == 503:
-            head += "retry-after: 2\r\n"
-        self.transport.write(head.encode() + b"\r\n" + body)
+        kind: ErrorType = "overloaded_error" if status == 503 else "invalid_request_error"
+        error = ApiError(status, message, type=kind, code=code, retry_after=_RETRY_SECONDS if status == 503 else None)
+        body = error_body(error)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            (b"x-request-id", new_request_id().encode()),
+            *error_headers(error),
+        ]
+        head = f"HTTP/1.1 {status} {_REASONS[status]}\r\n".encode()
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(head + lines + b"\r\n" + body)
         self.phase = Phase.BODY  # whatever comes now is thrown away
         self.transport.close()
 

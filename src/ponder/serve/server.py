@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from ponder.core.errors import ConfigError, RunError
 from ponder.serve.connection import UNIX_PEER, Connection, ConnectionLimits, limited
+from ponder.serve.hard_stop import HardStop
 from ponder.serve.operations.drain import Drain
 
 _GRACE = 2.0  # seconds for what was ended when the drain's time was over, and the same for closing down
@@ -64,12 +65,16 @@ class Server(uvicorn.Server):
         settings: ServerSettings | None = None,
         *,
         drain: Drain | None = None,
+        hard_stop: HardStop | None = None,
         dropped: Callable[[str], None] = lambda reason: None,
         started: Callable[[str], None] = lambda address: None,
     ) -> None:
-        """`dropped` is told why a connection was ended by a limit, `started` the address once requests are served."""
+        """`hard_stop` begins with the shutdown: that of who closes more than the server, by default one that ends with
+        it. `dropped` is told why a connection was ended by a limit, `started` the address once requests are served.
+        """
         self.settings = settings or ServerSettings()
         self.drain = drain or Drain()
+        self._hard_stop = hard_stop
         self._started_at = started
         limits = replace(self.settings.limits, connections=_possible_connections(self.settings.limits.connections))
         proxies = [*self.settings.proxies, *([UNIX_PEER] if self.settings.uds is not None else [])]
@@ -104,16 +109,15 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running requests end within the window; meanwhile answer: `/ready` says 503, asks are refused."""
-        hard_stop = threading.Timer(self.settings.drain_seconds + _HARD_STOP, os._exit, (1,))
-        hard_stop.daemon = True
-        hard_stop.start()
-        self.drain.begin()
-        running = set(self.server_state.tasks)
-        if not await self._until_idle(running, self.settings.drain_seconds):
-            self.drain.end()
-            await self._until_idle(running, _GRACE)
-        await self._close(sockets)
-        hard_stop.cancel()
+        with contextlib.ExitStack() as stack:
+            hard_stop = self._hard_stop or stack.enter_context(HardStop())
+            hard_stop.begin(self.settings.drain_seconds + _HARD_STOP)
+            self.drain.begin()
+            running = set(self.server_state.tasks)
+            if not await self._until_idle(running, self.settings.drain_seconds):
+                self.drain.end()
+                await self._until_idle(running, _GRACE)
+            await self._close(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:

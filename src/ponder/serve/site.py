@@ -21,6 +21,7 @@ from ponder.serve.accounts.secret import Secret, load_secret
 from ponder.serve.accounts.sessions import Sessions
 from ponder.serve.accounts.web_accounts import DatabaseAccounts
 from ponder.serve.anthropic import routes as anthropic
+from ponder.serve.anthropic.errors import error_body as anthropic_error
 from ponder.serve.config import ServeConfig, check_safe
 from ponder.serve.deletion import delete_belongings
 from ponder.serve.dispatch import Dispatch
@@ -226,7 +227,8 @@ class _Builder:
         doors: ASGIApp = LaneDoor(app, self.lanes, self.brake, LANES, rejected=self._count_rejection)
         doors = BodyDoor(doors, self.config.api.max_body_bytes)
         doors = HostDoor(doors, sorted(self.hosts))
-        return AccessDoor(ErrorBoundary(doors), self.operations.metrics, log=self.config.operations.access_log)
+        doors = ErrorBoundary(doors, dict.fromkeys(anthropic.PATHS, anthropic_error))
+        return AccessDoor(doors, self.operations.metrics, log=self.config.operations.access_log)
 
     def _count_rejection(self, error: ApiError) -> None:
         self.operations.metrics.rejected.labels(self.operations.metrics.rejections(error.code or error.type)).inc()

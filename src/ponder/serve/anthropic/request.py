@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from ponder.serve.wire.fields import Fields
+from ponder.serve.wire.turns import MAX_TOOLS
 from ponder.serve.wire.variants import by_type
 
 MAX_STOPS = 16
@@ -154,11 +155,14 @@ class CountTokensBody(Fields):
     messages: list[InputMessage] = Field(min_length=1)
     system: TextBlocks | None = None
     tools: (
-        list[
-            Annotated[
-                Annotated[ClientTool, Tag("<custom>")] | Annotated[ClientTool, Tag("<None>")],
-                by_type(_SERVER_TOOL, default="custom"),
-            ]
+        Annotated[
+            list[
+                Annotated[
+                    Annotated[ClientTool, Tag("<custom>")] | Annotated[ClientTool, Tag("<None>")],
+                    by_type(_SERVER_TOOL, default="custom"),
+                ]
+            ],
+            Field(max_length=MAX_TOOLS),
         ]
         | None
     ) = None

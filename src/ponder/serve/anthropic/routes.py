@@ -26,6 +26,8 @@ from ponder.serve.wire.openapi import Operation
 from ponder.serve.wire.settings import WireSettings
 
 PREFIXES = ("/v1", "/anthropic/v1")
+MESSAGES, COUNT_TOKENS = "/messages", "/messages/count_tokens"
+PATHS = tuple(prefix + name for prefix in PREFIXES for name in (MESSAGES, COUNT_TOKENS))
 _PING = named_event({"type": "ping"})
 
 
@@ -60,14 +62,8 @@ def routes(service: Service, authenticator: Authenticator, settings: WireSetting
     def post(path: str, handler: Handler) -> Route:
         return Route(path, PostOnly(Endpoint(handler, known, settings, error_body)))
 
-    return [
-        route
-        for prefix in PREFIXES
-        for route in (
-            post(f"{prefix}/messages", create),
-            post(f"{prefix}/messages/count_tokens", count_tokens),
-        )
-    ]
+    handlers = {MESSAGES: create, COUNT_TOKENS: count_tokens}
+    return [post(prefix + name, handler) for prefix in PREFIXES for name, handler in handlers.items()]
 
 
 def operations() -> list[Operation]:
@@ -77,7 +73,7 @@ def operations() -> list[Operation]:
         found += [
             Operation(
                 method="post",
-                path=f"{prefix}/messages",
+                path=prefix + MESSAGES,
                 summary="Answer a conversation",
                 tag="Anthropic",
                 request=MessagesBody,
@@ -87,7 +83,7 @@ def operations() -> list[Operation]:
             ),
             Operation(
                 method="post",
-                path=f"{prefix}/messages/count_tokens",
+                path=prefix + COUNT_TOKENS,
                 summary="How many tokens a conversation has",
                 tag="Anthropic",
                 request=CountTokensBody,

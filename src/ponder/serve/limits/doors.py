@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ponder.serve.errors import ApiError
 from ponder.serve.limits.brake import RegistrationBrake
 from ponder.serve.limits.lanes import LaneName, Lanes
+from ponder.serve.wire.body import too_large
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -64,7 +65,7 @@ class BodyDoor:
             return
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not length.isdigit() or len(length) > 18 or int(length) > self._limit:
-            raise _too_large(self._limit)
+            raise too_large(self._limit)
         size = 0
 
         async def counted() -> Message:
@@ -72,7 +73,7 @@ class BodyDoor:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._limit:
-                raise _too_large(self._limit)
+                raise too_large(self._limit)
             return message
 
         await self._app(scope, counted, send)
@@ -119,7 +120,3 @@ def host_name(header: str) -> str:
         name, _, port = header[1:].partition("]")
         return name if not port or port.startswith(":") else header
     return header.rpartition(":")[0] if header.count(":") == 1 else header
-
-
-def _too_large(limit: int) -> ApiError:
-    return ApiError(413, f"the body is larger than {limit} bytes, the most that is read", code="body_too_large")

@@ -145,7 +145,7 @@ class FairGate:
         table = self._tables.get(model)
         if table is None:
             table = self._tables[model] = Table(
-                self.settings.models.get(model, self.settings.running_samples),
+                self.settings.running_of(model),
                 self.settings.queue,
                 self._shares,
                 weight=lambda name: self.account(name).limits.weight,

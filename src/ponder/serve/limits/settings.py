@@ -29,7 +29,7 @@ class AccountLimits:
 class GateSettings:
     """Who is let in."""
 
-    running_samples: int = 32  # of one model at once; more than the engine's batch only hides the queue
+    running_samples: int = 32  # of one model at once: the batch of an engine of ours, too
     models: Mapping[str, int] = field(default_factory=dict)  # the same for single models
     queue: int = 64  # requests of one model that wait; short, so that a surge is over soon after it ends
     queue_wait: float = 600.0  # seconds after which a request that has not begun is closed, as DeepSeek's API does
@@ -48,6 +48,10 @@ class GateSettings:
         for name in ("queue_wait", "expected_wait", "tell_every", "output_cost"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}; expected a number above 0")
+
+    def running_of(self, model: str) -> int:
+        """How many samples of this model may run at once."""
+        return self.models.get(model, self.running_samples)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from ponder.serve.errors import ApiError
 from ponder.serve.local.generation import LocalGeneration
 from ponder.serve.local.model import LocalModel
 from ponder.serve.local.preparation import LocalPrepared, Preparation
-from ponder.serve.local.reply import Reply
+from ponder.serve.local.reply import SampleReader
 from ponder.serve.local.wakeups import Waiter, Wakeups
 from ponder.serve.records import Ask, Caller, Conversation, ModelInfo
 from ponder.serve.seams import Prepared
@@ -59,8 +59,8 @@ class LocalBackend:
             param = None if request.grammar is None else "response_format"
             raise ApiError(400, str(error), param=param) from error
         make = prepared.make_parser
-        replies = [Reply(i, prepared.form, make() if make else None) for i in range(len(request.seeds))]
-        return LocalGeneration(stream, replies, waiter, wakeups)
+        readers = [SampleReader(i, prepared.form, make() if make else None) for i in range(len(request.seeds))]
+        return LocalGeneration(stream, readers, waiter, wakeups)
 
     async def tokenize(self, model: str, text: str) -> tuple[int, ...]:
         tokenizer = self._find(model).model.prompter.tokenizer

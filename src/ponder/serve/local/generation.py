@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ponder.core.streaming import TokenStream
-from ponder.serve.local.reply import Reply
+from ponder.serve.local.reply import SampleReader
 from ponder.serve.local.wakeups import Waiter, Wakeups
 from ponder.serve.records import BackendEvent, Usage
 
@@ -18,12 +18,12 @@ CACHE_UNIT = 64  # tokens; what DeepSeek's API counts cache hits in
 class LocalGeneration:
     """A generation under way. One that is dropped without having been read to its end is cancelled."""
 
-    def __init__(self, stream: TokenStream, replies: Sequence[Reply], waiter: Waiter, wakeups: Wakeups) -> None:
-        self._stream, self._replies, self._waiter, self._wakeups = stream, replies, waiter, wakeups
-        self._left = len(replies)  # samples whose end has not been read
+    def __init__(self, stream: TokenStream, readers: Sequence[SampleReader], waiter: Waiter, wakeups: Wakeups) -> None:
+        self._stream, self._readers, self._waiter, self._wakeups = stream, readers, waiter, wakeups
+        self._left = len(readers)  # samples whose end has not been read
         self._events: deque[BackendEvent] = deque()
-        for reply in replies:  # an echo comes before anything else
-            self._events.extend(reply.drain())
+        for reader in readers:  # an echo comes before anything else
+            self._events.extend(reader.drain())
 
     def __aiter__(self) -> "LocalGeneration":
         return self
@@ -39,17 +39,17 @@ class LocalGeneration:
 
     def _fetch(self) -> None:
         """Turn what has come since the last time into events; text of one kind becomes one delta."""
-        touched: dict[int, Reply] = {}
+        touched: dict[int, SampleReader] = {}
         for piece in self._stream.available():
-            reply = touched[piece.sample] = self._replies[piece.sample]
-            reply.push(piece)
+            reader = touched[piece.sample] = self._readers[piece.sample]
+            reader.push(piece)
             self._left -= piece.reason is not None
             if piece.error:
                 logger.error("a request failed in the engine: %s", piece.error)
-            if reply.satisfied and piece.reason is None:
+            if reader.satisfied and piece.reason is None:
                 self._stream.cancel(piece.sample)  # again for what was under way: nothing happens
-        for reply in touched.values():
-            self._events.extend(reply.drain())
+        for reader in touched.values():
+            self._events.extend(reader.drain())
 
     @property
     def usage(self) -> Usage:

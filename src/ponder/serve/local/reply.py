@@ -35,7 +35,7 @@ class ReplyForm:
     echo: str = ""  # content before that of the sample
 
 
-class Reply:
+class SampleReader:
     """Follows one sample piece by piece."""
 
     def __init__(self, index: int, form: ReplyForm, parser: ToolCallParser | None = None) -> None:

@@ -30,6 +30,7 @@ from ponder.serve.operations.status import (
 from ponder.serve.operations.watch import Watch
 from ponder.serve.seams import Authenticator, Backend, Speculating
 from ponder.serve.wire.body import read_json_bytes
+from ponder.serve.wire.errors import retry_after
 from ponder.serve.wire.strict_json import parse_object
 
 _FRESH = {"cache-control": "no-store"}
@@ -150,7 +151,7 @@ class Operations:
     async def _ready(self, request: Request) -> Response:
         found = await self.readiness.look()
         body = {"status": found.state, "failed": list(found.failed), "unready_models": list(found.unready_models)}
-        headers = _FRESH if found.ready else {**_FRESH, "retry-after": "2"}
+        headers = _FRESH if found.ready else {**_FRESH, "retry-after": retry_after(2).decode()}
         return JSONResponse(body, 200 if found.ready else 503, headers)
 
     async def _metrics(self, request: Request) -> Response:

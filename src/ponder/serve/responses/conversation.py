@@ -137,7 +137,7 @@ class _Turns:
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
-        self._thought = ""  # of the reply that is being put together
+        self._thoughts: list[str] = []  # of the reply that is being put together
         self._text: str | None = None
         self._calls: list[ToolCall] = []
         self._unanswered: set[str] = set()  # calls without an output so far
@@ -152,7 +152,7 @@ class _Turns:
                 if self._text is not None or self._calls:
                     self._end_reply()
                 told = "".join(part.text for part in item.content or ())
-                self._thought += told or _unseal(item.encrypted_content or "")
+                self._thoughts.append(told or _unseal(item.encrypted_content or ""))
             case MessageItem(role="assistant"):
                 if self._text is not None or self._calls:
                     self._end_reply()
@@ -188,10 +188,11 @@ class _Turns:
 
     def _end_reply(self) -> None:
         if self._text is not None or self._calls:
+            thought = "".join(self._thoughts)
             self._messages.append(
-                Message("assistant", self._text or "", reasoning=self._thought or None, tool_calls=tuple(self._calls))
+                Message("assistant", self._text or "", reasoning=thought or None, tool_calls=tuple(self._calls))
             )
-        self._thought, self._text, self._calls = "", None, []
+        self._thoughts, self._text, self._calls = [], None, []
 
 
 def _text(parts: str | Sequence[TextPart | RefusalPart], between: str = "") -> str:

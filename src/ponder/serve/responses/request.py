@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from ponder.serve.wire.fields import Fields
+from ponder.serve.wire.turns import MAX_TOOLS
 from ponder.serve.wire.variants import by_type
 
 TOOL_NAME = r"^[a-zA-Z0-9_-]{1,128}$"
@@ -143,11 +144,14 @@ class ResponsesBody(Fields):
     ]
     instructions: str | None = None
     tools: (
-        list[
-            Annotated[
-                Annotated[FunctionTool, Tag("<function>")],
-                by_type("expected a tool of type function; built-in tools are not run here"),
-            ]
+        Annotated[
+            list[
+                Annotated[
+                    Annotated[FunctionTool, Tag("<function>")],
+                    by_type("expected a tool of type function; built-in tools are not run here"),
+                ]
+            ],
+            Field(max_length=MAX_TOOLS),
         ]
         | None
     ) = None

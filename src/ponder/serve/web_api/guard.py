@@ -53,7 +53,8 @@ class Guard:
             return
         origin = headers.get("origin")
         own = self._public_host or headers.get("host", "").lower()
-        if origin is not None and urlsplit(origin).netloc.lower() != own:
+        # scheme://host:port (RFC 6454, section 6.2), and any bytes from who is no browser
+        if origin is not None and origin.lower().partition("://")[2] != own:
             raise _refused("this request comes from another site's page", "origin")
         token = headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self.csrf_token(session).encode()):

@@ -1,5 +1,6 @@
 """Runs of the browser app: an answer is made and stored whether or not anybody reads it."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -157,12 +158,13 @@ class Runs:
                 del self._runs[run_id]
 
     async def close(self, seconds: float = 10.0) -> None:
-        """End what is under way; what was made of it until now is stored as interrupted."""
+        """End what is under way; what was made of it until now is stored as interrupted, as far as that is done within
+        this time.
+        """
         self._closing = True
         for run in self.under_way():
             run.stop("interrupted")
-        for run in list(self._runs.values()):
-            await run.close(seconds)
+        await asyncio.gather(*(run.close(seconds) for run in self._runs.values()))
 
     def _forget_old(self) -> None:
         now, kept = self._clock(), 0

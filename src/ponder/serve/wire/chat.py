@@ -18,6 +18,7 @@ from ponder.serve.wire.response_format import read_response_format
 from ponder.serve.wire.sampling import sampling_options
 from ponder.serve.wire.settings import Alias, WireSettings
 from ponder.serve.wire.thinking import ThinkingChoice, choose_thinking, parameters_without_effect
+from ponder.serve.wire.turns import check_tools
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +52,7 @@ def read_chat(request: ChatRequest, service: Service, settings: WireSettings, *,
     model, alias = find_model(service, settings, request.model)
     choice = choose_thinking(request, model, alias, settings.dialect)
     conversation = read_conversation(request, choice=choice, beta=beta, settings=settings)
-    if conversation.tools and conversation.tool_choice != "none" and not model.tools:
-        raise ApiError(400, f"tools: the model {model.id!r} cannot call tools", param="tools", code="unsupported")
+    check_tools(conversation.tools, conversation.tool_choice, model, status=422, name_path="function.name")
     logprobs = _read_logprobs(request, choice, settings)
     identity = f"chatcmpl-{secrets.token_hex(16)}"
     ask = Ask(

@@ -6,9 +6,9 @@ from pydantic import Field, Tag
 
 from ponder.serve.wire.fields import Fields
 from ponder.serve.wire.sampling import SamplingFields
+from ponder.serve.wire.turns import MAX_TOOLS
 from ponder.serve.wire.variants import by_type
 
-MAX_TOOLS = 128
 MAX_SAMPLES = 128
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 

@@ -7,22 +7,21 @@ from ponder.serve.errors import ApiError
 from ponder.serve.records import Conversation
 from ponder.serve.wire.chat_request import ChatMessage, ChatRequest, NamedToolChoice, ToolDefinition
 from ponder.serve.wire.settings import WireSettings
-from ponder.serve.wire.thinking import ThinkingChoice, kept_thoughts
+from ponder.serve.wire.thinking import ThinkingChoice, check_thoughts
+from ponder.serve.wire.turns import with_thoughts_of_tool_turns
 
 
 def read_conversation(
     request: ChatRequest, *, choice: ThinkingChoice, beta: bool, settings: WireSettings
 ) -> Conversation:
-    """Raises `ApiError` 400 for messages that make no conversation, 422 for tools that are none."""
+    """Raises `ApiError` 400 for messages that make no conversation, 422 for OpenAI's form before tools."""
     prefix = _is_prefix(request.messages, beta)
-    thoughts = kept_thoughts(request.messages, choice=choice, prefix=prefix, settings=settings)
+    check_thoughts(request.messages, choice=choice, prefix=prefix, settings=settings)
     calls: set[str] = set()  # that a tool may answer
-    messages = []
-    for number, message in enumerate(request.messages):
-        messages.append(_read_message(message, f"messages.{number}", number in thoughts, calls))
-    tools, tool_choice = read_tools(request)
+    messages = [_read_message(message, f"messages.{number}", calls) for number, message in enumerate(request.messages)]
+    tools, tool_choice = _read_tools(request)
     return Conversation(
-        messages=tuple(messages),
+        messages=with_thoughts_of_tool_turns(messages, thinks=choice.thinks, prefix=prefix),
         tools=tools,
         tool_choice=tool_choice,
         parallel_tool_calls=request.parallel_tool_calls is not False,
@@ -43,7 +42,7 @@ def _is_prefix(messages: Sequence[ChatMessage], beta: bool) -> bool:
     return False
 
 
-def _read_message(message: ChatMessage, path: str, keep_thought: bool, calls: set[str]) -> Message:
+def _read_message(message: ChatMessage, path: str, calls: set[str]) -> Message:
     content = _read_content(message, path)
     if message.tool_calls and message.role != "assistant":
         raise _bad(f"{path}.tool_calls", f"only an assistant calls tools, and this message's role is {message.role}")
@@ -59,8 +58,7 @@ def _read_message(message: ChatMessage, path: str, keep_thought: bool, calls: se
             for call in message.tool_calls or ()
         )
         calls.update(call.id for call in made)
-        thought = message.reasoning_content if keep_thought else None
-        return Message("assistant", content, reasoning=thought, tool_calls=made)
+        return Message("assistant", content, reasoning=message.reasoning_content, tool_calls=made)
     return Message("user" if message.role == "user" else "system", content)
 
 
@@ -89,27 +87,14 @@ def _read_content(message: ChatMessage, path: str) -> str:
     return "\n".join(texts)
 
 
-def read_tools(request: ChatRequest) -> tuple[tuple[Tool, ...], str]:
+def _read_tools(request: ChatRequest) -> tuple[tuple[Tool, ...], str]:
     """The tools, and which of them is to be called."""
     if request.functions or request.function_call is not None:
         name = "functions" if request.functions else "function_call"
         raise ApiError(422, f"{name}: superseded; use tools and tool_choice", param=name, code="unsupported")
     tools = tuple(map(_read_tool, request.tools or ()))
-    names = [tool.name for tool in tools]
-    if twice := next((number for number, name in enumerate(names) if name in names[:number]), None):
-        path = f"tools.{twice}.function.name"
-        raise ApiError(422, f"{path}: {names[twice]!r} stands twice", param=path, code="invalid_value")
     choice = request.tool_choice
-    if isinstance(choice, NamedToolChoice):
-        if choice.function.name not in names:
-            path = "tool_choice.function.name"
-            raise ApiError(422, f"{path}: there is no such tool in tools", param=path, code="invalid_value")
-        return tools, f"function:{choice.function.name}"
-    if choice == "required" and not tools:
-        raise ApiError(
-            422, 'tool_choice: "required", but there are no tools', param="tool_choice", code="invalid_value"
-        )
-    return tools, choice or "auto"
+    return tools, f"function:{choice.function.name}" if isinstance(choice, NamedToolChoice) else choice or "auto"
 
 
 def _read_tool(tool: ToolDefinition) -> Tool:

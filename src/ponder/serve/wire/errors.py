@@ -7,7 +7,7 @@ import math
 import random
 import secrets
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +20,7 @@ from ponder.serve.wire.json_text import quote, quote_or_null
 
 logger = logging.getLogger(__name__)
 
+ErrorBody = Callable[[ApiError], bytes]
 _JITTER = random.Random()
 _LEAST_RETRY = 1.0  # seconds, for an overload that does not say itself when to come again
 _FRAMEWORK_TYPES: Mapping[int, ErrorType] = {
@@ -39,17 +40,22 @@ def error_body(error: ApiError) -> bytes:
     ).encode(errors="replace")
 
 
-def error_headers(error: ApiError) -> list[tuple[bytes, bytes]]:
-    """What else the client has to know. `Retry-After` is spread over half as long again, so that those who were sent
-    away together do not come back together.
+def retry_after(seconds: float) -> bytes:
+    """The header `Retry-After`: whole seconds, 1 at least, and by chance up to half as many again, so that those who
+    were sent away together do not come back together.
     """
+    least = max(1, math.ceil(seconds))
+    return str(least + _JITTER.randint(0, math.ceil(least / 2))).encode()
+
+
+def error_headers(error: ApiError) -> list[tuple[bytes, bytes]]:
+    """What else the client has to know."""
     headers: list[tuple[bytes, bytes]] = []
     seconds = error.retry_after
     if seconds is None and error.status in (429, 503) and error.should_retry is not False:
         seconds = _LEAST_RETRY
     if seconds is not None:
-        wait = max(1, math.ceil(seconds * _JITTER.uniform(1.0, 1.5)))
-        headers.append((b"retry-after", str(wait).encode()))
+        headers.append((b"retry-after", retry_after(seconds)))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     if error.status == 401:
@@ -129,15 +135,21 @@ def request_id(scope: Scope) -> str:
     state = scope.setdefault("state", {})
     found: str | None = state.get("request_id")
     if found is None:
-        found = state["request_id"] = f"req_{secrets.token_hex(12)}"
+        found = state["request_id"] = new_request_id()
     return found
+
+
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return f"req_{secrets.token_hex(12)}"
 
 
 class ErrorBoundary:
     """The outermost middleware: gives every request an id, and lets no error out of the application but as JSON."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, bodies: Mapping[str, ErrorBody] | None = None) -> None:
+        """`bodies`: makes the body of an error on the paths that have a form of their own."""
+        self._app, self._bodies = app, bodies or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -163,4 +175,4 @@ class ErrorBoundary:
             if known.status == 500:
                 log_unforeseen(error, identity)
             if not started:
-                await send_error(known, tagged)
+                await send_error(known, tagged, body=self._bodies.get(scope["path"], error_body)(known))

@@ -13,12 +13,11 @@ from ponder.serve.errors import ApiError
 from ponder.serve.records import Caller
 from ponder.serve.seams import Authenticator
 from ponder.serve.wire.body import read_json_bytes
-from ponder.serve.wire.errors import error_body, from_unforeseen, log_unforeseen, request_id, send_error
+from ponder.serve.wire.errors import ErrorBody, error_body, from_unforeseen, log_unforeseen, request_id, send_error
 from ponder.serve.wire.settings import WireSettings
 from ponder.serve.wire.strict_json import parse_object
 
 JSON = (b"content-type", b"application/json")
-ErrorBody = Callable[[ApiError], bytes]
 
 
 class Exchange:
@@ -102,8 +101,11 @@ class UntilDisconnect:
         if self._watcher is not None and not self._watcher.done():
             self._watcher.cancel()
             await asyncio.wait((self._watcher,))
-        if self._gone and self._watched.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise ClientDisconnect from None
+        if self._gone:
+            left = self._watched.uncancel()  # our own is taken back, whatever has become of it
+            by_others = left > self._cancelling
+            if kind is asyncio.CancelledError and not by_others:
+                raise ClientDisconnect from None
 
 
 Handler = Callable[[Exchange], Awaitable[None]]

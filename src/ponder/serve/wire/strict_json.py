@@ -8,6 +8,7 @@ import math
 from pydantic_core import from_json
 
 from ponder.serve.errors import ApiError
+from ponder.serve.wire.repeats import first_repeated
 
 MAX_DEPTH = 200  # levels of lists and objects: the parser's own bound
 _EXACT = 2**53  # up to here a double tells neighbouring integers apart
@@ -61,8 +62,9 @@ def _read_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for number, key in enumerate(keys) if key in keys[:number])
-        raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
+        twice = first_repeated(keys)
+        assert twice is not None
+        raise ValueError(f"the key {keys[twice][:40]!r} stands twice in one object")
     return found
 
 

@@ -72,46 +72,22 @@ def parameters_without_effect(choice: ThinkingChoice, dialect: str) -> frozenset
     return _WITHOUT_EFFECT[dialect] if choice.thinks else frozenset()
 
 
-def kept_thoughts(
+def check_thoughts(
     messages: Sequence[ChatMessage], *, choice: ThinkingChoice, prefix: bool, settings: WireSettings
-) -> frozenset[int]:
-    """The messages whose thought goes into the prompt.
-
-    v4: those of turns in which the model called tools (a turn reaches from one user's message to the next), and the one
-    that a prefix completion goes on from. Other thoughts are ignored. r1: any thought that comes back is an error.
+) -> None:
+    """Raises `ApiError` 400. r1: for any thought that comes back, but one that a prefix completion goes on from. v4,
+    with `strict_reasoning_history`: for a message with tool calls that comes back without its thought.
     """
-    last = len(messages) - 1
-    prefix = prefix and choice.thinks
-    if settings.dialect == "r1":
-        for number, message in enumerate(messages):
-            if message.reasoning_content is not None and not (prefix and number == last):
-                path = f"messages.{number}.reasoning_content"
-                raise ApiError(
-                    400,
-                    f"{path}: a thought must not be sent back; remove reasoning_content from the message",
-                    param=path,
-                    code="invalid_message",
-                )
-        return frozenset({last} if prefix else ())
-    if not choice.thinks:
-        return frozenset()
-    kept = {last} if prefix else set()
-    turn: list[int] = []
+    refused = settings.dialect == "r1"
+    wanted = not refused and settings.strict_reasoning_history and choice.thinks
+    goes_on = len(messages) - 1 if prefix and choice.thinks else None
     for number, message in enumerate(messages):
-        if message.role == "user":
-            turn = []
-        elif message.role == "assistant":
-            turn.append(number)
-        if message.tool_calls or (turn and turn[0] in kept):
-            kept.update(turn)
-    if settings.strict_reasoning_history:
-        for number in sorted(kept):
-            if messages[number].tool_calls and messages[number].reasoning_content is None:
-                path = f"messages.{number}.reasoning_content"
-                raise ApiError(
-                    400,
-                    f"{path}: is missing; the thought of a turn with tool calls must be sent back",
-                    param=path,
-                    code="invalid_message",
-                )
-    return frozenset(kept)
+        if refused and message.reasoning_content is not None and number != goes_on:
+            raise _bad_thought(number, "a thought must not be sent back; remove reasoning_content from the message")
+        if wanted and message.tool_calls and message.reasoning_content is None:
+            raise _bad_thought(number, "is missing; the thought of a turn with tool calls must be sent back")
+
+
+def _bad_thought(number: int, message: str) -> ApiError:
+    path = f"messages.{number}.reasoning_content"
+    return ApiError(400, f"{path}: {message}", param=path, code="invalid_message")

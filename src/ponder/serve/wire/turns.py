@@ -1,45 +1,65 @@
 """What every dialect's conversation has to be before a model sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ponder.core.types import Message, Tool
 from ponder.serve.errors import ApiError
 from ponder.serve.records import ModelInfo
+from ponder.serve.wire.repeats import first_repeated
+
+MAX_TOOLS = 128  # of a request
 
 
 def with_thoughts_of_tool_turns(messages: Sequence[Message], *, thinks: bool, prefix: bool) -> tuple[Message, ...]:
-    """The messages, with the thoughts that go into the prompt: those of turns in which the model called tools (a turn
-    reaches from one user's message to the next), and the one that a prefix completion goes on from.
+    """The messages, with the thoughts that go into the prompt: those of turns in which the model called tools, and the
+    one that a prefix completion goes on from.
     """
-    kept: set[int] = set()
-    turn: list[int] = []
-    for number, message in enumerate(messages):
-        if message.role == "user":
-            turn = []
-        elif message.role == "assistant":
-            turn.append(number)
-        if message.tool_calls or (turn and turn[0] in kept):
-            kept.update(turn)
-    if prefix:
+    kept = _replies_of_tool_turns(messages) if thinks else set()
+    if thinks and prefix:
         kept.add(len(messages) - 1)
     return tuple(
-        message if message.reasoning is None or (thinks and number in kept) else replace(message, reasoning=None)
+        message if message.reasoning is None or number in kept else replace(message, reasoning=None)
         for number, message in enumerate(messages)
     )
 
 
-def check_tools(tools: Sequence[Tool], tool_choice: str, model: ModelInfo, *, status: int) -> None:
-    """Raises `ApiError` of this status for two tools of one name, a choice that no tool meets, or a model that cannot
-    call any.
+def _replies_of_tool_turns(messages: Iterable[Message]) -> set[int]:
+    """The numbers of the model's messages in turns in which it called tools. A turn reaches from one user's message to
+    the next.
+    """
+    found: set[int] = set()
+    turn: list[int] = []  # the model's messages before its first call
+    called = False
+    for number, message in enumerate(messages):
+        if message.role == "user":
+            turn, called = [], False
+        elif message.role == "assistant":
+            turn.append(number)
+            called = called or bool(message.tool_calls)
+            if called:
+                found.update(turn)
+                turn.clear()
+    return found
+
+
+def check_tools(
+    tools: Sequence[Tool], tool_choice: str, model: ModelInfo, *, status: int, name_path: str = "name"
+) -> None:
+    """Raises `ApiError` of this status for two tools of one name and for a choice that no tool meets, and 400 for a
+    model that cannot call any. `name_path`: where the dialect writes a tool's name.
     """
     names = [tool.name for tool in tools]
-    if twice := next((number for number, name in enumerate(names) if name in names[:number]), None):
-        raise ApiError(status, f"tools.{twice}.name: {names[twice]!r} stands twice", param=f"tools.{twice}.name")
+
+    def refuse(path: str, message: str) -> ApiError:
+        return ApiError(status, f"{path}: {message}", param=path, code="invalid_value")
+
+    if (twice := first_repeated(names)) is not None:
+        raise refuse(f"tools.{twice}.{name_path}", f"{names[twice]!r} stands twice")
     wanted = tool_choice.removeprefix("function:")
     if wanted != tool_choice and wanted not in names:
-        raise ApiError(status, f"tool_choice: no tool is called {wanted!r}", param="tool_choice")
+        raise refuse(f"tool_choice.{name_path}", "there is no such tool in tools")
     if tool_choice == "required" and not tools:
-        raise ApiError(status, "tool_choice: a call is required, but there are no tools", param="tool_choice")
+        raise refuse("tool_choice", "a call is required, but there are no tools")
     if tools and tool_choice != "none" and not model.tools:
-        raise ApiError(status, f"tools: the model {model.id!r} cannot call tools", param="tools", code="unsupported")
+        raise ApiError(400, f"tools: the model {model.id!r} cannot call tools", param="tools", code="unsupported")
