@@ -454,18 +454,18 @@ def test_a_look_ahead_refuses_what_would_be_refused_and_takes_nothing() -> None:
     async def scenario(stack: AsyncExitStack) -> None:
         for _ in range(2):
             for _ in range(5):
-                gate.check(Caller(account="a"), "m")
+                gate.precheck(Caller(account="a"), "m")
             await stack.enter_async_context(place(gate))
         with pytest.raises(ApiError) as caught:
-            gate.check(Caller(account="a"), "m")
+            gate.precheck(Caller(account="a"), "m")
         assert caught.value.code == "queue_full"
-        gate.check(Caller(account="a"), "another model")
+        gate.precheck(Caller(account="a"), "another model")
         await stack.enter_async_context(place(gate, model="another model"))
         with pytest.raises(ApiError) as caught:
-            gate.check(Caller(account="a"), "another model")
+            gate.precheck(Caller(account="a"), "another model")
         assert caught.value.code == "requests_per_minute_exceeded"
         gate.drain()
         with pytest.raises(ApiError, match="shutting down"):
-            gate.check(Caller(account="b"), "m")
+            gate.precheck(Caller(account="b"), "m")
 
     run(scenario)

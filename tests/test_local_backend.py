@@ -483,6 +483,21 @@ def test_a_cancelled_generation_says_so_and_is_over() -> None:
     model.engine.check()  # type: ignore[attr-defined]
 
 
+def test_one_sample_is_cancelled_and_the_other_goes_on() -> None:
+    async def body(backend: LocalBackend) -> tuple[list[Any], int]:
+        generation = await backend.start(await backend.prepare(ask(chat("x"), n=2, max_tokens=200), CALLER))
+        events = [await anext(generation)]
+        generation.cancel(0)
+        events += [event async for event in generation]
+        return events, generation.usage.completion_tokens
+
+    model = local_model("smollm2", "hm" * 2000, ends=False)
+    events, tokens = run(model, body)
+    assert [finish_of(events, i).reason for i in (0, 1)] == ["cancelled", "length"]
+    assert 200 < tokens < 400
+    model.engine.check()  # type: ignore[attr-defined]
+
+
 def test_a_generation_that_nobody_reads_leaves_nothing_behind() -> None:
     model = local_model("smollm2", "hm" * 2000, ends=False)
     engine = model.engine

@@ -39,6 +39,7 @@ from ponder.serve.scripted import Script, ScriptedBackend
 from ponder.serve.service import Service
 from ponder.serve.storage.config import StorageConfig
 from ponder.serve.storage.database import Database
+from virtual_time import run_in_virtual_time
 
 CALLER = Caller(account="anna")
 WITHDRAWN = "This answer was withdrawn by this site's rule 1: Weapons"
@@ -65,7 +66,7 @@ class FixedReviewer:
         self.broken, self.fails = frozenset(broken), fails
         self.seen: list[tuple[str, str | None]] = []
 
-    async def review(self, question: str, answer: str | None, rules: Sequence[Rule]) -> Opinion:
+    async def review(self, question: str, answer: str | None, rules: Sequence[Rule], *, account: str) -> Opinion:
         self.seen.append((question, answer))
         if self.fails:
             raise ReviewError("too slow")
@@ -408,7 +409,7 @@ def test_a_model_gives_an_opinion() -> None:
         backend = ScriptedBackend(lambda _: script, tokens_per_second=options.pop("speed", 0))
         reviewer = ModelReviewer(backend, "scripted", **options)  # type: ignore[arg-type]
         try:
-            return await reviewer.review("plan", "no", parse_rules(REVIEWED).rules)
+            return await reviewer.review("plan", "no", parse_rules(REVIEWED).rules, account="anna")
         finally:
             assert backend.running == 0
 
@@ -420,6 +421,31 @@ def test_a_model_gives_an_opinion() -> None:
         asyncio.run(opinion(good, speed=1.0, timeout_seconds=0.05))
     with pytest.raises(ReviewError, match="ended with 'length'"):
         asyncio.run(opinion(Script(answer="word " * 50), max_tokens=10))
+
+
+def test_a_flood_of_reviews_takes_nobody_s_opinion_away() -> None:
+    """One place, 4 seconds a review, 10 seconds at most: twelve reviews of one account, then one of another."""
+    script = Script(answer='{"reason": "One.", "rules": [3]}')  # four tokens
+    reviewer = ModelReviewer(
+        ScriptedBackend(lambda _: script, tokens_per_second=1), "scripted", timeout_seconds=10.0, max_concurrent=1
+    )
+    ended: list[tuple[str, float]] = []
+
+    async def review(account: str) -> None:
+        opinion = await reviewer.review("plan", None, parse_rules(REVIEWED).rules, account=account)
+        assert opinion.rules == {3}
+        ended.append((account, asyncio.get_running_loop().time()))
+
+    async def flood() -> None:
+        reviews = [asyncio.create_task(review(account)) for account in ["eve"] * 12 + ["anna"]]
+        await asyncio.sleep(0)
+        reviews[5].cancel()  # waits, and gives up
+        await asyncio.gather(*reviews, return_exceptions=True)
+
+    run_in_virtual_time(flood())
+    assert ended[2] == ("anna", pytest.approx(12))  # one was under way, one more came first
+    assert [account for account, _ in ended].count("eve") == 11
+    assert ended[-1][1] == pytest.approx(48)
 
 
 def test_a_reviewer_is_shown_the_dialogue_as_data() -> None:

@@ -72,11 +72,12 @@ def watch(clock: Clock) -> tuple[Watch, list[Outcome]]:
 def test_a_request_is_followed_to_its_end_and_told_once() -> None:
     watcher, outcomes = watch(Clock())
     watcher.started(ask(), ALICE)
-    assert (watcher.running, watcher.waiting) == (1, 0)
+    assert (watcher.running, watcher.waiting) == (0, 0)  # it is being read, and is not let in yet
     watcher.queued(ask(), 3)
     watcher.queued(ask(), 2)
     assert (watcher.running, watcher.waiting) == (0, 1)
     watcher.admitted(ask(), 1.5)
+    watcher.admitted(ask(), 9.0)
     assert (watcher.running, watcher.waiting) == (1, 0)
     watcher.first_token(ask(), 2.0)
     watcher.first_token(ask(), 9.0)
@@ -135,6 +136,7 @@ def test_metrics_count_what_came_of_requests_and_name_nobody() -> None:
     watched = operations(Clock())
     serve_some(watched)
     watched.observer.started(ask(4), ALICE)
+    watched.observer.admitted(ask(4), 0.0)
     watched.connection_dropped("slow_reader")
     text = watched.metrics.text().decode()
     found = samples(text)

@@ -9,10 +9,13 @@ import pytest
 from ponder.core.errors import PonderError
 from ponder.core.types import Message
 from ponder.serve.errors import ApiError
+from ponder.serve.limits.gate import FairGate
+from ponder.serve.limits.settings import AccountLimits, GateSettings
 from ponder.serve.open_mode import NoModerator, PassThrough
 from ponder.serve.operations.observer import NoObserver
+from ponder.serve.operations.watch import Outcome, Watch
 from ponder.serve.records import Ask, Caller, Conversation, Cost, Delta, Event, Finish, Queued, Retract, Usage
-from ponder.serve.scripted import Script, ScriptedBackend, scripted_model
+from ponder.serve.scripted import Script, ScriptedBackend, ScriptedGeneration, ScriptedPrepared, scripted_model
 from ponder.serve.seams import Prepared, Reservation
 from ponder.serve.service import Service
 
@@ -50,7 +53,7 @@ class Room:
         self.inside = 0
         self.spent_tokens: list[int] = []
 
-    def check(self, caller: Caller, model: str) -> None:
+    def precheck(self, caller: Caller, model: str) -> None:
         return None
 
     @asynccontextmanager
@@ -235,7 +238,7 @@ def test_a_request_cancelled_in_the_queue_never_reaches_the_backend() -> None:
 
 
 class Censor(PassThrough):
-    """Withdraws a sample at its third piece."""
+    """Withdraws the first sample that it sees at its third piece."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -265,14 +268,221 @@ def test_a_withdrawn_answer_ends_at_once_and_is_charged() -> None:
     scene.check_nothing_is_left()
 
 
-def test_a_refused_question_reserves_nothing() -> None:
+def test_of_two_samples_only_the_withdrawn_one_stops() -> None:
+    scene = Scene(moderator=Rules())
+    events, _ = asyncio.run(read(scene.service, ask(n=2)))
+    assert (texts(events, 0), texts(events, 1)) == ("one|two", "one|two|three|four")
+    assert [event.reason for event in events if isinstance(event, Finish)] == ["content_filter", "stop"]
+    assert scene.meter.heard[-1] == ("settle", "ask-0", "7", "stop")  # three tokens and four
+    scene.check_nothing_is_left()
+
+
+def test_a_refused_question_is_charged_nothing() -> None:
     scene = Scene(moderator=Rules(refuses="rule 2 of this site"))
     with pytest.raises(ApiError, match="rule 2 of this site") as caught:
         asyncio.run(read(scene.service, ask()))
     assert (caught.value.status, caught.value.code, caught.value.should_retry) == (400, "content_filter", False)
-    assert scene.meter.heard == []
+    assert scene.meter.heard == [("reserve", "ask-0"), ("settle", "ask-0", "0", "content_filter")]
+    assert scene.gate.spent_tokens == [0]
+    assert scene.backend.started == 0
     assert scene.observer.heard == ["rejected 400"]
     scene.check_nothing_is_left()
+
+
+class Waits(NoModerator):
+    """Takes its time over each question, as one does that asks a model."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.leave = asyncio.Event()
+
+    async def check_input(self, ask: Ask, caller: Caller) -> str | None:
+        self.asked += 1
+        await self.leave.wait()
+        return None
+
+
+@pytest.mark.parametrize(
+    ("limits", "let_in"),
+    [(AccountLimits(requests=1, requests_per_minute=2), 1), (AccountLimits(requests_per_minute=2), 2)],
+)
+def test_the_rules_are_asked_about_those_only_who_are_let_in(limits: AccountLimits, let_in: int) -> None:
+    rules, gate = Waits(), FairGate(GateSettings(account=limits))
+    service = Service([ScriptedBackend()], gate=gate, moderator=rules)
+
+    async def flood() -> list[BaseException]:
+        opening = [asyncio.create_task(service.open(ask(number), CALLER)) for number in range(50)]
+        done, waiting = await asyncio.wait(opening, timeout=0.05)
+        assert (len(waiting), rules.asked, service.running) == (let_in, let_in, let_in)
+        rules.leave.set()
+        for run in await asyncio.gather(*waiting):
+            await run.close()
+        return [error for task in done if (error := task.exception()) is not None]
+
+    errors = asyncio.run(flood())
+    assert len(errors) == 50 - let_in
+    assert {error.status for error in errors if isinstance(error, ApiError)} == {429}
+    assert (service.running, gate.running, gate.waiting) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("where", ["prepare", "reserve", "check_input"])
+def test_whoever_leaves_before_being_let_in_leaves_nothing_behind(where: str) -> None:
+    rules = Waits()
+    scene = Scene(moderator=rules)
+    outcomes: list[Outcome] = []
+    watch = scene.service.observer = Watch([outcomes.append], clock=lambda: 0.0)
+
+    async def never(*arguments: object) -> None:
+        await rules.leave.wait()
+
+    if where != "check_input":
+        setattr(scene.backend if where == "prepare" else scene.meter, where, never)
+
+    async def leave() -> None:
+        opening = [asyncio.create_task(scene.service.open(ask(number), CALLER)) for number in range(5)]
+        await asyncio.sleep(0.01)
+        for task in opening:
+            task.cancel()
+        await asyncio.wait(opening)
+        assert all(task.cancelled() for task in opening)
+
+    asyncio.run(leave())
+    assert [(o.reason, o.usage, o.rejected) for o in outcomes] == [("cancelled", Usage(), False)] * 5
+    assert (watch.running, watch.waiting) == (0, 0)
+    settled = [entry[0] for entry in scene.meter.heard if entry[0] == "settle" and entry[2] == "0"]
+    assert len(settled) == (5 if where == "check_input" else 0)
+    scene.check_nothing_is_left()
+
+
+def test_a_fault_before_a_request_is_let_in_is_told() -> None:
+    scene = Scene()
+
+    async def break_down(*arguments: object) -> None:
+        raise KeyError("lost")
+
+    scene.backend.prepare = break_down  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyError):
+        asyncio.run(read(scene.service, ask()))
+    assert scene.observer.heard == ["rejected 500"]
+    scene.check_nothing_is_left()
+
+
+def test_a_question_that_is_looked_at_when_the_service_closes_is_sent_away() -> None:
+    rules = Waits()
+    scene = Scene(moderator=rules)
+
+    async def close() -> ApiError:
+        opening = asyncio.create_task(scene.service.open(ask(), CALLER))
+        await asyncio.sleep(0)
+        await scene.service.close()
+        rules.leave.set()
+        with pytest.raises(ApiError) as caught:
+            await opening
+        return caught.value
+
+    with pytest.MonkeyPatch().context() as patch:
+        patch.setattr("ponder.serve.service.CLOSING_SECONDS", 0.02)
+        assert asyncio.run(close()).code == "shutting_down"
+    assert scene.meter.heard[-1] == ("settle", "ask-0", "0", "cancelled")
+    scene.check_nothing_is_left()
+
+
+async def read_list(service: Service, asks: Sequence[Ask]) -> tuple[list[Event], Cost | None]:
+    async with await service.open_list(asks, CALLER) as run:
+        events = [event async for event in run]
+        return events, run.cost
+
+
+def test_several_asks_are_one_request() -> None:
+    scene = Scene()
+    events, cost = asyncio.run(read_list(scene.service, [ask(0, n=2), ask(1)]))
+    assert [texts(events, index) for index in range(3)] == ["one|two|three|four"] * 3
+    assert [event.index for event in events if isinstance(event, Finish)] == [0, 1, 2]
+    assert cost == Cost(micro_units=12, currency="CNY")
+    assert scene.meter.heard == [("reserve", "ask-0"), ("settle", "ask-0", "12", "stop")]
+    assert scene.gate.spent_tokens == [12 + 2 * 3]
+    assert scene.observer.heard == ["finished stop 12"]
+    scene.check_nothing_is_left()
+
+
+def test_a_withdrawn_sample_of_a_later_ask_is_that_ask_s() -> None:
+    scene = Scene(moderator=Rules())
+    events, _ = asyncio.run(read_list(scene.service, [ask(0), ask(1, n=2)]))
+    assert [texts(events, index) for index in range(3)] == ["one|two", "one|two", "one|two|three|four"]
+    assert [event.reason for event in events if isinstance(event, Finish)] == [
+        "content_filter",
+        "content_filter",
+        "stop",
+    ]
+    assert scene.meter.heard[-1] == ("settle", "ask-0", "10", "stop")
+    scene.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_what_the_backend_refuses_of_several_asks_takes_no_answer_away(later: int) -> None:
+    scene = Scene()
+    start, begun = scene.backend.start, [0]
+
+    async def starts_some(prepared: ScriptedPrepared) -> ScriptedGeneration:
+        begun[0] += 1
+        scene.backend.is_ready = begun[0] <= later
+        return await start(prepared)
+
+    scene.backend.start = starts_some  # type: ignore[method-assign]
+    asks = [ask(number) for number in range(3)]
+    if not later:
+        with pytest.raises(ApiError, match="the engine is not ready"):
+            asyncio.run(read_list(scene.service, asks))
+        assert scene.observer.heard == ["rejected 503"]
+    else:
+        events, _ = asyncio.run(read_list(scene.service, asks))
+        assert [event for event in events if isinstance(event, Finish)] == [
+            Finish(index=0, reason="stop"),
+            Finish(index=1, reason="insufficient_system_resource"),
+            Finish(index=2, reason="insufficient_system_resource"),
+        ]
+    assert begun == [later + 1]  # the third is not tried
+    assert scene.meter.heard[-1][:3] == ("settle", "ask-0", str(4 * later))
+    scene.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_several_asks_are_stopped_together(*, leaves: bool) -> None:
+    scene = Scene(speed=500)
+
+    async def stop() -> list[Event]:
+        events: list[Event] = []
+        async with await scene.service.open_list([ask(0), ask(1, n=2), ask(2)], CALLER) as run:
+            assert scene.service.find("ask-0", CALLER) is run
+            async for event in run:
+                events.append(event)
+                if isinstance(event, Delta) and event.index == 1:
+                    if leaves:
+                        break
+                    run.cancel()
+        return events
+
+    events = asyncio.run(stop())
+    ends = [(event.index, event.reason) for event in events if isinstance(event, Finish)]
+    assert ends == [(0, "stop")] + ([] if leaves else [(1, "cancelled"), (2, "cancelled"), (3, "cancelled")])
+    assert scene.backend.started == 2
+    assert scene.meter.heard[-1] == ("settle", "ask-0", "5", "cancelled")
+    scene.check_nothing_is_left()
+
+
+def test_answer_now_holds_for_the_asks_that_follow() -> None:
+    scene = Scene()
+
+    async def hurry() -> list[Event]:
+        events: list[Event] = []
+        async with await scene.service.open_list([ask(0), ask(1)], CALLER) as run:
+            async for event in run:
+                events.append(event)
+                run.answer_now()
+        return events
+
+    events = asyncio.run(hurry())
+    assert [texts(events, index) for index in range(2)] == ["one|three|four", "three|four"]
 
 
 def test_closing_ends_what_is_under_way_and_lets_nobody_in() -> None:

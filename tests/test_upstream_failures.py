@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from ponder.core.errors import ConfigError
+from ponder.core.types import Message
 from ponder.serve.errors import ApiError
-from ponder.serve.records import (
-    Finish,
-)
+from ponder.serve.open_mode import NoMeter
+from ponder.serve.operations.watch import Outcome, Watch
+from ponder.serve.records import Conversation, Finish, Usage
+from ponder.serve.seams import Reservation
+from ponder.serve.service import Service
 from ponder.serve.upstream.backend import UpstreamBackend
 from ponder.serve.upstream.settings import UpstreamSettings
 from upstream_client import ASK, CALLER, SETTINGS, generate, text, with_backend
@@ -157,6 +160,56 @@ def test_refusals(answer: Answer, status: int, words: str) -> None:
     assert (error.status, words in error.message) == (status, True)
     assert "secret.py" not in error.message
     assert len(error.message) < 700
+
+
+class Bills(NoMeter):
+    """Keeps what is charged."""
+
+    def __init__(self) -> None:
+        self.charged: list[Usage] = []
+
+    async def settle(self, reservation: Reservation, usage: Usage, finish_reason: str) -> None:
+        self.charged.append(usage)
+
+
+LONG = replace(ASK, prompt=Conversation(messages=(Message("user", "word " * 600),)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (refuses("503 Busy"), 503),
+        (refuses("401 Unauthorized", told("bad key")), 502),
+        (sends(b""), 502),
+        (lambda *_: asyncio.sleep(60), 504),
+    ],
+)
+def test_what_the_server_refuses_is_charged_nothing(answer: Answer, status: int) -> None:
+    bills = Bills()
+    outcomes: list[Outcome] = []
+
+    async def use(backend: UpstreamBackend, server: Upstream) -> None:
+        service = Service([backend], meter=bills, observer=Watch([outcomes.append], clock=time.monotonic))
+        async with await service.open(LONG, CALLER) as run:
+            with pytest.raises(ApiError) as caught:
+                await anext(aiter(run))
+        assert caught.value.status == status
+
+    with_backend(answer, use)
+    assert bills.charged == [Usage()]
+    assert [(outcome.status, outcome.rejected) for outcome in outcomes] == [(status, True)]
+
+
+def test_a_request_that_is_stopped_before_the_server_answers_is_charged_nothing() -> None:
+    bills = Bills()
+
+    async def use(backend: UpstreamBackend, server: Upstream) -> None:
+        async with await Service([backend], meter=bills).open(LONG, CALLER) as run:
+            asyncio.get_running_loop().call_later(0.1, run.cancel)
+            assert [event async for event in run] == [Finish(index=0, reason="cancelled")]
+
+    with_backend(lambda *_: asyncio.sleep(60), use)
+    assert bills.charged == [Usage()]
 
 
 @pytest.mark.parametrize(

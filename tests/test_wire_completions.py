@@ -10,6 +10,8 @@ import pytest
 
 from ponder.core.streaming import SamplingOptions
 from ponder.serve.errors import ApiError
+from ponder.serve.limits.gate import FairGate
+from ponder.serve.limits.settings import AccountLimits, GateSettings
 from ponder.serve.records import Ask, Balance, Caller, Delta, Finish, PlainText, TokenLogprob, Usage
 from ponder.serve.scripted import Script, ScriptedBackend, scripted_model
 from ponder.serve.service import Service
@@ -101,6 +103,44 @@ def test_wrong_fields_are_named(fields: dict[str, Any], param: str, told: str) -
     answer, asks = complete(**fields)
     assert (answer.status, answer.error["param"], asks) == (422, param, [])
     assert told in answer.error["message"]
+
+
+def test_of_several_prompts_a_long_one_is_refused_before_any_is_generated() -> None:
+    backend = Recorder(HELLO, models=[scripted_model(context=20)])
+    app = wire_app(Service([backend]))
+    body = json.dumps({"model": MODEL, "prompt": ["a", "b " * 30]}).encode()
+    answer = asyncio.run(exchange(app, "/v1/completions", body))
+    assert (answer.status, answer.error["code"], backend.started) == (400, "context_length_exceeded", 0)
+
+
+def test_several_prompts_are_one_request_to_the_limits() -> None:
+    limits = AccountLimits(requests=1, requests_per_minute=1)
+    backend = Recorder(HELLO)
+    app = wire_app(Service([backend], gate=FairGate(GateSettings(account=limits))))
+    body = json.dumps({"model": MODEL, "prompt": ["a", "b", "c"]}).encode()
+    answers = [asyncio.run(exchange(app, "/v1/completions", body)) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+    assert len(answers[0].json["choices"]) == backend.started == 3
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_several_prompts_are_stopped_by_the_id_that_is_shown(*, stream: bool) -> None:
+    async def scenario() -> tuple[Any, Recorder]:
+        backend = Recorder(Script(answer="on and on " * 5), tokens_per_second=200)
+        app = wire_app(Service([backend]))
+        body = json.dumps({"model": MODEL, "prompt": ["a", "b", "c"], "stream": stream}).encode()
+        running = asyncio.create_task(exchange(app, "/v1/completions", body))
+        while backend.drawn_tokens < 17:  # the second is under way
+            await asyncio.sleep(0.001)
+        stopped = await exchange(app, f"/v1/chat/completions/{backend.asks[0].id}/cancel", b"")
+        assert stopped.status == 200
+        return await asyncio.wait_for(running, 2), backend
+
+    answer, backend = asyncio.run(scenario())
+    choices = [c["choices"][0] for c in answer.chunks if c["choices"]] if stream else answer.json["choices"]
+    ends = {choice["index"]: choice["finish_reason"] for choice in choices if choice["finish_reason"]}
+    assert ends == {0: "stop", 1: "insufficient_system_resource", 2: "insufficient_system_resource"}
+    assert (backend.started, backend.drawn_tokens < 30) == (2, True)
 
 
 def test_logprobs_in_columns() -> None:

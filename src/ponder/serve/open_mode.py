@@ -26,7 +26,7 @@ class OpenPlace:
 class NoGate:
     """Nobody waits and nobody is sent away."""
 
-    def check(self, caller: Caller, model: str) -> None:
+    def precheck(self, caller: Caller, model: str) -> None:
         return None
 
     @asynccontextmanager

@@ -151,6 +151,7 @@ class ScriptedGeneration:
         self._seconds, self._seats = seconds, seats
         self._completion_tokens = self._reasoning_tokens = 0
         self._cancelled = asyncio.Event()
+        self._cancelled_samples: set[int] = set()
         self._answer_now = False
         self._events: AsyncGenerator[BackendEvent] | None = None
 
@@ -163,8 +164,11 @@ class ScriptedGeneration:
             reasoning_tokens=self._reasoning_tokens,
         )
 
-    def cancel(self) -> None:
-        self._cancelled.set()
+    def cancel(self, index: int | None = None) -> None:
+        if index is None:
+            self._cancelled.set()
+        else:
+            self._cancelled_samples.add(index)
 
     def answer_now(self) -> None:
         self._answer_now = True
@@ -199,12 +203,12 @@ class ScriptedGeneration:
         for kind, token, call, first in self._tokens():
             if kind == "reasoning" and self._answer_now:
                 continue
-            if not left or self._cancelled.is_set():
-                reason = "cancelled" if self._cancelled.is_set() else "length"
+            if not left or self._is_cancelled(index):
+                reason = "cancelled" if self._is_cancelled(index) else "length"
                 break
             if self._seconds:
                 await self._pause()
-            if self._cancelled.is_set():
+            if self._is_cancelled(index):
                 reason = "cancelled"
                 break
             if first is not None:
@@ -231,6 +235,9 @@ class ScriptedGeneration:
                 tokens.append(("tool_call", token, number, first))
                 first = None
         return tokens
+
+    def _is_cancelled(self, index: int) -> bool:
+        return self._cancelled.is_set() or index in self._cancelled_samples
 
     async def _pause(self) -> None:
         try:

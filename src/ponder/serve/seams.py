@@ -1,7 +1,7 @@
 """The protocols between the parts of the server. Each has an implementation that does nothing, so that every part can
 be run and tested alone.
 
-    HTTP ─► dialect ─► Service.open(ask, caller) ─► moderation ─► backend.prepare ─► gate.admit ─► meter.reserve
+    HTTP ─► dialect ─► Service.open(ask, caller) ─► backend.prepare ─► gate.admit ─► meter.reserve ─► moderation
                                                     ─► backend.start ─► events through moderation ─► meter.settle
 """
 
@@ -40,17 +40,22 @@ class Prepared(Protocol):
 
 
 class Generation(Protocol):
-    """A generation under way. Iterate over its events; every sample ends with a `Finish`."""
+    """A generation under way. Iterate over its events; every sample ends with a `Finish`. Where the backend learns only
+    then that it has to refuse, asking for the first event raises `ApiError`.
+    """
 
     def __aiter__(self) -> AsyncIterator[BackendEvent]: ...
 
     @property
     def usage(self) -> Usage:
-        """Of what has come so far; final when all samples have ended."""
+        """Of what has come so far; final when all samples have ended. Nothing for what was refused or never begun."""
         ...
 
-    def cancel(self) -> None:
-        """Stop before the next step; each sample that was under way finishes with "cancelled". Twice is once."""
+    def cancel(self, index: int | None = None) -> None:
+        """Stop before the next step; each sample that was under way finishes with "cancelled". Twice is once.
+
+        With an `index` only that sample stops; a backend that has no way to do that lets it go on.
+        """
         ...
 
     def answer_now(self) -> None:
@@ -120,8 +125,10 @@ class Place(Protocol):
 class Gate(Protocol):
     """Decides who is served now, who waits and who is sent away."""
 
-    def check(self, caller: Caller, model: str) -> None:
-        """Raises what `admit` would raise whatever was asked: told before any work is done for the request."""
+    def precheck(self, caller: Caller, model: str) -> None:
+        """Raises what `admit` would raise whatever was asked, so that no work is done for a request that would be sent
+        away. Lets nobody in and counts nothing: that it passes promises nothing.
+        """
         ...
 
     def admit(
@@ -183,7 +190,9 @@ class Moderator(Protocol):
     """Applies the site's rules."""
 
     async def check_input(self, ask: Ask, caller: Caller) -> str | None:
-        """The notice of a refusal, or None. Whatever it finds is recorded without the text."""
+        """The notice of a refusal, or None. Whatever it finds is recorded without the text. It may ask a model, so it
+        is called for requests that have a place and money.
+        """
         ...
 
     def stream(self, ask: Ask, caller: Caller) -> StreamModerator: ...

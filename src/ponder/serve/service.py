@@ -1,4 +1,5 @@
-"""The path of one request, whoever asked: rules, room, money, the model, and the bill, in this order.
+"""The path of one request, whoever asked: room, money, rules, the model, and the bill, in this order. Rules come behind
+room and money because they may ask a model for a second opinion.
 
 A dialect or a page calls `Service.open` and reads the run's events; leaving the run ends, settles and forgets it. What
 it used is charged also when nobody reads any more.
@@ -6,6 +7,7 @@ it used is charged also when nobody reads any more.
 
 import asyncio
 import contextlib
+import enum
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -16,6 +18,7 @@ from ponder.core.errors import PonderError
 from ponder.serve.errors import ApiError, shutting_down
 from ponder.serve.open_mode import NoGate, NoMeter, NoModerator
 from ponder.serve.operations.observer import NoObserver, Observer
+from ponder.serve.prepared_asks import PreparedAsks
 from ponder.serve.records import (
     Ask,
     BackendEvent,
@@ -36,12 +39,12 @@ from ponder.serve.seams import (
     Meter,
     Moderator,
     Place,
-    Prepared,
     Reservation,
     StreamModerator,
 )
 
 CLOSING_SECONDS = 2.0  # for those who read to hear of the end
+NOTHING = Usage()
 
 
 class Service:
@@ -96,38 +99,41 @@ class Service:
     async def open(self, ask: Ask, caller: Caller) -> "ServiceRun":
         """Let a request in: use what comes in an `async with`.
 
-        Raises `ApiError` for one that is refused: an unknown model, a rule of the site, no room in the context, too
-        many requests, too little money.
+        Raises `ApiError` for one that is refused: an unknown model, no room in the context, too many requests, too
+        little money, a rule of the site. Who is refused is charged nothing.
         """
-        began = self.clock()
+        return await self.open_list((ask,), caller)
+
+    async def open_list(self, asks: Sequence[Ask], caller: Caller) -> "ServiceRun":
+        """Like `open`, for a request of several asks of one model, generated one after the other: their samples are
+        numbered through, and room, money and bill are one. The run has the id of the first.
+        """
+        began, ask = self.clock(), asks[0]
         backend, model = self.find_model(ask.model)
         self.observer.started(ask, caller)
         try:
             if self.draining:
                 raise shutting_down()
-            self.gate.check(caller, model.id)
-            if notice := await self.moderator.check_input(ask, caller):
-                raise ApiError(400, notice, code="content_filter", param="messages", should_retry=False)
-            prepared = await backend.prepare(ask, caller)
+            self.gate.precheck(caller, model.id)
+            request = await PreparedAsks.prepare(backend, asks, caller)
             admission = self.gate.admit(
                 caller,
                 model=model.id,
-                prompt_tokens=prepared.prompt_tokens,
-                max_completion_tokens=prepared.max_completion_tokens,
-                samples=ask.n,
+                prompt_tokens=request.prompt_tokens,
+                max_completion_tokens=request.max_completion_tokens,
+                samples=request.samples_at_once,
             )
             place = await admission.__aenter__()
             try:
-                reservation = await self.meter.reserve(ask, caller, prepared)
+                reservation = await self.meter.reserve(ask, caller, request)
             except BaseException:
                 await admission.__aexit__(*sys.exc_info())
                 raise
-        except ApiError as error:
-            self.observer.rejected(ask, caller, error)
+        except BaseException as error:
+            self.tell_end(ask, caller, began, refused=refusal_of(error))
             raise
-        run = self._running[ask.id] = ServiceRun(
-            self, ask, caller, backend, prepared, admission, place, reservation, began
-        )
+        run = self._running[ask.id] = ServiceRun(self, request, caller, admission, place, reservation, began)
+        await run.check_input()
         return run
 
     def find(self, request_id: str, caller: Caller) -> "ServiceRun | None":
@@ -164,6 +170,22 @@ class Service:
         for backend in self.backends:
             await backend.close()
 
+    def tell_end(
+        self,
+        ask: Ask,
+        caller: Caller,
+        began: float,
+        *,
+        refused: ApiError | None,
+        usage: Usage = NOTHING,
+        reason: FinishReason = "cancelled",
+    ) -> None:
+        """Tell the observer how a request ended that it heard of at its start."""
+        if refused is not None:
+            self.observer.rejected(ask, caller, refused)
+        else:
+            self.observer.finished(ask, caller, usage, reason, self.clock() - began)
+
     def forget(self, run: "ServiceRun") -> None:
         self._running.pop(run.ask.id, None)
 
@@ -173,35 +195,41 @@ class Service:
         task.add_done_callback(self._ending.discard)
 
 
+class Phase(enum.IntEnum):
+    """How far a run has come. It only goes forward; `CLOSED` may follow any of the others."""
+
+    WAITING = 0  # for the rules, its turn, and the backend's first word: until then it can be refused
+    GENERATING = 1  # something has come from the backend
+    TOLD = 2  # every event was handed out and the bill is made: nothing is left to be waited for
+    CLOSED = 3  # it has ended or is about to
+
+
 class ServiceRun:
     """See `ponder.serve.seams.Run`."""
 
     def __init__(
         self,
         service: Service,
-        ask: Ask,
+        request: PreparedAsks,
         caller: Caller,
-        backend: Backend,
-        prepared: Prepared,
         admission: AbstractAsyncContextManager[Place],  # was entered, and is left at the end
         place: Place,
         reservation: Reservation,
         began: float,
     ) -> None:
-        self.ask, self.caller, self.prepared = ask, caller, prepared
+        self.ask, self.caller = request.asks[0], caller
         self.cost: Cost | None = None
         self.reason: FinishReason | None = None  # of the last sample that ended
-        self._service, self._backend, self._place, self._reservation = service, backend, place, reservation
-        self._admission, self._began = admission, began
+        self._service, self._request = service, request
+        self._admission, self._place, self._reservation, self._began = admission, place, reservation, began
+        self._phase = Phase.WAITING
+        self._refused: ApiError | None = None  # while it was waiting
         self._generation: Generation | None = None
-        self._cancelled = self._answer_now = False
-        self._events = self._make_events()
-        self._settled = self._told_all = self._closed = False
-        self._refused: ApiError | None = None  # when its turn came
+        self._cancelled = self._answer_now = False  # asked for: the generation is told, also one that begins later
+        self._open = set(range(request.samples))  # samples whose end was not told; nothing is shown of others
+        self._first_shown = self._settled = False
         self._ending: asyncio.Task[None] | None = None
-        self._open_samples = ask.n
-        self._withdrawn: set[int] = set()
-        self._first_shown = False
+        self._events = self._make_events()
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events
@@ -215,7 +243,7 @@ class ServiceRun:
     @property
     def usage(self) -> Usage:
         """Of what has come so far."""
-        return Usage() if self._generation is None else self._generation.usage
+        return NOTHING if self._generation is None else self._generation.usage
 
     def cancel(self) -> None:
         """Stop; each sample that was under way finishes with "cancelled"."""
@@ -229,51 +257,73 @@ class ServiceRun:
         if self._generation is not None:
             self._generation.answer_now()
 
-    def _is_cancelled(self) -> bool:
-        return self._cancelled
+    async def check_input(self) -> None:
+        """Apply the rules to what is asked. Raises `ApiError` 400 for a question that is not answered, 503 where the
+        service was closed meanwhile; the run is closed then, whatever is raised.
+        """
+        try:
+            for ask in self._request.asks:
+                if notice := await self._service.moderator.check_input(ask, self.caller):
+                    self.reason = "content_filter"
+                    raise ApiError(400, notice, code="content_filter", param="messages", should_retry=False)
+            if self._phase is Phase.CLOSED:
+                raise shutting_down()
+        except BaseException as error:
+            self._refused = refusal_of(error)
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """End and settle. Again: nothing happens. Goes on to its end even if whoever waits for it is cancelled."""
-        if not self._closed:
-            self._closed = True
-            if self._told_all and self._settled:  # nothing is left that would have to be waited for
-                await self._end()
-                return
+        before, self._phase = self._phase, Phase.CLOSED
+        if before is Phase.TOLD:
+            await self._end()
+            return
+        if before is not Phase.CLOSED:
             self._ending = asyncio.create_task(self._end())
             self._service.keep(self._ending)
         if self._ending is not None:
             await asyncio.shield(self._ending)
 
     async def _make_events(self) -> AsyncGenerator[Event]:
+        observer = self._service.observer
         try:
             while (queued := await self._place.wait()) is not None:
-                self._service.observer.queued(self.ask, queued.position)
+                observer.queued(self.ask, queued.position)
                 yield queued
-            self._service.observer.admitted(self.ask, self._service.clock() - self._began)
-            if self._is_cancelled():
-                for index in range(self.ask.n):
+            observer.admitted(self.ask, self._service.clock() - self._began)
+            if self._cancelled:
+                for index in sorted(self._open):
                     yield Finish(index=index, reason="cancelled")
                 return
-            self._generation = await self._backend.start(self.prepared)
-        except ApiError as error:
-            self._refused = error
-            raise
-        except Exception:
-            self._refused = ApiError(500, "the backend failed at its start", type="server_error")
-            raise
-        if self._answer_now:
-            self._generation.answer_now()
-        if self._is_cancelled():  # meanwhile
-            self._generation.cancel()
-        moderation = self._service.moderator.stream(self.ask, self.caller)
-        async for event in self._generation:
-            if event.index not in self._withdrawn:
-                for shown in self._moderated(event, moderation):
-                    yield shown
-                if isinstance(event, Finish) and event.index not in self._withdrawn:
-                    for shown in await self._finished(event, moderation):
+            generation = await self._start()
+            moderation = self._request.moderation(self._service.moderator, self.caller)
+            async for event in generation:
+                self._reach(Phase.GENERATING)
+                if event.index in self._open:
+                    for shown in self._moderated(event, moderation[event.index]):
                         yield shown
-        self._told_all = True
+                if isinstance(event, Finish) and event.index in self._open:  # it was not withdrawn just now
+                    for shown in await self._finished(event, moderation[event.index]):
+                        yield shown
+        except Exception as error:
+            if self._phase is Phase.WAITING:
+                self._refused = refusal_of(error)
+            raise
+        await self._settle()  # where the last sample was withdrawn
+        self._reach(Phase.TOLD)
+
+    async def _start(self) -> Generation:
+        """Begin, and pass on what was asked for before."""
+        generation = self._generation = await self._request.start()
+        if self._answer_now:
+            generation.answer_now()
+        if self._cancelled:
+            generation.cancel()
+        return generation
+
+    def _reach(self, phase: Phase) -> None:
+        self._phase = max(self._phase, phase)
 
     def _moderated(self, event: BackendEvent, moderation: StreamModerator) -> Sequence[Delta | Retract | Finish]:
         """What may be shown once this has come; nothing more of a sample after it was withdrawn."""
@@ -290,18 +340,18 @@ class ServiceRun:
         """How a sample ends of which all was shown."""
         if (second_opinion := await moderation.review(finish.index)) is not None:
             return (second_opinion, self._withdraw(finish.index))
-        self._open_samples -= 1
+        self._open.discard(finish.index)
         self.reason = finish.reason
-        if not self._open_samples:
+        if not self._open:
             await self._settle()
         return (finish,)
 
     def _withdraw(self, index: int) -> Finish:
-        self._withdrawn.add(index)
-        self._open_samples -= 1
+        """End a sample, and its generation with it."""
+        self._open.discard(index)
         self.reason = "content_filter"
-        if not self._open_samples and self._generation is not None:
-            self._generation.cancel()
+        if self._generation is not None:
+            self._generation.cancel(index if self._open else None)
         return Finish(index=index, reason="content_filter")
 
     async def _settle(self) -> None:
@@ -316,9 +366,10 @@ class ServiceRun:
 
     async def _end(self) -> None:
         """Stop the generation, wait for what it used, charge it, give the place back."""
-        if self._open_samples:
+        if self._open:
             self.cancel()
-            self.reason = self.reason or "cancelled"
+            if self._refused is None:
+                self.reason = "cancelled"
         try:
             with contextlib.suppress(RuntimeError):  # its reader is in the middle of it, and ends with the generation
                 await self._events.aclose()
@@ -329,12 +380,20 @@ class ServiceRun:
             self._service.forget(self)
             self._service.gate.spent(self.caller, self.usage)
             await self._admission.__aexit__(None, None, None)
-            self._tell_end()
+            self._service.tell_end(
+                self.ask,
+                self.caller,
+                self._began,
+                refused=self._refused,
+                usage=self.usage,
+                reason=self.reason or "cancelled",
+            )
 
-    def _tell_end(self) -> None:
-        observer = self._service.observer
-        if self._refused is not None:
-            observer.rejected(self.ask, self.caller, self._refused)
-            return
-        seconds = self._service.clock() - self._began
-        observer.finished(self.ask, self.caller, self.usage, self.reason or "cancelled", seconds)
+
+def refusal_of(error: BaseException) -> ApiError | None:
+    """What is told of a request that this ended before anything was generated; None: whoever asked went away."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, Exception):
+        return ApiError(500, "the server failed before it began to generate", type="server_error")
+    return None

@@ -50,8 +50,8 @@ class FairGate:
         """Share of the fullest queue that is taken, from 0 to 1."""
         return max((table.waiting / max(table.queue, 1) for table in self._tables.values()), default=0.0)
 
-    def check(self, caller: Caller, model: str) -> None:
-        """Raises what `admit` would raise for the smallest request: before any work is done for a larger one."""
+    def precheck(self, caller: Caller, model: str) -> None:
+        """Raises what `admit` would raise for the smallest request. Lets nobody in and counts nothing."""
         if self.draining:
             raise shutting_down()
         account, table = self.account(caller.account), self._table(model)

@@ -62,9 +62,9 @@ class LocalGeneration:
             reasoning_tokens=used.reasoning_tokens,
         )
 
-    def cancel(self) -> None:
-        """Stop before the next step. What had come by then is still told."""
-        self._stream.cancel()
+    def cancel(self, index: int | None = None) -> None:
+        """Stop all, or one sample, before the next step. What had come by then is still told."""
+        self._stream.cancel(index)
 
     def answer_now(self) -> None:
         """Close the thoughts and go on to the answers."""

@@ -11,8 +11,8 @@ from ponder.core.errors import ConfigError
 class ModerationConfig:
     rules: Path | None = None  # the file with the site's rules; none: nothing is moderated
     reviewer: str | None = None  # the model that gives a second opinion where a rule asks for one; none: nobody does
-    review_seconds: float = 30.0  # the longest wait for that opinion
-    reviews_at_once: int = 4
+    review_seconds: float = 30.0  # that the opinion may take, once the reviewer has begun
+    reviews_at_once: int = 4  # those beyond wait, and accounts take turns
     # without an opinion: "keep" what was said, since a word alone proves little, or "apply" the rule all the same
     review_failure: Literal["keep", "apply"] = "keep"
 

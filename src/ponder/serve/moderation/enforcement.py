@@ -57,12 +57,12 @@ class Enforcement:
         )
 
     async def second_opinion(
-        self, question: str, answer: str | None, suspected: Sequence[Rule]
+        self, question: str, answer: str | None, suspected: Sequence[Rule], caller: Caller
     ) -> tuple[list[Rule], Review]:
         """The rules that are broken, by their numbers, and how that was found."""
         assert self._reviewer is not None
         try:
-            opinion = await self._reviewer.review(question, answer, self.reviewed)
+            opinion = await self._reviewer.review(question, answer, self.reviewed, account=caller.account)
         except ReviewError:
             return (list(suspected) if self._applies_unreviewed else []), "failed"
         broken = [rule for rule in self.reviewed if rule.number in opinion.rules]

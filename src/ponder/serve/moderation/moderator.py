@@ -54,7 +54,7 @@ class RuleModerator:
 
     async def _review(self, ask: Ask, caller: Caller, question: str, suspected: Sequence[Match]) -> list[Rule]:
         rules = [match.rule for match in suspected]
-        broken, review = await self._enforcement.second_opinion(question, None, rules)
+        broken, review = await self._enforcement.second_opinion(question, None, rules, caller)
         for match in suspected:
             self._enforcement.note(ask, caller, 0, "input", match, review)
         return [rule for rule in broken if rule.action != "flag"]

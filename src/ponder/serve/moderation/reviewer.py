@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ponder.core.errors import PonderError
 from ponder.core.types import Message
+from ponder.serve.moderation.places import SharedPlaces
 from ponder.serve.moderation.rules import Rule
 from ponder.serve.records import Ask, Caller, Conversation, Delta, Finish, ResponseFormat
 from ponder.serve.seams import Backend
@@ -65,8 +66,8 @@ class Opinion:
 class Reviewer(Protocol):
     """Gives second opinions."""
 
-    async def review(self, question: str, answer: str | None, rules: Sequence[Rule]) -> Opinion:
-        """`answer` None: there is none yet. Raises `ReviewError`."""
+    async def review(self, question: str, answer: str | None, rules: Sequence[Rule], *, account: str) -> Opinion:
+        """`answer` None: there is none yet. `account`: whose dialogue it is. Raises `ReviewError`."""
         ...
 
 
@@ -83,14 +84,16 @@ class ModelReviewer:
         max_tokens: int = 512,
         constrained: bool = True,
     ) -> None:
-        """`constrained`: the model's words are held to the form by the backend; without it they are only checked."""
+        """`timeout_seconds` count from when a review got one of `max_concurrent` places, for which accounts take turns.
+        `constrained`: the model's words are held to the form by the backend; without it they are only checked.
+        """
         self._backend, self._model, self._timeout = backend, model, timeout_seconds
         self._max_tokens, self._constrained = max_tokens, constrained
-        self._places = asyncio.Semaphore(max_concurrent)
+        self._places = SharedPlaces(max_concurrent)
 
-    async def review(self, question: str, answer: str | None, rules: Sequence[Rule]) -> Opinion:
+    async def review(self, question: str, answer: str | None, rules: Sequence[Rule], *, account: str) -> Opinion:
         try:
-            async with asyncio.timeout(self._timeout), self._places:
+            async with self._places.take(account), asyncio.timeout(self._timeout):
                 text = await self._generate(review_messages(question, answer, rules))
         except TimeoutError:
             raise ReviewError(f"no opinion within {self._timeout:g} seconds") from None

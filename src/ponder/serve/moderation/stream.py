@@ -85,7 +85,7 @@ class _Sample:
             return None
         question, answer = dialogue_of(self._ask), "".join(self._said or ())
         suspected = [match.rule for _, match in self._suspected]
-        broken, review = await self._enforcement.second_opinion(question, answer, suspected)
+        broken, review = await self._enforcement.second_opinion(question, answer, suspected, self._caller)
         for part, match in self._suspected:
             self._enforcement.note(self._ask, self._caller, self._index, part, match, review)
         decisive = [rule for rule in broken if rule.action != "flag"]

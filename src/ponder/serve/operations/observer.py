@@ -33,7 +33,7 @@ class Observer(Protocol):
         ...
 
     def rejected(self, ask: Ask, caller: Caller, error: ApiError) -> None:
-        """It was sent away before anything was generated, by whichever part."""
+        """It was sent away before anything was generated, by whichever part, and is charged nothing."""
         ...
 
     def settlement_failed(self, ask: Ask, error: ApiError) -> None:

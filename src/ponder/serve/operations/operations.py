@@ -86,7 +86,7 @@ class Operations:
         drain.when_begun(lambda: self.incidents.began("draining"))
         self.metrics.observe_gauges(
             {
-                "num_requests_running": ("Requests under way that do not wait.", lambda: self.observer.running),
+                "num_requests_running": ("Requests whose turn has come.", lambda: self.observer.running),
                 "num_requests_waiting": ("Requests in the queue.", lambda: self.observer.waiting),
                 "queue_fullness": ("Share of the fullest queue that is taken.", self._fullness),
                 "registration_brake": ("1 while sign-ups are turned away.", lambda: float(self._brake_is_on())),

@@ -55,13 +55,9 @@ class Watch:
     ) -> None:
         """`trouble` is told of what an operator should know: a kind, and a detail without secrets."""
         self.waiting = 0  # requests in the queue
+        self.running = 0  # requests whose turn has come
         self._sinks, self._clock, self._trouble = tuple(sinks), clock, trouble
         self._seen: dict[str, _Seen] = {}
-
-    @property
-    def running(self) -> int:
-        """Requests under way that do not wait."""
-        return len(self._seen) - self.waiting
 
     def started(self, ask: Ask, caller: Caller) -> None:
         self._seen[ask.id] = _Seen(self._clock())
@@ -74,9 +70,10 @@ class Watch:
 
     def admitted(self, ask: Ask, seconds: float) -> None:
         seen = self._seen.get(ask.id)
-        if seen is not None:
+        if seen is not None and seen.queue is None:
             seen.queue = seconds
             self._stop_waiting(seen)
+            self.running += 1
 
     def first_token(self, ask: Ask, seconds: float) -> None:
         seen = self._seen.get(ask.id)
@@ -84,10 +81,9 @@ class Watch:
             seen.first_token = seconds
 
     def finished(self, ask: Ask, caller: Caller, usage: Usage, reason: str, seconds: float) -> None:
-        seen = self._seen.pop(ask.id, None)
+        seen = self._forget(ask)
         if seen is None:
             return
-        self._stop_waiting(seen)
         self._tell(
             Outcome(
                 id=ask.id,
@@ -104,10 +100,9 @@ class Watch:
         )
 
     def rejected(self, ask: Ask, caller: Caller, error: ApiError) -> None:
-        seen = self._seen.pop(ask.id, None)
+        seen = self._forget(ask)
         if seen is None:
             return
-        self._stop_waiting(seen)
         self._tell(
             Outcome(
                 id=ask.id,
@@ -123,6 +118,14 @@ class Watch:
 
     def settlement_failed(self, ask: Ask, error: ApiError) -> None:
         self._trouble("ledger", f"the cost of {ask.id} could not be charged: {error.code or error.type}")
+
+    def _forget(self, ask: Ask) -> _Seen | None:
+        """What was seen of a request that ends; None where it has ended before."""
+        seen = self._seen.pop(ask.id, None)
+        if seen is not None:
+            self._stop_waiting(seen)
+            self.running -= seen.queue is not None
+        return seen
 
     def _stop_waiting(self, seen: _Seen) -> None:
         if seen.waiting:

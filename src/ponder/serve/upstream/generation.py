@@ -23,7 +23,8 @@ _MOST_BYTES_PER_TOKEN = 64  # of text, on average: a server that sends more does
 
 class UpstreamGeneration:
     """See `ponder.serve.seams.Generation`. The request is sent when the first event is asked for; where the server
-    refuses it, that raises `ApiError`. `answer_now` has no effect: there are no words for it.
+    refuses it, that raises `ApiError`. `answer_now` and to cancel a single sample have no effect: there are no words
+    for either.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class UpstreamGeneration:
         `note_estimated` is called where a whole answer came without its counts.
         """
         self._send, self._reader, self._settings, self._clock = send, reader, settings, clock
-        self._response: httpx.Response | None = None
+        self._response: httpx.Response | None = None  # None: nothing was sent, or it was refused
         self._most_bytes = 4096 + _MOST_BYTES_PER_TOKEN * max_tokens
         self._data = EventData(settings.max_line_bytes)
         self._note_estimated = note_estimated
@@ -54,9 +55,11 @@ class UpstreamGeneration:
 
     @property
     def usage(self) -> Usage:
-        return self._reader.usage()
+        return Usage() if self._response is None else self._reader.usage()
 
-    def cancel(self) -> None:
+    def cancel(self, index: int | None = None) -> None:
+        if index is not None:
+            return
         self._cancelled = True
         if self._wait is not None and not self._wait.expired():
             self._wait.reschedule(asyncio.get_running_loop().time())

@@ -15,7 +15,6 @@ from ponder.serve.wire.completion_request import CompletionRequest, read_prompts
 from ponder.serve.wire.delivery import deliver_body, deliver_stream
 from ponder.serve.wire.exchange import Exchange, Handler
 from ponder.serve.wire.fields import read_fields
-from ponder.serve.wire.joined_run import JoinedRun
 from ponder.serve.wire.sampling import sampling_options
 from ponder.serve.wire.settings import WireSettings
 
@@ -40,7 +39,7 @@ def completion_handler(
     async def handle(exchange: Exchange) -> None:
         request = read_fields(CompletionRequest, await exchange.read_object())
         read = read_completion(request, service, settings, beta=beta, created=int(wall_clock()))
-        async with exchange.until_disconnect(), JoinedRun(service, read.asks, exchange.caller) as run:
+        async with exchange.until_disconnect(), await service.open_list(read.asks, exchange.caller) as run:
             if read.stream:
                 await deliver_stream(exchange, run, CompletionStream(read.shape))
             else:
