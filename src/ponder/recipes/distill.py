@@ -47,7 +47,7 @@ from ponder.recipes.tracing import (
 )
 from ponder.text.prompt import Prompter
 from ponder.train.collect import Origin as Collected
-from ponder.train.distill import LogitDistillation, Written, require_same_vocabulary
+from ponder.train.distill import LogitDistillation, PromptCompletion, require_same_vocabulary
 from ponder.train.loop import Stage, run_stage
 from ponder.train.sft import Sft
 from ponder.verify.grader import Grader
@@ -193,8 +193,10 @@ class _Lab:
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
 
     def _logit_stage(self, examples: TraceExamples) -> LogitDistillation:
-        def draw_trace(step: int, index: int) -> Written:
-            return examples.written(python_rng(self.recipe.seed, "trace", step, index).randrange(examples.size))
+        def draw_trace(step: int, index: int) -> PromptCompletion:
+            return examples.prompt_completion(
+                python_rng(self.recipe.seed, "trace", step, index).randrange(examples.size)
+            )
 
         def draw_problem(step: int, index: int) -> Problem:
             return self.task.problems.sample("train", python_rng(self.recipe.seed, "problems", step, index))
