@@ -109,7 +109,7 @@ def texts_of(path: Path) -> list[str]:
     """
     if path.suffix == ".txt":
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from error
         return [part for part in re.split(r"\n\s*\n", text) if part.strip()]
