@@ -32,6 +32,7 @@ def test_the_words_of_a_text() -> None:
         "tom", "s", "cafe", "3", "4", "12", "x", "1", "naive",
     ]  # fmt: skip
     assert normal_words("我有3个apple") == ["我", "有", "3", "个", "apple"]
+    assert normal_words("№1, STRASSE, Straße, İzmir") == ["no1", "strasse", "strasse", "izmir"]
     assert normal_words(" \n") == []
 
 

@@ -153,7 +153,7 @@ def normal_words(text: str) -> list[str]:
 
 def _tokens(text: str) -> list[str]:
     """The words and marks of a text, brought to one form."""
-    text = unicodedata.normalize("NFKD", text.casefold())
+    text = unicodedata.normalize("NFKD", text).casefold()
     text = "".join(letter for letter in text if not unicodedata.combining(letter))
     return _WORD.findall(_IDEOGRAPH.sub(r" \1 ", text))
 
