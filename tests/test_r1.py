@@ -254,7 +254,9 @@ def test_every_recipe_is_its_own_when_it_is_read_back(base: Path, tmp_path: Path
         *(load_recipe("zero-chain", {"engine": "torch", "preset": name}) for name in ("tiny-v3", "tiny-dense")),
         load_recipe("zero-countdown", {"engine": "torch"}),
         load_comparison_recipe(overrides={"engine": "torch"}),
-        load_distill_recipe(overrides={"engine": "torch", "teacher": str(base), "student": str(base)}),
+        load_distill_recipe(
+            overrides={"engine": "torch", "teacher": str(base), "student": str(base), "task": {"name": "chain"}}
+        ),
     )
     for number, recipe in enumerate(recipes):
         run = RunFolder.create(tmp_path / str(number))
