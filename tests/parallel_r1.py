@@ -24,7 +24,7 @@ from vocabularies import small_chatml
 def run(base: Path, path: Path, kind: str, stop: str = "") -> None:
     """Go through the pipeline, with an adapter ("lora") or all weights ("full"), up to where it is stopped."""
     known: dict[tuple[int, ...], Problem] = {}
-    loaded = r1.ready_to_think(base)
+    loaded = r1.load_with_thought_form(base)
     prompter, draw = Prompter.of(loaded.tokenizer, loaded.chat_template), Practice.problem
 
     def remember(self: Practice, rng: object) -> Problem:

@@ -30,7 +30,7 @@ from ponder.recipes.engines import training_generator
 from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
 from ponder.text.tokenizer import Tokenizer
-from ponder.train.distill import DistillConfig, LogitDistillation, Written
+from ponder.train.distill import DistillConfig, LogitDistillation, PromptCompletion
 from ponder.train.divided import folder_of_process
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.loop import Stage, run_stage
@@ -162,7 +162,7 @@ def distill(workers: Workers) -> Stage:
         PROMPTER,
         training_generator("torch", model, TOKENIZER.control, workers),
         config,
-        lambda step, i: Written((step + 1, i + 2), tuple(range(3, 6 + i))),
+        lambda step, i: PromptCompletion((step + 1, i + 2), tuple(range(3, 6 + i))),
         lambda step, i: CHAIN.sample("train", python_rng(0, "problems", step, i)),
         grade,
         workers,

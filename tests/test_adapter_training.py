@@ -24,7 +24,7 @@ from ponder.models.adapter_config import AdapterConfig
 from ponder.models.adapters import adapter_tensors, with_adapter
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import Engine, training_generator
-from ponder.recipes.opening import find_model, open_model, ready_to_think
+from ponder.recipes.opening import find_model, load_with_thought_form, open_model
 from ponder.text.examples import Example
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.checkpoint import load_weights, read_progress
@@ -94,7 +94,7 @@ def train(
 ) -> Transformer:
     """An adapter's fine-tuning, from the run's newest checkpoint if it has one."""
     config = replace(LORA, kind=kind)  # type: ignore[arg-type]
-    ready = ready_to_think(base, config, torch.Generator().manual_seed(4))
+    ready = load_with_thought_form(base, config, torch.Generator().manual_seed(4))
     stage = Sft(
         ready.model,
         Counting(),
@@ -167,9 +167,9 @@ def test_a_checkpoint_is_the_adapter_alone(run: RunFolder, base: Path) -> None:
 
 
 def test_training_goes_on_with_a_saved_adapter(run: RunFolder, base: Path) -> None:
-    again = ready_to_think(newest(run), LORA)
-    plain = ready_to_think(newest(run))
-    fresh = ready_to_think(base, LORA, torch.Generator().manual_seed(4))
+    again = load_with_thought_form(newest(run), LORA)
+    plain = load_with_thought_form(newest(run))
+    fresh = load_with_thought_form(base, LORA, torch.Generator().manual_seed(4))
     load_weights(newest(run), fresh.model)
     tokens = torch.arange(SIZE - 20, SIZE + 2)[None]
     assert torch.equal(logits(again.model, tokens), logits(fresh.model, tokens))
@@ -177,7 +177,7 @@ def test_training_goes_on_with_a_saved_adapter(run: RunFolder, base: Path) -> No
     assert (again.model.adapter, plain.model.adapter) == (fresh.model.adapter, None)
     assert again.chat_template == fresh.chat_template
     with pytest.raises(CheckpointError, match="holds an adapter with other settings"):
-        ready_to_think(newest(run), replace(LORA, rank=8))
+        load_with_thought_form(newest(run), replace(LORA, rank=8))
 
 
 def test_an_adapter_without_tags_gets_none(tmp_path: Path, base: Path) -> None:
@@ -185,8 +185,8 @@ def test_an_adapter_without_tags_gets_none(tmp_path: Path, base: Path) -> None:
     model = with_adapter(plain.model, LORA, torch.Generator().manual_seed(0), base=base_record(base))
     save_adapter(tmp_path / "a", model, plain.tokenizer, plain.chat_template)
     with pytest.raises(ConfigError, match="trained without <think> and </think>"):
-        ready_to_think(tmp_path / "a", LORA)
-    assert ready_to_think(tmp_path / "a").model.config.vocab_size == SIZE + 2
+        load_with_thought_form(tmp_path / "a", LORA)
+    assert load_with_thought_form(tmp_path / "a").model.config.vocab_size == SIZE + 2
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -180,6 +180,36 @@ def test_a_command_takes_debug_on_either_side() -> None:
         assert build_parser(arguments).parse_args(arguments).debug
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "settings"),
+    [
+        ("serve", {"models": ["a", "b"]}, ["--moderation.refusal=I cannot say", "--limits.requests=3"]),
+        ("train", {"recipe": "r1"}, ['--stages=["ordinary", "cold-start"]', "--seed=1", "--seed=2"]),
+        ("distill", {"teacher": "t", "student": "s"}, ["--endpoint.instruction=Give only\nthe number", "--a-b.c=x y"]),
+        ("distill", {"teacher": None, "student": None}, ["--endpoint.instruction=Give only"]),
+    ],
+)
+def test_settings_and_words_stand_in_any_order(command: str, words: dict[str, Any], settings: list[str]) -> None:
+    """A setting is one whatever its value holds, and settings among themselves keep their order: the last counts."""
+    given = [word for value in words.values() for word in ([value] if isinstance(value, str) else value or [])]
+    orders = [
+        [*given, *settings],
+        [*settings, *given],
+        [settings[0], *given, *settings[1:]],
+        [*given[:1], settings[0], *given[1:], *settings[1:]],
+        ["--runs", "elsewhere", settings[0], *given, "--debug", *settings[1:]],
+    ]
+    for order in orders:
+        arguments, found = build_parser([command]).parse_known_args([command, *order])
+        assert found == settings, order
+        assert {name: getattr(arguments, name) for name in words} == words, order
+
+
+def test_a_setting_may_have_its_value_in_the_next_argument() -> None:
+    arguments, settings = build_parser(["train"]).parse_known_args(["train", "r1", "--seed", "1", "--name=a b"])
+    assert (arguments.recipe, settings) == ("r1", ["--seed", "1", "--name=a b"])
+
+
 # --- training
 
 

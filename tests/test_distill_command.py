@@ -1,6 +1,7 @@
 """The recipes of distillation, its tasks, and its command."""
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from ponder.cli.main import main
 from ponder.core.errors import ConfigError
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
-from ponder.core.seeds import python_rng
+from ponder.core.seeds import python_rng, torch_rng
 from ponder.core.types import Problem
 from ponder.data.problems import Document
 from ponder.evals.distill_report import distill_json
 from ponder.models.adapter_config import AdapterConfig
+from ponder.models.presets import PRESETS
+from ponder.models.transformer import Transformer
 from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_recipe import load_distill_recipe
@@ -25,10 +28,14 @@ from ponder.recipes.open_task import open_task
 from ponder.recipes.students import open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.tracing import distinct_problems, task_fingerprint
+from ponder.text.prompt import PLAIN_TEMPLATE
+from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import finding_of
 from ponder.weights.checkpoint import save_model
 from small_models import random_model, small_dense
 from teacher_server import teacher_server
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,8 @@ def test_the_recipes_load_and_name_what_is_wrong(model_folder: Path) -> None:
     both = {"teacher": "https://api.test/v1", "student": str(model_folder)}
     recipe = load_distill_recipe("distill-chain", both)
     assert (recipe.endpoint.url, recipe.task.name) == ("https://api.test/v1", "chain")
-    assert load_distill_recipe(overrides={**both, "student": "tiny-dense"}).student == "tiny-dense"
+    preset = {**both, "student": "tiny-dense", "task": {"name": "chain"}}
+    assert load_distill_recipe(overrides=preset).student == "tiny-dense"
     assert load_comparison_recipe().seeds == (0, 1, 2)
     with pytest.raises(ConfigError, match="the recipe names no student"):
         load_distill_recipe(overrides={"teacher": str(model_folder)})
@@ -75,13 +83,72 @@ def test_the_task_is_the_teachers_own_unless_another_is_named(tmp_path: Path, mo
     assert recipe.teacher == str(checkpoint.resolve())
     assert load_distill_recipe(overrides={**named, "task": {"name": "chain"}}).task.name == "chain"
     assert load_distill_recipe("distill-chain", named).task.name == "chain"
+    longer = load_distill_recipe(overrides={**named, "task": {"countdown": {"numbers": 5}}})  # a setting of that task
+    assert (longer.task.name, longer.task.countdown.numbers) == ("countdown", 5)
+    for config, expected in (
+        ('kind = "r1"\ntask_file = "/tasks/delivery.py"\n', TaskConfig(file="/tasks/delivery.py")),
+        ('kind = "distill"\n[task]\nname = "gsm8k"\n', TaskConfig(name="gsm8k")),
+    ):
+        teacher.config.write_text(config, encoding="utf-8")
+        assert load_distill_recipe(overrides=named).task == expected
+        asked = {**named, "teacher": str(teacher.path / "traces.jsonl")}  # what a run asked, by its file
+        assert load_distill_recipe(overrides=asked).task == expected
+
+
+@pytest.mark.parametrize("config", [None, 'kind = "r1"\n', 'kind = "distill-comparison"\n'])
+def test_a_teacher_without_a_task_of_its_own_is_asked_nothing(
+    tmp_path: Path, model_folder: Path, config: str | None
+) -> None:
+    folder = tmp_path / "teacher"
+    shutil.copytree(model_folder, folder)
+    if config is not None:
+        (folder / "config.toml").write_text(config, encoding="utf-8")
+    for teacher in (str(folder), str(folder / "traces.jsonl"), "https://api.test/v1"):
+        named = {"teacher": teacher, "student": "tiny-dense", "task": {"chain": {"terms": 2}}}
+        with pytest.raises(ConfigError, match="nothing says what to ask; name the problems: --task FILE or --problems"):
+            load_distill_recipe(overrides=named)
+
+
+def test_an_address_without_problems_begins_no_run(
+    tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["distill", "https://api.test/v1", str(model_folder), "--runs", str(tmp_path)]) == 1
+    assert "https://api.test/v1 is an address, and nothing says what to ask" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_answers_too_long_for_the_teacher_are_refused_before_it_is_asked(tmp_path: Path, model_folder: Path) -> None:
     long = replace(RECIPE, teacher=str(model_folder), student=str(model_folder))
     long = replace(long, traces=replace(RECIPE.traces, max_tokens=95))
-    with pytest.raises(ConfigError, match=r"traces\.max_tokens = 95 exceed the teacher's 96 positions"):
-        run_distill(long, RunFolder.create(tmp_path / "run"), SilentReporter())
+    run = RunFolder.create(tmp_path / "run")
+    with pytest.raises(
+        ConfigError,
+        match=r"of up to 5 tokens and traces\.max_tokens = 95 .* 96 positions; set --traces\.max_tokens=91 or",
+    ):
+        run_distill(long, run, SilentReporter())
+    assert not run.config.exists()  # nothing was begun
+
+
+def test_the_readmes_teacher_has_room_for_its_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's command asks a teacher of the quickstart's shape, and then judges what it said."""
+    [line] = [line for line in README.read_text(encoding="utf-8").splitlines() if "ponder distill quickstart" in line]
+    monkeypatch.chdir(tmp_path)
+    teacher, tokenizer = RunFolder(tmp_path / "runs" / "quickstart-chain"), Tokenizer.for_arithmetic()
+    checkpoint = teacher.checkpoint("zero", 1)
+    checkpoint.mkdir(parents=True)
+    model = Transformer(PRESETS["tiny-v3"](tokenizer.vocab_size), torch_rng(0, "weights"))
+    save_model(checkpoint, model, tokenizer, PLAIN_TEMPLATE)
+    for name in ("state.safetensors", "state.json"):
+        (checkpoint / name).write_text("x", encoding="utf-8")
+    teacher.config.write_text('[task]\nname = "chain"\n', encoding="utf-8")
+    Path("smollm2-135m-instruct").mkdir()
+    student = random_model(small_dense(max_positions=2048))
+    save_model(Path("smollm2-135m-instruct"), student, tokenizer, PLAIN_TEMPLATE)
+    words = shlex.split(line, comments=True)[1:]
+    assert main([*words, "--traces.problems=2", "--engine=torch"]) == 1
+    assert "none of the 4 traces can be learned from" in capsys.readouterr().err  # the weights are random
 
 
 def test_a_task_of_reasoning_gym_has_problems_and_its_own_checker() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ponder.core.types import Problem
 from ponder.data.library.contamination import contaminated, normal_words, texts_of
 from ponder.data.library.library import problem_set
 
+DOCUMENT = Path(__file__).parents[1] / "docs" / "problems.md"
 Capture = pytest.CaptureFixture[str]
 QUESTION = "Tom has three red apples and buys five green ones at the market. How many apples has he now?"  # 19 words
 
@@ -30,6 +32,7 @@ def test_the_words_of_a_text() -> None:
         "tom", "s", "cafe", "3", "4", "12", "x", "1", "naive",
     ]  # fmt: skip
     assert normal_words("我有3个apple") == ["我", "有", "3", "个", "apple"]
+    assert normal_words("№1, STRASSE, Straße, İzmir") == ["no1", "strasse", "strasse", "izmir"]
     assert normal_words(" \n") == []
 
 
@@ -59,10 +62,39 @@ def test_the_prompt_around_each_question_is_no_overlap() -> None:
     assert contaminated([train[1]], [asked("WHY is the sky BLUE", "e/1")]).overlaps[0].kind == "same"
 
 
-def test_short_problems_are_compared_as_a_whole() -> None:
-    found = contaminated(["what is 2 + 2?", "What is 2 + 3?", "so what is 2 + 2 then"], [asked("What is 2+2?")])
-    assert [(overlap.train, overlap.kind) for overlap in found.overlaps] == [(0, "same")]
+def test_short_problems_are_looked_for_as_a_whole() -> None:
+    texts = [
+        "what is 2 + 2?",
+        "What is 2 + 3?",
+        "so what is 2 + 2 then",
+        "what is 2",
+        "what is 2\u22122",
+        "is 2+2 what",
+    ]
+    found = contaminated(texts, [asked("What is 2+2?")])
+    assert [(overlap.train, overlap.kind) for overlap in found.overlaps] == [(0, "same"), (2, "whole")]
+    assert [overlap.share for overlap in found.overlaps] == [1.0, 1.0]
+    assert found.overlaps[1].shared == "what is 2 2"
     assert found.too_short == 1
+
+
+def test_the_signs_of_a_short_calculation_count() -> None:
+    texts = ["2*3=6, 6+4=10", "2 × 3 = ?", "12*3=36", "2-3=-1", "2, 3"]
+    assert contaminated(texts, [asked("2*3=?")]).train_indices == {0, 1}
+    assert contaminated(texts, [asked("6+4=?")]).train_indices == {0}
+    assert contaminated(["17\n-2+3=?\n1"], [asked("-2+3=?")])  # the number of the row stands before it
+
+
+def test_a_hundred_thousand_rows_are_checked_in_seconds() -> None:
+    rng = random.Random(0)
+    vocabulary = ["what", "is", "the", "of", *map(str, range(200))]
+    texts = [" ".join(rng.choices(vocabulary, k=12)) for _ in range(100_000)]
+    problems = [asked("what is the " + " ".join(rng.choices(vocabulary, k=1 + n % 5)), f"e/{n}") for n in range(500)]
+    texts[77] += " what is the sum of 1"
+    began = time.process_time()
+    found = contaminated(texts, [*problems, asked("What is the sum of 1?", "e/sum")])
+    assert time.process_time() - began < 20  # 3 seconds on a machine that does nothing else
+    assert [overlap.train for overlap in found.overlaps if overlap.problem == "e/sum"] == [77]
 
 
 def test_a_turn_of_phrase_can_be_left_out() -> None:
@@ -86,6 +118,7 @@ def test_it_finds_what_a_slow_search_finds() -> None:
         for problem in problems:
             words = str(problem.facts["question"]).split()
             parts = {" ".join(words[i : i + run]) for i in range(len(words) - run + 1)}
+            parts |= {" ".join(words)} if len(words) < run else set()
             if text == " ".join(words) or any(f" {part} " in f" {text} " for part in parts):
                 slow.add((at, problem.id))
     found = contaminated(texts, problems, run=run)
@@ -182,7 +215,7 @@ def test_a_check_ends_with_1_where_something_overlaps(sets: Path, capsys: Captur
     text = capsys.readouterr().out
     assert "1 texts of train.jsonl against 2 problems of eval.jsonl: 1 problems overlap with 1 texts" in text
     assert "100 % of its runs in text 1: tom has three red apples and buys five green ones" in text
-    assert "1 problems are shorter than a run" in text
+    assert "1 problems are shorter than a run: looked for as a whole" in text
     assert main(["problems", "check", "clean.jsonl", "eval.jsonl", "train=eval.jsonl"]) == 0
     assert capsys.readouterr().out.count("nothing in common (runs of 10 words)") == 2
     assert main(["problems", "check", "train.jsonl", "eval.jsonl", "--words", "19", "--json"]) == 1
@@ -191,7 +224,16 @@ def test_a_check_ends_with_1_where_something_overlaps(sets: Path, capsys: Captur
     check = found["checks"]["eval.jsonl"]
     assert (check["problems"], check["contaminated"], check["too_short_for_runs"]) == (2, 1, 1)
     assert [(overlap["train"], overlap["share"]) for overlap in check["overlaps"]] == [(0, 1.0)]
-    assert main(["problems", "check", "train.jsonl", "eval.jsonl", "--words", "20"]) == 0
+    assert main(["problems", "check", "train.jsonl", "eval.jsonl", "--words", "20"]) == 1
+    assert "all of it in text 1: tom has three red apples" in capsys.readouterr().out
+
+
+def test_the_guides_own_row_is_found_in_a_table_of_one_row(sets: Path, capsys: Capture) -> None:
+    shown = re.findall(r"```text\n(question,answer\n.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    Path("train.csv").write_text(shown[0], encoding="utf-8")
+    Path("test.csv").write_text(shown[0], encoding="utf-8")
+    assert main(["problems", "check", "train.csv", "test.csv"]) == 1
+    assert "all of it in text 1: what is 6 x 7" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

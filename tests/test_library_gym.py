@@ -14,11 +14,11 @@ import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
 from ponder.core.errors import ConfigError, DataError
+from ponder.core.time_limit import TimeLimitReached, within
 from ponder.core.types import Problem
 from ponder.data.gym import GymSource, gym_tasks
 from ponder.verify.by_task import CheckerByTask, LazyChecker
 from ponder.verify.checkers import check_exact, finding_of
-from ponder.verify.grader import _TimeLimitReached, within
 from ponder.verify.gym import GymChecker, GymConfig, GymPool
 
 # the library's own scorers, with what evaluates code in them: a new one has to be looked at
@@ -252,7 +252,7 @@ def test_a_grader_that_does_not_wait_for_a_loading_worker_lets_it_load() -> None
         while not any(score is not None for score in found) and time.monotonic() - began < 60:
             try:
                 found.append(within(0.2, lambda: GymChecker(pool)(problem, "5").score))
-            except _TimeLimitReached:
+            except TimeLimitReached:
                 found.append(None)
         assert found[-1] == 0
         assert found[0] is None

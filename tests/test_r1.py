@@ -153,7 +153,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def solver(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every generator of the pipeline is a `Solver` that knows the problems which are handed out."""
     known: dict[tuple[int, ...], Problem] = {}
-    loaded = r1.ready_to_think(base)
+    loaded = r1.load_with_thought_form(base)
     prompter = Prompter.of(loaded.tokenizer, loaded.chat_template)
     draw = Practice.problem
 
@@ -254,7 +254,9 @@ def test_every_recipe_is_its_own_when_it_is_read_back(base: Path, tmp_path: Path
         *(load_recipe("zero-chain", {"engine": "torch", "preset": name}) for name in ("tiny-v3", "tiny-dense")),
         load_recipe("zero-countdown", {"engine": "torch"}),
         load_comparison_recipe(overrides={"engine": "torch"}),
-        load_distill_recipe(overrides={"engine": "torch", "teacher": str(base), "student": str(base)}),
+        load_distill_recipe(
+            overrides={"engine": "torch", "teacher": str(base), "student": str(base), "task": {"name": "chain"}}
+        ),
     )
     for number, recipe in enumerate(recipes):
         run = RunFolder.create(tmp_path / str(number))
@@ -500,7 +502,7 @@ def test_what_is_left_out_of_preferences_is_told(base: Path, tmp_path: Path) -> 
 def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer = r1.ready_to_think(base).tokenizer
+    tokenizer = r1.load_with_thought_form(base).tokenizer
     monkeypatch.setattr(r1, "training_generator", lambda *_: Solver(tokenizer, {}))
     recipe = replace(
         RECIPE,

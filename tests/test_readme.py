@@ -127,9 +127,8 @@ def load_named(command: str, arguments: argparse.Namespace, settings: dict[str, 
     if command == "distill" and arguments.compare is not None:
         load_comparison_recipe(arguments.compare, settings)
     elif command == "distill":
-        load_distill_recipe(
-            "distill", {"teacher": arguments.teacher, "student": arguments.student, **settings}, Path("runs")
-        )
+        named = {"teacher": arguments.teacher, "student": arguments.student, "task": {"name": arguments.problems}}
+        load_distill_recipe("distill", {**named, **settings}, Path("runs"))
     elif recipe_kind(arguments.recipe) == "r1":
         load_r1_recipe(arguments.recipe, {"start_from": "runs/smollm2-135m-instruct", **settings})
     else:

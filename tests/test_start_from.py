@@ -15,7 +15,7 @@ from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.types import Message
 from ponder.models.vocabulary import with_token_rows
-from ponder.recipes.opening import model_folder, open_model, ready_to_reason
+from ponder.recipes.opening import load_with_answer_tags, model_folder, open_model
 from ponder.recipes.zero import run_zero
 from ponder.text.chat_template import choose_template
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter, r1_zero_jinja
@@ -113,7 +113,7 @@ def test_the_prompt_of_r1_zero_is_kept_as_jinja() -> None:
 
 def test_a_model_without_a_template_is_trained_with_the_prompt_of_r1_zero(tmp_path: Path) -> None:
     save_model(tmp_path / "base", random_model(small_dense(vocab_size=SIZE)), small_chatml())
-    ready = ready_to_reason(tmp_path / "base")
+    ready = load_with_answer_tags(tmp_path / "base")
     assert Prompter.of(ready.tokenizer, ready.chat_template).template.name == "r1-zero"  # type: ignore[union-attr]
 
 

@@ -2,6 +2,7 @@
 
 import random
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from ponder.core.errors import ConfigError, DataError, TokenizerError
 from ponder.core.types import Completion, Problem, Split
+from ponder.data import task_file
 from ponder.data.problems import held_out_problems, split_of
 from ponder.data.task_file import SPLITS, TaskFile, load_task_file
 from ponder.recipes.tasks import TaskConfig, build_task, rewards_of
@@ -439,6 +441,45 @@ def test_a_mistake_gets_one_message_with_file_and_line(tmp_path: Path, text: str
     assert message in shown
     assert "\n" not in shown
     assert "Traceback" not in shown
+
+
+ENDLESS = {
+    "reward": (BRIEF.replace("return", "while True: pass\n    return"), 7, "brief(problem, thought, answer)"),
+    "check": ("def check(problem, answer):\n    while True: pass", 6, "check(problem, answer)"),
+    "worked": ("import time\ndef worked(problem, rng):\n    time.sleep(60)", 7, "worked(problem, rng)"),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "label"), ENDLESS.values(), ids=ENDLESS)
+def test_a_function_that_does_not_come_back_is_named(
+    text: str, line: int, label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_file, "FIRST_CALL_SECONDS", 0.2)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, SUMS + text)
+    assert f"task.py, line {line}: {label} took more than 0.2 seconds for one call; make it faster" in str(caught.value)
+
+
+def test_only_the_first_call_may_take_longer_than_a_grader_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = "import time\ndef check(problem, answer, seconds=[0.3]):\n    time.sleep(seconds[0])\n"
+    monkeypatch.setattr(task_file, "CHECK_SECONDS", 0.1)
+    load(tmp_path, SUMS + slow + "    seconds[0] = 0\n    return True\n")
+    with pytest.raises(DataError, match=r"line 7: check\(problem, answer\) took more than 0\.1 seconds for one call"):
+        load(tmp_path, SUMS + slow + "    return True\n")
+
+
+def test_of_slow_functions_less_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_file, "PROBE_SECONDS", 0.2)
+    text = BRIEF.replace("    return", "    import time\n    time.sleep(0.02)\n    return")
+    began = time.monotonic()
+    task = load(tmp_path, SUMS + text)
+    assert time.monotonic() - began < 2.0  # all of it would be four seconds
+    assert task.sample("held_out", random.Random(0)).prompt
+    mistaken = text.replace("(answer is None)", "(None if answer is None else 1)")
+    with pytest.raises(DataError, match=r"brief\(problem, thought, answer\) raised TypeError"):
+        load(tmp_path, SUMS + mistaken)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ EXTRAS = {"express": 5, "insured": 3, "collected": 2}
 
 
 def read(name, split):
-    with (Path(__file__).parent / name).open(newline="", encoding="utf-8") as file:
+    with (Path(__file__).parent / name).open(newline="", encoding="utf-8-sig") as file:
         return [{"prompt": row["question"], "answer": row["answer"], "split": split} for row in csv.DictReader(file)]
 
 

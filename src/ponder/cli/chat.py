@@ -75,7 +75,7 @@ def _chat_with_server(arguments: argparse.Namespace) -> int:
 def read_key(path: Path) -> str:
     """The key that is alone in a file. Raises `ConfigError` where there is none."""
     with explain_read_errors(path):
-        key = path.read_text(encoding="utf-8").strip()
+        key = path.read_text(encoding="utf-8-sig").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"{path} holds no API key; expected one line with the key and nothing else")
     return key

@@ -7,6 +7,7 @@ Ctrl-C; 141 whoever read the output is gone.
 import argparse
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ COMMANDS = {
 }
 
 
+_SETTING = re.compile(r"--[\w.-]+=")  # how an option with a value begins, whatever the value is
 NO_MEMORY = (
     "out of memory; what was saved before is good. End what else runs here; hold less at once: fewer samples or "
     "requests together (such as completions_per_batch of a recipe), bf16 weights, a shorter context; or take a smaller "
@@ -89,19 +91,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 class _AnyOrder(argparse.ArgumentParser):
     """Takes words and options in any order: argparse alone (before Python 3.13) refuses an optional word that stands
-    behind an option, such as the amount in `credit NAME --grant -5`.
+    behind an option, such as the amount in `credit NAME --grant -5`, and takes a setting whose value holds a space for
+    a word.
     """
 
-    _within = False
+    _calls = 0  # of `parse_known_args` until it is done: it calls itself for the options, and again for the words
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._within:
-            return super().parse_known_args(args, namespace)
-        self._within = True  # the call below comes back here, for the options and then for the words
+        if self._calls:
+            self._calls += 1
+            return super().parse_known_args(_words_first(args) if self._calls == 3 else args, namespace)
+        self._calls = 1
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
-            self._within = False
+            self._calls = 0
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """What argparse reads an argument as; None for a word."""
+        found = super()._parse_optional(arg_string)
+        setting = _SETTING.match(arg_string)
+        return found if found is not None or setting is None else super()._parse_optional(setting[0])
+
+
+def _words_first(arguments: Sequence[str]) -> list[str]:
+    """What is left when the options are read, settings last: argparse gives up on an optional word behind one of them.
+
+    Where a setting has its value in the next argument, everything stays where it is: the value looks like a word.
+    """
+    settings = [argument for argument in arguments if argument.startswith("--")]
+    if not all(map(_SETTING.match, settings)):
+        return list(arguments)
+    return [argument for argument in arguments if not argument.startswith("--")] + settings
 
 
 def build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

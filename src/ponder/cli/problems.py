@@ -228,7 +228,7 @@ def _print_found(train: str, name: str, contamination: Contamination) -> None:
         many = f"{len(contamination.problem_ids):,} problems overlap with {len(contamination.train_indices):,} texts"
         console.print(f"{of}: {many}", soft_wrap=True)
     for overlap in contamination.overlaps[:OVERLAPS]:
-        kind = "the same" if overlap.kind == "same" else f"{100 * overlap.share:.0f} % of its runs"
+        kind = {"same": "the same", "whole": "all of it"}.get(overlap.kind, f"{100 * overlap.share:.0f} % of its runs")
         console.print(
             f"  {overlap.problem}: {kind} in text {overlap.train + 1}: {printable(overlap.shared)}", soft_wrap=True
         )
@@ -236,5 +236,5 @@ def _print_found(train: str, name: str, contamination: Contamination) -> None:
         console.print(f"  … {len(contamination.overlaps):,} in all; --json lists them", soft_wrap=True)
     if contamination.too_short:
         console.print(
-            f"  {contamination.too_short} problems are shorter than a run: compared as a whole", soft_wrap=True
+            f"  {contamination.too_short} problems are shorter than a run: looked for as a whole", soft_wrap=True
         )

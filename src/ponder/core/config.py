@@ -42,7 +42,7 @@ def apply_settings(config: T, settings: Mapping[str, object], *, where: str = ""
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}{_similar_file(path)}") from None
     except IsADirectoryError:

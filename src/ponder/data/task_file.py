@@ -20,11 +20,13 @@ Optional:
     MAX_TOKENS = 64                    how long a completion may become
 
 `problem` in these is the dict that the file made; `answer` is text, and None for a reward where a completion has none.
-A `check` or a reward that raises leaves a completion ungraded.
+A `check` or a reward that raises, or takes more than a second, leaves a completion ungraded; one that does not come
+back is refused when the file is loaded.
 """
 
 import hashlib
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from typing import Protocol
 
 from ponder.core.errors import DataError, TokenizerError
 from ponder.core.seeds import python_rng
+from ponder.core.time_limit import CHECK_SECONDS
 from ponder.core.types import Problem, Split
 from ponder.data.problems import (
     HELD_OUT_SHARE,
@@ -49,6 +52,8 @@ LONGEST_ANSWER = 1_000
 LONGEST_THOUGHT = 20_000
 DRAWS = 2_000  # draws of `problem(rng)` before a split counts as empty
 PROBES = 50  # problems of each split tried while the file is loaded
+PROBE_SECONDS = 3.0  # after which no more of them are tried
+FIRST_CALL_SECONDS = 10.0  # that the first call of each of the file's functions may take: it may have things to import
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
@@ -150,18 +155,27 @@ class TaskFile:
         return self._file.call(self._check, "check(problem, answer)", dict(problem.facts), answer)
 
     def _probe(self) -> None:
-        """Try everything that the file defines, so that its mistakes show now and not minutes into a run."""
-        for split in SPLITS:
+        """Try everything that the file defines, so that its mistakes show now and not minutes into a run. Of slow
+        functions less is tried: what `PROBE_SECONDS` allow.
+        """
+        ends = time.monotonic() + PROBE_SECONDS
+        with self._file.limited(CHECK_SECONDS, FIRST_CALL_SECONDS):
             for i in range(PROBES):
-                seen = [self._example(split, python_rng(0, "probe", split, i)) for _ in range(2)]
-                if seen[0] != seen[1]:
-                    raise self._file.error(
-                        "the same rng gave two different problems or documents, so a run could not be repeated or "
-                        "continued; take all randomness from the rng that is passed, not from the random module"
-                    )
-                problem, documents = seen[0]
-                self._probe_check(problem)
-                self._probe_rewards(problem, documents[0].thought if documents else "")
+                for split in SPLITS:
+                    self._probe_problem(split, i)
+                if time.monotonic() > ends:
+                    return
+
+    def _probe_problem(self, split: Split, i: int) -> None:
+        seen = [self._example(split, python_rng(0, "probe", split, i)) for _ in range(2)]
+        if seen[0] != seen[1]:
+            raise self._file.error(
+                "the same rng gave two different problems or documents, so a run could not be repeated or "
+                "continued; take all randomness from the rng that is passed, not from the random module"
+            )
+        problem, documents = seen[0]
+        self._probe_check(problem)
+        self._probe_rewards(problem, documents[0].thought if documents else "")
 
     def _example(self, split: Split, rng: random.Random) -> tuple[Problem, tuple[Document, ...]]:
         problem = self.sample(split, rng)

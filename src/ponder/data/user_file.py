@@ -6,12 +6,13 @@ import inspect
 import sys
 import traceback
 import types
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 from ponder.core.errors import DataError
+from ponder.core.time_limit import TimeLimitReached, within
 
 LONGEST_MESSAGE = 200  # characters of a user's own error message
 
@@ -59,6 +60,7 @@ class UserFile:
         finally:
             sys.path.remove(folder)
         self.names = module.__dict__
+        self._seconds_of: Callable[[str], float] | None = None  # that a call by this label may take; None: any
 
     def error(self, message: str, line: int | None = None) -> DataError:
         """An error about this file, to be raised."""
@@ -87,11 +89,35 @@ class UserFile:
 
     def call(self, function: Callable[..., object], label: str, *arguments: object) -> object:
         """What the function returns. What it raises becomes a `DataError`; `KeyboardInterrupt` passes."""
+        seconds = None if self._seconds_of is None else self._seconds_of(label)
         try:
             with redirect_stdout(sys.stderr):
-                return function(*arguments)
+                return function(*arguments) if seconds is None else within(seconds, lambda: function(*arguments))
+        except TimeLimitReached as error:
+            if seconds is None:
+                raise  # the limit of whoever called
+            message = f"{label} took more than {seconds:g} seconds for one call; make it faster: it is called often"
+            raise self.error(message, self._line_reached(error)) from None
         except (Exception, SystemExit) as error:
             raise self._blame(error, label) from error
+
+    @contextmanager
+    def limited(self, seconds: float, first_seconds: float) -> Iterator[None]:
+        """In the block a call that takes longer raises a `DataError`, where `ponder.core.time_limit.within` holds. The
+        first call of each function may take `first_seconds`: it may have something to import.
+        """
+        called: set[str] = set()
+
+        def seconds_of(label: str) -> float:
+            allowed = seconds if label in called else first_seconds
+            called.add(label)
+            return allowed
+
+        self._seconds_of = seconds_of
+        try:
+            yield
+        finally:
+            self._seconds_of = None
 
     def line_of(self, name: str, index: int | None = None) -> int | None:
         """The line that defines a name; with an index, that of the list element where it is written out."""
@@ -104,14 +130,18 @@ class UserFile:
 
     def _blame(self, error: BaseException, label: str) -> DataError:
         """The message for an error raised in the file, with the innermost of its lines on the way."""
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(self.path)), None)
         try:
             message = str(error)[:LONGEST_MESSAGE]
         except Exception:  # noqa: BLE001 - a user's exception class may fail even here
             message = ""
         kind = type(error).__name__
-        return self.error(f"{label} raised {kind}: {message}" if message else f"{label} raised {kind}", line)
+        said = f"{label} raised {kind}: {message}" if message else f"{label} raised {kind}"
+        return self.error(said, self._line_reached(error))
+
+    def _line_reached(self, error: BaseException) -> int | None:
+        """The innermost of the file's lines on the way to an error."""
+        frames = traceback.extract_tb(error.__traceback__)
+        return next((frame.lineno for frame in reversed(frames) if frame.filename == str(self.path)), None)
 
 
 def _read(path: Path) -> bytes:

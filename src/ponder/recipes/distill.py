@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ponder.core.config import apply_settings, read_toml
 from ponder.core.errors import ConfigError, DataError, RunError
@@ -47,7 +47,7 @@ from ponder.recipes.tracing import (
 )
 from ponder.text.prompt import Prompter
 from ponder.train.collect import Origin as Collected
-from ponder.train.distill import LogitDistillation, Written, require_same_vocabulary
+from ponder.train.distill import LogitDistillation, PromptCompletion, require_same_vocabulary
 from ponder.train.loop import Stage, run_stage
 from ponder.train.sft import Sft
 from ponder.verify.grader import Grader
@@ -94,7 +94,8 @@ class _Lab:
         self.recipe, self.run, self.reporter, self.workers = recipe, run, reporter, workers
         self.task: Task = opened.task
         fingerprint = task_fingerprint(self.task)
-        local = _vocabulary_of(recipe.teacher) if teacher_is_model(recipe.teacher) else None
+        teacher = _headers_of(recipe.teacher) if teacher_is_model(recipe.teacher) else None
+        local = None if teacher is None else teacher.vocabulary
         loaded = open_student(recipe.student, local, recipe.seed, recipe.adapter)
         self.model, self.tokenizer, self.chat_template = loaded.model, loaded.tokenizer, loaded.chat_template
         if local is not None and recipe.traces.require_thought:
@@ -108,6 +109,8 @@ class _Lab:
         rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
         self.held_out = distinct_problems(self.task, "held_out", recipe.problems, rng)
         self._check_fit()
+        if teacher is not None:
+            _require_room(recipe, teacher, self.held_out)
         if is_traces(recipe.teacher):
             self._read_traces()
         about = {"task": self.task.name, "task_fingerprint": fingerprint}
@@ -193,8 +196,10 @@ class _Lab:
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
 
     def _logit_stage(self, examples: TraceExamples) -> LogitDistillation:
-        def draw_trace(step: int, index: int) -> Written:
-            return examples.written(python_rng(self.recipe.seed, "trace", step, index).randrange(examples.size))
+        def draw_trace(step: int, index: int) -> PromptCompletion:
+            return examples.prompt_completion(
+                python_rng(self.recipe.seed, "trace", step, index).randrange(examples.size)
+            )
 
         def draw_problem(step: int, index: int) -> Problem:
             return self.task.problems.sample("train", python_rng(self.recipe.seed, "problems", step, index))
@@ -220,7 +225,7 @@ class _Lab:
             with endpoint() as teacher:
                 yield teacher
             return
-        yield local_teacher(self.recipe, self.workers, self.held_out)
+        yield local_teacher(self.recipe, self.workers)
 
     def _read_traces(self) -> list[Trace]:
         """The run's own traces, or those of the file that the recipe names as its teacher."""
@@ -252,18 +257,10 @@ class _Lab:
             )
 
 
-def local_teacher(recipe: DistillRecipe, workers: Workers, like: Sequence[Problem]) -> LocalTeacher:
-    """A model of this machine, ready to be asked. Raises `ConfigError` where its context has no room for answers to
-    problems like these.
-    """
+def local_teacher(recipe: DistillRecipe, workers: Workers) -> LocalTeacher:
+    """A model of this machine, ready to be asked."""
     path, traces = Path(recipe.teacher), recipe.traces
     model = open_model(path, workers, engine=recipe.engine)
-    longest = max(map(len, model.prompter.encode_batch([problem.prompt for problem in like])))
-    if longest + traces.max_tokens > model.config.max_positions:
-        raise ConfigError(
-            f"prompts of up to {longest} tokens and traces.max_tokens = {traces.max_tokens} exceed the teacher's "
-            f"{model.config.max_positions} positions; lower traces.max_tokens"
-        )
     return LocalTeacher(
         name=str(path),
         generator=model.generator,
@@ -274,11 +271,32 @@ def local_teacher(recipe: DistillRecipe, workers: Workers, like: Sequence[Proble
     )
 
 
-def _vocabulary_of(teacher: str) -> Vocabulary:
+class _Headers(NamedTuple):
+    """What the headers of a teacher of this machine tell."""
+
+    vocabulary: Vocabulary
+    positions: int
+
+
+def _headers_of(teacher: str) -> _Headers:
     with open_checkpoint(model_folder(Path(teacher))) as opened:
         if opened.tokenizer is None:
             raise ConfigError(f"the teacher {teacher} has no tokenizer beside its weights; expected tokenizer.json")
-        return Vocabulary(tokenizer=opened.tokenizer, chat_template=opened.chat_template)
+        vocabulary = Vocabulary(tokenizer=opened.tokenizer, chat_template=opened.chat_template)
+        return _Headers(vocabulary, opened.config.max_positions)
+
+
+def _require_room(recipe: DistillRecipe, teacher: _Headers, like: Sequence[Problem]) -> None:
+    """Raises `ConfigError` where a teacher's context has no room for answers to problems like these."""
+    prompter = Prompter.of(teacher.vocabulary.tokenizer, teacher.vocabulary.chat_template)
+    longest = max(map(len, prompter.encode_batch([problem.prompt for problem in like])))
+    room = teacher.positions - longest
+    if recipe.traces.max_tokens > room:
+        raise ConfigError(
+            f"prompts of up to {longest} tokens and traces.max_tokens = {recipe.traces.max_tokens} exceed the "
+            f"teacher's {teacher.positions} positions; "
+            + (f"set --traces.max_tokens={room} or less" if room > 0 else "take a teacher with a longer context")
+        )
 
 
 def _require_thoughts(teacher: str, vocabulary: Vocabulary) -> None:

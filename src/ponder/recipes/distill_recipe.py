@@ -14,10 +14,11 @@ from ponder.core.workers import ComputeConfig
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import DEFAULT_KIND, merged_tables, recipe_kind, recipe_path
+from ponder.recipes.files import merged_tables, recipe_kind, recipe_path
 from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path, is_preset
+from ponder.recipes.r1_recipe import R1Recipe
 from ponder.recipes.tasks import TaskConfig
-from ponder.recipes.zero_recipe import load_recipe
+from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.train.distill import DistillConfig
 from ponder.train.optimizer import OptimizerConfig
 from ponder.train.sft import SftConfig
@@ -128,7 +129,8 @@ def load_distill_recipe(
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top.
 
     `runs`: where runs are looked for by name. Where no task is named, it is that of the teacher's own run. Teacher and
-    student become paths, so that a run goes on with the weights that it began with.
+    student become paths, so that a run goes on with the weights that it began with. Raises `ConfigError` where nothing
+    says which problems the teacher is to be asked.
     """
     settings = merged_tables(read_toml(recipe_path(source)), overrides or {})
     recipe = apply_settings(DistillRecipe(), settings)
@@ -140,9 +142,9 @@ def load_distill_recipe(
         endpoint = replace(endpoint, url=teacher)
     elif endpoint.url:
         raise ConfigError(f"the teacher is {teacher}, and endpoint.url is {endpoint.url}; expected one of them")
-    else:
-        if "task" not in settings and not is_traces(teacher):
-            recipe = replace(recipe, task=_task_of(find_model(teacher, runs)) or recipe.task)
+    if not {"name", "file"} & set(settings.get("task", {})):
+        recipe = apply_settings(replace(recipe, task=_teachers_task(teacher, runs)), settings)
+    if not is_url(teacher):
         teacher = str(Path(teacher).resolve()) if is_traces(teacher) else fixed_path(teacher, runs)
     if not is_preset(student, runs):
         student = fixed_path(student, runs)
@@ -165,9 +167,28 @@ def teacher_is_model(teacher: str) -> bool:
     return not is_url(teacher) and not is_traces(teacher)
 
 
-def _task_of(teacher: Path) -> TaskConfig | None:
-    """The task that a run of R1-Zero trained its model on; None for any other model."""
-    config = RunFolder(teacher).config
-    if what_is(config) != "file" or recipe_kind(config) != DEFAULT_KIND:
-        return None
-    return load_recipe(config).task
+def _teachers_task(teacher: str, runs: Path) -> TaskConfig:
+    """The task of the run that a teacher comes from. Raises `ConfigError` where it comes from none, or from one of many
+    tasks.
+    """
+    why = f"{teacher} is an address"
+    if not is_url(teacher):
+        config = RunFolder(Path(teacher).parent if is_traces(teacher) else find_model(teacher, runs)).config
+        task = _task_of(config) if what_is(config) == "file" else None
+        if task is not None:
+            return task
+        why = f"{teacher} is not of a run with a task of its own"
+    raise ConfigError(f"{why}, and nothing says what to ask; name the problems: --task FILE or --problems NAME")
+
+
+def _task_of(config: Path) -> TaskConfig | None:
+    """What the run of this config.toml was trained on; None where that is not one task."""
+    kind, settings = recipe_kind(config), read_toml(config)
+    if kind == ZeroRecipe.kind:
+        return apply_settings(ZeroRecipe(), settings).task
+    if kind == DistillRecipe.kind:
+        return apply_settings(DistillRecipe(), settings).task
+    if kind == R1Recipe.kind:
+        file = apply_settings(R1Recipe(), settings).task_file
+        return TaskConfig(file=file) if file else None
+    return None

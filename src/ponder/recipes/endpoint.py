@@ -294,7 +294,7 @@ class Endpoint:
 def read_key(path: Path) -> str:
     """The key that is alone in a file. Raises `ConfigError` where there is none."""
     with explain_read_errors(path):
-        key = path.read_bytes().decode("utf-8", "replace").strip()
+        key = path.read_bytes().decode("utf-8-sig", "replace").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"{path} holds no API key; expected one line with the key and nothing else")
     return key

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from ponder.core.errors import ConfigError, DataError
+from ponder.core.time_limit import CHECK_SECONDS
 from ponder.core.types import Problem, Split
 from ponder.data.problems import split_of
 from ponder.recipes.tasks import BUILT_IN, Task, TaskConfig, build_task
 
 GYM = "gym/"  # how the name of a task of reasoning-gym begins
-CHECK_SECONDS = 1.0  # for one answer, where the checker is a function of ours or of a user's
 
 
 class OpenedTask(NamedTuple):

@@ -61,9 +61,9 @@ def open_model(
         )
 
 
-def ready_to_reason(path: Path) -> LoadedModel:
-    """A model to train: one that lacks the tags of thought and answer gets them, with rows that begin as the mean of
-    the pieces that spell them.
+def load_with_answer_tags(path: Path) -> LoadedModel:
+    """A model to train in R1-Zero's form, thought and answer each in tags: it gets the tags that it lacks, with rows
+    that begin as the mean of the pieces that spell them.
     """
     loaded = load_model(model_folder(path))
     tokenizer, pieces = with_reasoning_tokens(loaded.tokenizer)
@@ -73,7 +73,7 @@ def ready_to_reason(path: Path) -> LoadedModel:
     return LoadedModel(with_token_rows(loaded.model, pieces), tokenizer, template)
 
 
-def ready_to_think(
+def load_with_thought_form(
     path: Path, adapter: AdapterConfig = FULL_TRAINING, generator: torch.Generator | None = None
 ) -> LoadedModel:
     """A model to teach R1's form, `<think>…</think>` and the answer: its chat template gets a place for the thought.

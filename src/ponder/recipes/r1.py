@@ -30,7 +30,7 @@ from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
-from ponder.recipes.opening import model_folder, open_model, ready_to_think
+from ponder.recipes.opening import load_with_thought_form, model_folder, open_model
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
 from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, read_ordinary, text_passages
 from ponder.recipes.r1_preferences import pairs_of
@@ -405,7 +405,9 @@ class _Pipeline:
 
     def _load(self) -> LoadedModel:
         """The model to start from, with a new adapter where the recipe says so."""
-        return ready_to_think(Path(self.recipe.start_from), self.recipe.adapter, torch_rng(self.recipe.seed, "adapter"))
+        return load_with_thought_form(
+            Path(self.recipe.start_from), self.recipe.adapter, torch_rng(self.recipe.seed, "adapter")
+        )
 
     def _fresh(self) -> Transformer:
         return self._load().model

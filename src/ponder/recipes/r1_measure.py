@@ -26,7 +26,7 @@ def read_ordinary(path: Path) -> str:
     with explain_read_errors(path):
         text = path.read_bytes()
     try:
-        return text.decode("utf-8")
+        return text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 ({error}); save the text as UTF-8") from error
 

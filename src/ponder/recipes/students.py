@@ -12,12 +12,12 @@ from ponder.data.traces import Trace
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.presets import PRESETS
 from ponder.models.transformer import Transformer
-from ponder.recipes.opening import FULL_TRAINING, is_preset, model_folder, ready_to_reason, ready_to_think
+from ponder.recipes.opening import FULL_TRAINING, is_preset, load_with_answer_tags, load_with_thought_form, model_folder
 from ponder.text.examples import Example, encode_conversation
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
-from ponder.train.distill import Written
+from ponder.train.distill import PromptCompletion
 from ponder.weights.checkpoint import open_checkpoint
 from ponder.weights.opened import LoadedModel
 
@@ -50,8 +50,8 @@ def open_student(
         answers_in_tags = opened.tokenizer is not None and opened.tokenizer.control.answer is not None
     if answers_in_tags:
         _require_full(adapter, f"{name} answers in R1-Zero's tags")
-        return ready_to_reason(path)
-    return ready_to_think(path, adapter, torch_rng(seed, "adapter"))
+        return load_with_answer_tags(path)
+    return load_with_thought_form(path, adapter, torch_rng(seed, "adapter"))
 
 
 def _require_full(adapter: AdapterConfig, why: str) -> None:
@@ -59,7 +59,7 @@ def _require_full(adapter: AdapterConfig, why: str) -> None:
         raise ConfigError(f"adapter.kind = {adapter.kind!r}, but {why}: all its weights are trained; use 'full'")
 
 
-def write_out(prompter: Prompter, question: str, thought: str, answer: str) -> Written:
+def write_out(prompter: Prompter, question: str, thought: str, answer: str) -> PromptCompletion:
     """A question and its worked answer in the form in which a model would have answered, as ids.
 
     Raises `TokenizerError` for a character that its vocabulary lacks.
@@ -67,12 +67,12 @@ def write_out(prompter: Prompter, question: str, thought: str, answer: str) -> W
     if prompter.template is None:
         tokenizer = prompter.tokenizer
         ids = completion_ids(tokenizer.encode(thought), tokenizer.encode(answer), tokenizer.control)
-        return Written(prompter.encode(question), tuple(ids))
+        return PromptCompletion(prompter.encode(question), tuple(ids))
     messages = (Message("user", question), Message("assistant", answer, thought or None))
     encoded = prompter.template.encode(messages, generation=False)
     first = encoded.target.index(True)
     last = len(encoded.target) - encoded.target[::-1].index(True)
-    return Written(encoded.ids[:first], encoded.ids[first:last])
+    return PromptCompletion(encoded.ids[:first], encoded.ids[first:last])
 
 
 class TraceExamples:
@@ -92,11 +92,11 @@ class TraceExamples:
         conversation = self._conversations[index]
         if self._prompter.template is not None:
             return encode_conversation(self._prompter.template, conversation)
-        written = self.written(index)
+        written = self.prompt_completion(index)
         target = (*(False for _ in written.prompt_ids), *(True for _ in written.ids))
         return Example((*written.prompt_ids, *written.ids), target)
 
-    def written(self, index: int) -> Written:
+    def prompt_completion(self, index: int) -> PromptCompletion:
         """Example number `index` as a prompt and its completion."""
         question, reply = self._conversations[index].messages
         return write_out(self._prompter, question.content, reply.reasoning or "", reply.content)
@@ -147,7 +147,7 @@ class TracesAsCompletions:
         )
 
 
-def _fitting(trace: Trace, prompter: Prompter, positions: int) -> Written | None:
+def _fitting(trace: Trace, prompter: Prompter, positions: int) -> PromptCompletion | None:
     try:
         written = write_out(prompter, trace.problem.prompt, trace.thought, trace.answer)
     except TokenizerError:

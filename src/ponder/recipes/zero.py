@@ -21,7 +21,7 @@ from ponder.evals.report import write_report
 from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
-from ponder.recipes.opening import ready_to_reason
+from ponder.recipes.opening import load_with_answer_tags
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.recipes.tasks import Task, build_task
 from ponder.recipes.zero_recipe import ZeroRecipe
@@ -67,7 +67,7 @@ class _Lab:
     def __init__(self, recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, workers: Workers) -> None:
         self.recipe, self.run, self.reporter, self.workers = recipe, run, reporter, workers
         self.task: Task = build_task(recipe.task)
-        loaded = new_model(recipe) if not recipe.start_from else ready_to_reason(Path(recipe.start_from))
+        loaded = new_model(recipe) if not recipe.start_from else load_with_answer_tags(Path(recipe.start_from))
         self.model, self.tokenizer, self.chat_template = loaded.model, loaded.tokenizer, loaded.chat_template
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         _check_fit(recipe, self.task, self.prompter, self.model.config)

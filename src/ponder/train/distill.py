@@ -76,7 +76,7 @@ class DistillConfig:
                 raise ConfigError(f"distill.{name} = {getattr(self, name)}; expected a positive number")
 
 
-class Written(NamedTuple):
+class PromptCompletion(NamedTuple):
     """A prompt and its completion, as ids."""
 
     prompt_ids: tuple[int, ...]
@@ -103,7 +103,7 @@ class LogitDistillation:
         prompter: Prompter,
         generator: TrainableGenerator,
         config: DistillConfig,
-        draw_trace: Callable[[int, int], Written],
+        draw_trace: Callable[[int, int], PromptCompletion],
         draw_problem: Callable[[int, int], Problem],
         grade: Grade,
         workers: Workers,
@@ -121,7 +121,7 @@ class LogitDistillation:
         self._workers, self._seed = workers, seed
         self._sampling = Sampling(max_tokens=config.max_tokens, temperature=config.sampling_temperature)
         self._optimizer = Optimizer(self._compute.master, config.optimizer, workers)
-        self._written = round(config.on_policy * config.sequences_per_step)  # by the student, of each step
+        self._own_sequences = round(config.on_policy * config.sequences_per_step)  # by the student, of each step
         # rows beyond the vocabulary stand for nothing, and two models may have filled them up differently
         self._vocabulary = prompter.tokenizer.vocab_size
 
@@ -135,15 +135,15 @@ class LogitDistillation:
 
     def step(self, step: int, seconds_left: float | None = None) -> StepResult:
         started = time.monotonic()
-        metrics: dict[str, float] = {"data/on_policy_share": self._written / self._config.sequences_per_step}
+        metrics: dict[str, float] = {"data/on_policy_share": self._own_sequences / self._config.sequences_per_step}
         rollouts: list[Rollout] = []
-        if self._written:
-            rollouts, sampled = self._write(step)
+        if self._own_sequences:
+            rollouts, sampled = self._sample_own(step)
             metrics |= sampled
-        own = [Written(r.completion.prompt_ids, r.completion.ids) for r in rollouts]
-        traces = [self._draw_trace(step, i) for i in range(self._config.sequences_per_step - self._written)]
+        own = [PromptCompletion(r.completion.prompt_ids, r.completion.ids) for r in rollouts]
+        traces = [self._draw_trace(step, i) for i in range(self._config.sequences_per_step - self._own_sequences)]
         metrics |= self._update(step, [*own, *traces])
-        tokens = sum(len(w.prompt_ids) + len(w.ids) for w in (*own, *traces))
+        tokens = sum(len(s.prompt_ids) + len(s.ids) for s in (*own, *traces))
         metrics["speed/tokens_per_second"] = tokens / max(time.monotonic() - started, 1e-9)
         done = step + 1 >= self._config.steps
         return StepResult(metrics=metrics, rollouts=rollouts[:SAMPLES_PER_STEP], done=done)
@@ -156,12 +156,12 @@ class LogitDistillation:
         self._optimizer.load_state_tensors(dict(state.tensors))
         self._compute.refresh(frozen=True)
 
-    def _write(self, step: int) -> tuple[list[Rollout], dict[str, float]]:
+    def _sample_own(self, step: int) -> tuple[list[Rollout], dict[str, float]]:
         """What the student writes, graded for people to see: the verdicts teach nothing here."""
         self._compute.publish()
         self._generator.refresh(step)
         groups = collect_groups(
-            [self._draw_problem(step, i) for i in range(self._written)],
+            [self._draw_problem(step, i) for i in range(self._own_sequences)],
             self._prompter,
             self._generator,
             self._grade,
@@ -171,13 +171,13 @@ class LogitDistillation:
         )
         return [group.rollouts[0] for group in groups], rollout_metrics(groups, self._prompter.tokenizer)
 
-    def _update(self, step: int, written: Sequence[Written]) -> dict[str, float]:
-        tokens = sum(len(w.ids) for w in written)
+    def _update(self, step: int, sequences: Sequence[PromptCompletion]) -> dict[str, float]:
+        tokens = sum(len(s.ids) for s in sequences)
 
         def loss_of(rows: MicroBatch) -> tuple[torch.Tensor, _Report]:
-            return self._loss([written[i] for i in rows], tokens)
+            return self._loss([sequences[i] for i in rows], tokens)
 
-        lengths = [len(w.prompt_ids) + len(w.ids) for w in written]
+        lengths = [len(s.prompt_ids) + len(s.ids) for s in sequences]
         cuts = micro_batches(lengths, self._config.micro_batch_tokens)
         reports = accumulate_gradients(self._compute.model, cuts, loss_of, self._workers)
         divergence, norm = math.fsum(r.divergence for r in reports) / tokens, self._optimizer.clip()
@@ -195,11 +195,11 @@ class LogitDistillation:
             "optimizer/learning_rate_scale": scale,
         }
 
-    def _loss(self, written: Sequence[Written], step_tokens: int) -> tuple[torch.Tensor, _Report]:
+    def _loss(self, sequences: Sequence[PromptCompletion], step_tokens: int) -> tuple[torch.Tensor, _Report]:
         config = self._config
         batch = PaddedBatch.collate(
-            [[*w.prompt_ids, *w.ids] for w in written],
-            [len(w.prompt_ids) for w in written],
+            [[*s.prompt_ids, *s.ids] for s in sequences],
+            [len(s.prompt_ids) for s in sequences],
             self._prompter.tokenizer.control.pad,
         )
         scored_BT = batch.scored_BT[:, 1:]
@@ -247,7 +247,7 @@ def require_same_vocabulary(teacher: Tokenizer, student: Tokenizer) -> None:
                 f"{ours.decode('utf-8', 'replace')!r} in the student's; {advice}"
             )
     if teacher.control != student.control:
-        names = vars_of(teacher), vars_of(student)
+        names = _control_ids(teacher), _control_ids(student)
         name = next(name for name in names[0] if names[0][name] != names[1][name])
         raise ConfigError(
             f"the control token {name!r} is {names[0][name]} in the teacher's vocabulary and {names[1][name]} in the "
@@ -255,7 +255,7 @@ def require_same_vocabulary(teacher: Tokenizer, student: Tokenizer) -> None:
         )
 
 
-def vars_of(tokenizer: Tokenizer) -> dict[str, object]:
+def _control_ids(tokenizer: Tokenizer) -> dict[str, object]:
     """The control ids of a vocabulary by name."""
     return dict(vars(tokenizer.control))
 

@@ -1,14 +1,10 @@
 """From a completion's tokens to its verdict."""
 
 import math
-import signal
-import threading
-import time
-from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import TypeVar
+from collections.abc import Sequence
 
 from ponder.core.errors import ConfigError, PonderError
+from ponder.core.time_limit import CHECK_SECONDS, TimeLimitReached, within
 from ponder.core.types import Completion, Problem, Rollout, Verdict
 from ponder.text.reasoning import Reasoning, parse_completion
 from ponder.text.tokenizer import Tokenizer
@@ -17,16 +13,13 @@ from ponder.verify.rewards import NamedReward, Reply, RewardConfig, further_rewa
 
 LONGEST_REASON = 200  # characters
 
-T = TypeVar("T")
-
 
 class Grader:
     """Grades completions of one task.
 
     A checker that raises, exceeds `time_limit_seconds` or returns something that is no score leaves the completion
-    ungraded (score None); it never becomes a zero. The same holds for each reward. The time limit needs a
-    signal, so it holds in the main thread of a Unix process only. It stops Python code; a single long call into C ends
-    first.
+    ungraded (score None); it never becomes a zero. The same holds for each reward. Where the time
+    limit holds: see `ponder.core.time_limit.within`.
     """
 
     def __init__(
@@ -34,7 +27,7 @@ class Grader:
         tokenizer: Tokenizer,
         checker: AnswerChecker,
         rewards: RewardConfig,
-        time_limit_seconds: float = 1.0,
+        time_limit_seconds: float = CHECK_SECONDS,
         added: Sequence[NamedReward] = (),
     ) -> None:
         """`added` are rewards beside those of the config. Raises `ConfigError` where two have one name."""
@@ -90,7 +83,7 @@ class Grader:
         """What a reward's function returns, or why it gives nothing."""
         try:
             value = within(self._time_limit_seconds, lambda: reward.function(reply))
-        except _TimeLimitReached:
+        except TimeLimitReached:
             return f"it took more than {self._time_limit_seconds:g} seconds"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code; KeyboardInterrupt passes
             return _describe(error)
@@ -105,38 +98,10 @@ class Grader:
     def _finding(self, problem: Problem, answer: str) -> Finding:
         try:
             return finding_of(within(self._time_limit_seconds, lambda: self._checker(problem, answer)))
-        except _TimeLimitReached:
+        except TimeLimitReached:
             return Finding(None, f"it took more than {self._time_limit_seconds:g} seconds")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code; KeyboardInterrupt passes
             return Finding(None, _describe(error))
-
-
-class _TimeLimitReached(BaseException):
-    """Not an Exception, so that a checker's own `except Exception` does not swallow it."""
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """The result of `call`, stopped by `_TimeLimitReached` after that many seconds where a signal can be used."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        return call()
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise _TimeLimitReached
-
-    started = time.monotonic()
-    previous_handler = signal.signal(signal.SIGALRM, stop)
-    previous_delay, previous_interval = signal.getitimer(signal.ITIMER_REAL)
-    try:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            return call()
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:  # the alarm has rung or is off: it rings once, and cannot cut this short
-        signal.signal(signal.SIGALRM, previous_handler or signal.SIG_DFL)
-        if previous_delay:  # someone else's timer goes on
-            remaining = max(previous_delay - (time.monotonic() - started), 1e-3)
-            signal.setitimer(signal.ITIMER_REAL, remaining, previous_interval)
 
 
 def _describe(error: BaseException) -> str:

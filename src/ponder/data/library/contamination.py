@@ -1,6 +1,7 @@
 """Whether training text holds evaluation problems: by hash of the normalised text, and by runs of ten words.
 
-DeepSeek-R1's own check is a match of 10-grams (R1 paper, evaluation setup).
+DeepSeek-R1's own check is a match of 10-grams (R1 paper, evaluation setup). A problem of fewer words is looked for as a
+whole.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from ponder.data.library.rows import read_rows
 
 RUN = 10  # words
 _WORD = re.compile(r"[^\W_]+|[^\w\s]", re.UNICODE)
+_SIGNS = {**{sign: sign for sign in "+-*/^=<>"}, "−": "-", "×": "*", "·": "*", "÷": "/"}
 _IDEOGRAPH = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
 
 
@@ -27,8 +29,8 @@ class Overlap:
 
     train: int  # which of the training texts
     problem: str  # the id of the evaluation problem
-    kind: str  # "same": all of the words; "run": words in a row
-    share: float  # of the problem's runs of words that the training text holds; 1 where it is the same
+    kind: str  # "same": all of the words; "run": words in a row; "whole": all of a problem that is shorter than a run
+    share: float  # of the problem's runs of words that the training text holds; 1 where it holds the whole problem
     shared: str  # words that both hold
 
 
@@ -40,7 +42,7 @@ class Contamination:
     problems: int
     run: int  # words that count as one when they stand in a row
     overlaps: tuple[Overlap, ...]
-    too_short: int  # problems of fewer words than a run: these are compared as a whole only
+    too_short: int  # problems of fewer words than a run: these are looked for as a whole
 
     @property
     def problem_ids(self) -> frozenset[str]:
@@ -63,11 +65,13 @@ def contaminated(
     run: int = RUN,
     common: int | None = None,
 ) -> Contamination:
-    """Which training texts share a run of `run` words with an evaluation problem, or are one of them.
+    """Which training texts share a run of `run` words with an evaluation problem, or hold the whole of a shorter one.
 
     Words are compared without case, accents, spacing and punctuation; each ideograph is a word. Of a problem the
     question alone counts, not the prompt around it. A run that stands in more than `common` of the evaluation
-    problems is a turn of phrase of the set and counts for nothing (None: every run counts).
+    problems is a turn of phrase of the set and counts for nothing (None: every run counts). Of a problem of fewer words
+    all have to stand in a row, with the same signs of arithmetic between its numbers. Raises `ConfigError` for a run of
+    no words.
     """
     if run < 1:
         raise ConfigError(f"a run of {run} words; expected 1 or more")
@@ -84,14 +88,25 @@ def contaminated(
             holders[key].append(at)
     wholes: dict[bytes, list[int]] = defaultdict(list)
     for at, each_words in enumerate(words):
-        wholes[_key(each_words)].append(at)
+        if len(each_words) >= run:
+            wholes[_key(each_words)].append(at)
+    short = _ShortProblems([question_of(problem) for problem in eval_problems], run)
     overlaps: list[tuple[int, Overlap]] = []
     texts = 0
-    for index, text in enumerate(train_texts):
+    for index, each_text in enumerate(train_texts):
         texts += 1
-        given = normal_words(question_of(text) if isinstance(text, Problem) else text)
-        for at, overlap in _overlaps(index, given, eval_problems, runs, holders, wholes, run):
-            overlaps.append((at, overlap))
+        text = question_of(each_text) if isinstance(each_text, Problem) else each_text
+        given = normal_words(text)
+        held = [(at, "same", 1.0, " ".join(given[:run])) for at in wholes.get(_key(given), ())]
+        same = {at for at, *_ in held}
+        for at, share, shared in _shared_runs(given, runs, holders, run):
+            if at not in same:
+                held.append((at, "run", share, shared))
+        for at in short.within(text):
+            held.append((at, "same" if len(given) == len(words[at]) else "whole", 1.0, " ".join(words[at])))
+        for at, kind, share, shared in held:
+            problem = eval_problems[at].id
+            overlaps.append((at, Overlap(train=index, problem=problem, kind=kind, share=share, shared=shared)))
     overlaps.sort(key=lambda found: (found[0], -found[1].share, found[1].train))
     return Contamination(
         texts=texts,
@@ -109,7 +124,7 @@ def texts_of(path: Path) -> list[str]:
     """
     if path.suffix == ".txt":
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from error
         return [part for part in re.split(r"\n\s*\n", text) if part.strip()]
@@ -133,9 +148,32 @@ def normal_words(text: str) -> list[str]:
     >>> normal_words("Café  №1: 3×4, x_1!")
     ['cafe', 'no1', '3', '4', 'x', '1']
     """
-    text = unicodedata.normalize("NFKD", text.casefold())
+    return [token for token in _tokens(text) if token[0].isalnum()]
+
+
+def _tokens(text: str) -> list[str]:
+    """The words and marks of a text, brought to one form."""
+    text = unicodedata.normalize("NFKD", text).casefold()
     text = "".join(letter for letter in text if not unicodedata.combining(letter))
-    return [word for word in _WORD.findall(_IDEOGRAPH.sub(r" \1 ", text)) if word[0].isalnum()]
+    return _WORD.findall(_IDEOGRAPH.sub(r" \1 ", text))
+
+
+def _calculation(text: str) -> tuple[str, ...]:
+    """The words of a text, a number with the signs of arithmetic between it and a number before it in its line.
+
+    >>> _calculation("What is 2 + 3*4?")
+    ('what', 'is', '2', '+3', '*4')
+    """
+    words: list[str] = []
+    for line in text.splitlines():
+        after_number, signs = False, ""
+        for token in _tokens(line):
+            if token[0].isalnum():
+                words.append(signs + token if after_number and token[0].isdigit() else token)
+                after_number, signs = token[-1].isdigit(), ""
+            else:
+                signs += _SIGNS.get(token, "")
+    return tuple(words)
 
 
 def _runs(words: Sequence[str], run: int) -> Iterator[bytes]:
@@ -147,20 +185,34 @@ def _key(words: Sequence[str]) -> bytes:
     return hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _overlaps(
-    index: int,
-    given: list[str],
-    problems: Sequence[Problem],
-    runs: Sequence[set[bytes]],
-    holders: dict[bytes, list[int]],
-    wholes: dict[bytes, list[int]],
-    run: int,
-) -> Iterator[tuple[int, Overlap]]:
-    """What one training text shares with the problems."""
-    same = set(wholes.get(_key(given), ())) if given else set()
-    for at in same:
-        shared = " ".join(given[:run])
-        yield at, Overlap(train=index, problem=problems[at].id, kind="same", share=1.0, shared=shared)
+class _ShortProblems:
+    """The problems of fewer words than a run, by all of their words."""
+
+    def __init__(self, questions: Sequence[str], run: int) -> None:
+        self._holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        lengths: dict[str, set[int]] = defaultdict(set)  # by the first word: few places of a text have to be looked at
+        for at, words in enumerate(map(_calculation, questions)):
+            if 0 < len(words) < run:
+                self._holders[words].append(at)
+                lengths[words[0]].add(len(words))
+        self._lengths = {word: tuple(each) for word, each in lengths.items()}
+
+    def within(self, text: str) -> set[int]:
+        """Which of them a text holds."""
+        found: set[int] = set()
+        if not self._holders:
+            return found
+        given = _calculation(text)
+        for start, word in enumerate(given):
+            for length in self._lengths.get(word, ()):
+                found.update(self._holders.get(given[start : start + length], ()))
+        return found
+
+
+def _shared_runs(
+    given: Sequence[str], runs: Sequence[set[bytes]], holders: Mapping[bytes, Sequence[int]], run: int
+) -> Iterator[tuple[int, float, str]]:
+    """The problems that share runs with a text of these words: which one, the share of its runs, and the first."""
     hits: dict[int, set[bytes]] = defaultdict(set)
     first: dict[int, int] = {}
     for start, key in enumerate(_runs(given, run)):
@@ -168,7 +220,4 @@ def _overlaps(
             hits[at].add(key)
             first.setdefault(at, start)
     for at, keys in hits.items():
-        if at not in same:
-            shared = " ".join(given[first[at] : first[at] + run])
-            share = len(keys) / len(runs[at])
-            yield at, Overlap(train=index, problem=problems[at].id, kind="run", share=share, shared=shared)
+        yield at, len(keys) / len(runs[at]), " ".join(given[first[at] : first[at] + run])

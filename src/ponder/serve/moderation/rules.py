@@ -68,7 +68,7 @@ def load_rules(path: Path) -> RuleBook:
     except OSError as error:
         raise ConfigError(f"cannot read the rules {path}: {error.strerror}; give the path of a file") from None
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}, line {line}: this is not UTF-8; save the file as UTF-8") from None

@@ -90,7 +90,7 @@ class UpstreamSettings:
         elif self.key_file is not None:
             where = f"the file {self.key_file}"
             try:
-                text = self.key_file.read_text(encoding="utf-8")
+                text = self.key_file.read_text(encoding="utf-8-sig")
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"the key of the upstream at {self.host}: {where} cannot be read: {error}") from None
         else:
