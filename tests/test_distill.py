@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from distilling import RECIPE, StopAt, Worked, distilled, save_student, worked_trace
 from local_models import CHATML_MARKS, byte_tokenizer
-from ponder.core.errors import ConfigError, DataError, GenerationError, RunError
+from ponder.core.errors import ConfigError, DataError, GenerationError, RunError, TrainingError
 from ponder.core.metrics import read_metrics
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
@@ -24,6 +24,9 @@ from ponder.data.traces import Origin as TraceOrigin
 from ponder.data.traces import Trace, TraceLog, read_traces
 from ponder.evals.distill_report import distill_json
 from ponder.models.adapter_config import AdapterConfig
+from ponder.models.transformer import Transformer
+from ponder.recipes import distill as distill_module
+from ponder.recipes import memory_advice
 from ponder.recipes.distill import run_distill
 from ponder.recipes.open_task import open_task
 from ponder.recipes.students import TraceExamples, open_student
@@ -284,6 +287,21 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(tmp_path: Path, mode
     assert first["loss/divergence"] == pytest.approx(0.0, abs=1e-6)
     assert first["distill/agreement"] == 1.0
     assert first["data/on_policy_share"] == 0.5
+
+
+def test_out_of_memory_tells_of_the_stage_that_runs(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    def advice(model: Transformer, config: object, micro_batches: int, beside: Sequence[object]) -> str:
+        return f"{type(config).__name__}, {len(beside)} beside"
+
+    monkeypatch.setattr(distill_module, "run_stage", full)
+    monkeypatch.setattr(memory_advice, "memory_advice", advice)
+    with pytest.raises(TrainingError, match="DistillConfig, 1 beside"):
+        logits(tmp_path / "run", model_folder, model_folder)
 
 
 @pytest.mark.parametrize("divergence", ["forward", "jsd"])

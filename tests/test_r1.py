@@ -101,6 +101,13 @@ RECIPE = R1Recipe(
     measure=MeasureConfig(problems=2, drawing=DrawingConfig(samples=1, max_tokens=16)),
 )
 
+HALVES = (  # a task of one's own
+    "def problem(rng):\n    n = rng.randrange(10, 9999)\n"
+    "    return dict(prompt=f'Half of {2 * n}?', answer=str(n))\n"
+    "def worked(problem, rng):\n    return 'half of it', problem['answer']\n"
+    "def check(problem, answer):\n    return answer.strip() in (problem['answer'], problem['answer'] + '.0')\n"
+)
+
 
 class Solver:
     """Stands for the engine: answers problems that it knows right in its even samples, and others with a remark."""
@@ -243,6 +250,35 @@ def test_a_run_goes_on_with_its_own_tasks_in_their_own_order(tmp_path: Path) -> 
     ):
         with pytest.raises(RunError, match=rf"made by another recipe: {difference}"):
             check_claim(replace(RECIPE, tasks=tasks), run, resume=True)
+
+
+@pytest.mark.usefixtures("solver")
+def test_a_run_goes_on_with_the_task_file_that_it_began_with(base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "halves.py"
+    file.write_text(HALVES)
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        tasks={},
+        task_file=str(file),
+        stages=("cold-start",),
+        ordinary=replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0),
+        measure=replace(RECIPE.measure, when="end", problems=1, apart=()),
+    )
+    run = RunFolder.create(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_r1(recipe, run, _StopAt("cold-start", 0))
+    changed = r"halves\.py has changed since the run .*run began; begin another run with it"
+    file.write_text(HALVES + "# mended\n")
+    with pytest.raises(RunError, match=changed):
+        run_r1(recipe, run, SilentReporter(), resume=True)
+    summary = json.loads(run.summary.read_text(encoding="utf-8"))
+    del summary["task_fingerprint"]  # as runs began that did not tell it
+    run.summary.write_text(json.dumps(summary))
+    run_r1(recipe, run, SilentReporter(), resume=True)
+    file.write_text(HALVES)
+    with pytest.raises(RunError, match=changed):
+        run_r1(recipe, run, SilentReporter(), resume=True)
 
 
 def test_every_recipe_is_its_own_when_it_is_read_back(base: Path, tmp_path: Path) -> None:
@@ -532,12 +568,7 @@ def test_tasks_are_drawn_by_their_shares_from_training_problems_alone() -> None:
 
 def test_a_task_of_ones_own_is_practised_and_judged_by_its_own_rule(tmp_path: Path) -> None:
     file = tmp_path / "halves.py"
-    file.write_text(
-        "def problem(rng):\n    n = rng.randrange(10, 9999)\n"
-        "    return dict(prompt=f'Half of {2 * n}?', answer=str(n))\n"
-        "def worked(problem, rng):\n    return 'half of it', problem['answer']\n"
-        "def check(problem, answer):\n    return answer.strip() in (problem['answer'], problem['answer'] + '.0')\n"
-    )
+    file.write_text(HALVES)
     with Practice({}, str(file)) as practice:
         assert practice.measured == ["halves"]
         conversation = practice.conversation(python_rng(0, "one"))

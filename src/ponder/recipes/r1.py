@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ponder.core.errors import ConfigError, DataError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
@@ -50,7 +52,6 @@ from ponder.train.preference_reward import (
 )
 from ponder.train.reward_model import load_reward_model
 from ponder.train.reward_stage import RewardTraining
-from ponder.train.rollout import GroupReward
 from ponder.train.sft import Sft, SftConfig
 from ponder.train.writing import read_texts, write_texts
 from ponder.verify.grader import Grader
@@ -100,7 +101,11 @@ class _Pipeline:
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         with open_whole(model_folder(start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
-        self.costs = RunCosts(run, recipe, loaded.model.config, {"task": "r1", "tasks": practice.shares})
+        about = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
+        self.costs = RunCosts(run, recipe, loaded.model.config, about)
+        begun = self.costs.summary.setdefault("task_fingerprint", practice.fingerprint)  # older runs do not tell
+        if begun != practice.fingerprint:
+            raise RunError(f"{recipe.task_file} has changed since the run {run.path} began; begin another run with it")
         self._stages: Mapping[str, Callable[[], None]] = {
             "ordinary": self._answer_ordinary_prompts,
             "cold-start": self._cold_start,
@@ -295,7 +300,7 @@ class _Pipeline:
         config: GrpoConfig,
         rewards: RewardConfig,
         draw: Callable[[int, int], Problem] | None = None,
-        judge: GroupReward | None = None,
+        judge: PreferenceReward | None = None,
     ) -> None:
         """A stage of reinforcement learning, on the practised tasks unless `draw` gives other problems."""
         generator = training_generator(
@@ -315,15 +320,15 @@ class _Pipeline:
             name=name,
             group_reward=judge,
         )
-        self._run(stage, config)
+        self._run(stage, config, beside=judge.models if judge is not None else ())
 
     def _grader(self, rewards: RewardConfig, added: Sequence[NamedReward] = ()) -> Grader:
         seconds = self.practice.check_seconds
         return Grader(self.tokenizer, self.practice.check, rewards, time_limit_seconds=seconds, added=added)
 
-    def _run(self, stage: Stage, config: SftConfig | GrpoConfig) -> None:
-        """Go through a stage and measure what it made."""
-        with memory_explained(stage.model, config, self.workers):
+    def _run(self, stage: Stage, config: SftConfig | GrpoConfig, beside: Sequence[nn.Module] = ()) -> None:
+        """Go through a stage and measure what it made. `beside`: frozen models that it is given."""
+        with memory_explained(stage.model, config, self.workers, beside):
             self._go_through(stage)
         if self._measures_each:
             self.measure(stage.name, lambda: stage.model)
