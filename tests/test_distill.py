@@ -32,12 +32,16 @@ from ponder.recipes.open_task import open_task
 from ponder.recipes.students import TraceExamples, open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.teachers import Keep, LocalTeacher, Wanted
-from ponder.recipes.tracing import distinct_problems, task_fingerprint
+from ponder.recipes.tracing import distinct_problems, task_fingerprint, verify_traces
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
+from ponder.train.collect import Origin as Collected
 from ponder.train.distill import DistillConfig, require_same_vocabulary
 from ponder.train.optimizer import OptimizerConfig
+from ponder.verify.checkers import check_exact
+from ponder.verify.grader import Grader
+from ponder.verify.rewards import RewardConfig
 from ponder.weights.checkpoint import save_model
 from small_models import random_model, small_dense
 
@@ -75,6 +79,22 @@ def test_the_right_readable_answers_are_learned_and_the_others_counted(whole: Ru
     assert min(expected.values()) > 0
     assert outcomes["kept"] == 60 - sum(expected.values())
     assert sum(outcomes.values()) == 60
+
+
+def test_an_answer_to_a_prompt_beyond_the_vocabulary_is_counted_once(tmp_path: Path) -> None:
+    prompter = Prompter(Tokenizer.for_arithmetic())
+    problems = [Problem(id=prompt, prompt=prompt, answer="2", task="chain") for prompt in ("1+1=?", "größer?")]
+    whole = {"thought": "1+1=2", "answer": "2", "tokens": 3}
+    traces = [
+        Trace(problem=problem, sample=sample, flaw=flaw, **whole)
+        for problem in problems
+        for sample, flaw in enumerate((None, "truncated"))
+    ]
+    found = verify_traces(
+        traces, RECIPE.traces, prompter, 96, Grader(prompter.tokenizer, check_exact, RewardConfig()),
+        tmp_path / "verified", Collected(model="worked", seed=0), SilentReporter(),
+    )  # fmt: skip
+    assert found.counts["outcomes"] == {"truncated": 2, "beyond the student's vocabulary or context": 1, "kept": 1}
 
 
 def test_the_student_learns_the_form(whole: RunFolder) -> None:
