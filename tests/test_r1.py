@@ -32,7 +32,7 @@ from ponder.recipes.distill_recipe import load_distill_recipe
 from ponder.recipes.files import merged_tables
 from ponder.recipes.opening import model_folder
 from ponder.recipes.r1 import run_r1
-from ponder.recipes.r1_data import Practice, WeightedChoice
+from ponder.recipes.r1_data import Practice, WeightedChoice, one_of
 from ponder.recipes.r1_preferences import SHORTEST, own_pairs
 from ponder.recipes.r1_recipe import (
     MeasureConfig,
@@ -296,6 +296,40 @@ def test_every_recipe_is_its_own_when_it_is_read_back(base: Path, tmp_path: Path
         run = RunFolder.create(tmp_path / str(number))
         run.config.write_text(to_toml(recipe))
         check_claim(recipe, run, resume=True)
+
+
+@pytest.mark.usefixtures("solver")
+def test_some_of_the_bases_own_texts_are_measured_and_not_learned(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists: dict[str, list[Any]] = {}
+
+    def watched(examples: list[Any], what: str) -> Any:
+        lists[what] = examples
+        return one_of(examples, what)
+
+    monkeypatch.setattr(r1, "one_of", watched)
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        stages=("ordinary", "cold-start"),
+        ordinary=replace(RECIPE.ordinary, texts=60),
+        cold_start=replace(SFT, steps=1),
+        measure=replace(RECIPE.measure, problems=1),
+    )
+    run = RunFolder.create(tmp_path / "run")
+    run_r1(recipe, run, SilentReporter())
+    losses = {name: figures["ordinary_loss"]["own text"] for name, figures in r1_json(run)["stages"].items()}
+    assert list(losses) == ["base", "cold-start"]
+    assert all(loss["low"] <= loss["mean"] <= loss["high"] and loss["mean"] > 1.0 for loss in losses.values())
+    with Workers() as workers, Practice(recipe.tasks) as practice:
+        pipeline = r1._Pipeline(recipe, run, SilentReporter(), workers, practice)
+        learned, held_back = pipeline._own_texts()
+        assert lists["the base's own texts"] == learned
+        assert (len(learned) + len(held_back), len(held_back) > 1) == (60, True)
+        del pipeline.costs.summary[r1.TEXTS_HELD_BACK]  # as runs began that learned them all
+        assert [len(texts) for texts in pipeline._own_texts()] == [60, 0]
+        assert "own text" not in pipeline._passages(plain=True)
 
 
 def trained_part(model: Transformer) -> str:
