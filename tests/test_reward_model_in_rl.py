@@ -227,6 +227,8 @@ def test_the_policy_moves_towards_what_the_reward_model_likes(workers: Workers) 
     after = {(p.id, a): logp(p, a) for p in (SUM, TALK) for a in "0123"}
     assert metrics[0]["reward/accuracy"] == 0.25
     assert metrics[0]["reward/preference"] == pytest.approx(0.9 * ((0 + 1 + 2 + 3) / 4 - 2 + 6) / 12)
+    sequences = [PROMPTER.encode(p.prompt) + rollout(p, a).completion.ids for p in (SUM, TALK) for a in "0123"]
+    assert metrics[0]["data/trained_tokens"] == sum(map(len, sequences))
     assert len(scores.asked) == config.steps
     assert after[TALK.id, "3"] > max(after[TALK.id, a] for a in "012")
     assert after[SUM.id, "2"] > max(after[SUM.id, a] for a in "013")

@@ -412,4 +412,5 @@ class Grpo:
             "time/train_seconds": train_seconds,
             "speed/rollout_tokens_per_second": made / max(rollout_seconds, 1e-9),
             "speed/train_tokens_per_second": trained / max(train_seconds, 1e-9),
+            "data/trained_tokens": float(trained),
         }
