@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from gguf_files import MODELS, export, save
 from ponder.cli.main import main
 from ponder.core.errors import ConfigError, GenerationError
+from ponder.models.presets import PRESETS
 from ponder.recipes.bench import run
 from ponder.recipes.bench.figures import figures
 from ponder.recipes.bench.limits import Limits
@@ -83,7 +85,8 @@ def record() -> Record:
         config=BenchConfig(prompt_tokens=8, context=4, tokens=10, rounds=2),
         model=small_dense(),
         body_parameters=30,
-        active_parameters=50,
+        token_parameters=50,
+        active_parameters=60,
         total_parameters=100,
         sides=[
             SideFacts("bf16", "ponder", "a.gguf", {"weight_bytes": 200, "load_seconds": 1.0, "start_seconds": 2.0}, 9),
@@ -111,6 +114,14 @@ def test_figures_by_hand() -> None:
     assert prefill["sides"][0]["first_token_seconds"]["median"] == 0.25
     assert (found["most_others"], found["fair"]) == (0.3, False)
     assert found["limits"]["bytes_per_second"] == {"median": 1500.0, "lowest": 1000.0, "highest": 2000.0}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_no_token_is_multiplied_by_the_embedding(tied: bool) -> None:
+    """128 wide: 4 blocks of q, k, v and o, gate, up and down, two norms; and the last norm."""
+    block = 128 * (128 + 2 * 64) + 128 * 128 + 3 * 128 * 384 + 2 * 128
+    shape = replace(PRESETS["tiny-dense"](299), tie_embeddings=tied)
+    assert run.body_parameters(shape) == 4 * block + 128 == 787_584
 
 
 def test_a_plot_of_what_was_found() -> None:

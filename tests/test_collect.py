@@ -232,8 +232,19 @@ def test_a_prompt_that_is_too_long_or_beyond_the_vocabulary_is_counted(tmp_path:
     assert made.outcomes == {"duplicate": 6, "kept": 2, "prompt refused": 8}
     assert [c.messages[0].content for c in read_conversations(made.path)] == ["1+1=?", "2+2=?"]
     assert "score" not in json.loads(made.path.read_text().splitlines()[0])["origin"]
-    with pytest.raises(GenerationError, match="every prompt of a batch of 1 was refused; the first: the prompt of"):
-        answer_prompts(["2+" * 40], generator, PROMPTER, CONFIG, tmp_path / "none", ORIGIN)
+
+
+def test_a_collection_is_given_up_where_every_prompt_is_refused_and_no_sooner(tmp_path: Path) -> None:
+    """Each prompt is a batch of its own; the last has no place in any."""
+    config, generator = replace(CONFIG, completions_per_batch=1), by_sample(*[("ok", "1")] * 4)
+    prompts = ["2+" * 40, "1+1=?", "é"]
+    made = answer_prompts(prompts, generator, PROMPTER, config, tmp_path / "some", ORIGIN)
+    assert (made.problems, made.outcomes) == (3, {"duplicate": 3, "kept": 1, "prompt refused": 8})
+    for _ in range(2):  # nothing is noted, so that another try is one
+        with pytest.raises(GenerationError, match="all of 2 prompts were refused; the first: the prompt of"):
+            answer_prompts(["2+" * 40, "é"], generator, PROMPTER, config, tmp_path / "none", ORIGIN)
+    made = answer_prompts(["é", "1+1=?"], generator, PROMPTER, config, tmp_path / "none", ORIGIN)
+    assert made.problems == 2
 
 
 def test_answers_without_a_thought_are_conversations_without_one(tmp_path: Path) -> None:

@@ -12,10 +12,19 @@ import torch
 import parallel_stages
 from ponder.core.errors import ConfigError
 from ponder.core.metrics import read_metrics
+from ponder.core.workers import ComputeConfig, Workers
+from ponder.models.scalar_head import ScoringModel
 from ponder.recipes.engines import choose_engine
+from ponder.text.prompt import Prompter
+from ponder.text.tokenizer import Tokenizer
 from ponder.train import parallel
 from ponder.train.parallel import CPU, Parallel, current, joined
+from ponder.train.preference_reward import PreferenceReward
+from ponder.train.reward_model import KINDS, RewardCard, RewardModel
+from small_models import random_model, small_dense
 
+TOKENIZER = Tokenizer.for_arithmetic()
+PROMPTER = Prompter(TOKENIZER)
 STAGES = ("sft-bf16", "sft-lora", "grpo-lora")
 STEPS = 3  # of which the second is done on the CPU
 SPEEDS = ("time", "speed/")
@@ -41,6 +50,19 @@ def test_one_process_takes_a_gpu_only_where_it_is_asked_to(monkeypatch: pytest.M
 
 def test_a_gpu_is_sampled_on_as_well() -> None:
     assert choose_engine("auto", "cuda") == "torch"
+
+
+def test_reward_models_are_moved_to_where_the_policy_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's device without memory stands for the GPU: what is left on the CPU is seen by its name."""
+    here = torch.device("meta")
+    monkeypatch.setattr(parallel, "_alone", Parallel(device=here))
+    models = [
+        RewardModel(ScoringModel(random_model(small_dense())), PROMPTER, RewardCard(kind=kind, max_tokens=64))
+        for kind in KINDS
+    ]
+    with Workers(ComputeConfig(workers=1)) as workers:
+        PreferenceReward(models[0], TOKENIZER, workers, safe=models[1])
+    assert {p.device for model in models for p in model.model.parameters()} == {here}
 
 
 def states(folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from distilling import RECIPE, StopAt, Worked, distilled, save_student, worked_trace
 from local_models import CHATML_MARKS, byte_tokenizer
-from ponder.core.errors import ConfigError, DataError, GenerationError, RunError
+from ponder.core.errors import ConfigError, DataError, GenerationError, RunError, TrainingError
 from ponder.core.metrics import read_metrics
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
@@ -24,17 +24,24 @@ from ponder.data.traces import Origin as TraceOrigin
 from ponder.data.traces import Trace, TraceLog, read_traces
 from ponder.evals.distill_report import distill_json
 from ponder.models.adapter_config import AdapterConfig
+from ponder.models.transformer import Transformer
+from ponder.recipes import distill as distill_module
+from ponder.recipes import memory_advice
 from ponder.recipes.distill import run_distill
 from ponder.recipes.open_task import open_task
 from ponder.recipes.students import TraceExamples, open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.teachers import Keep, LocalTeacher, Wanted
-from ponder.recipes.tracing import distinct_problems, task_fingerprint
+from ponder.recipes.tracing import distinct_problems, task_fingerprint, verify_traces
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
+from ponder.train.collect import Origin as Collected
 from ponder.train.distill import DistillConfig, require_same_vocabulary
 from ponder.train.optimizer import OptimizerConfig
+from ponder.verify.checkers import check_exact
+from ponder.verify.grader import Grader
+from ponder.verify.rewards import RewardConfig
 from ponder.weights.checkpoint import save_model
 from small_models import random_model, small_dense
 
@@ -72,6 +79,22 @@ def test_the_right_readable_answers_are_learned_and_the_others_counted(whole: Ru
     assert min(expected.values()) > 0
     assert outcomes["kept"] == 60 - sum(expected.values())
     assert sum(outcomes.values()) == 60
+
+
+def test_an_answer_to_a_prompt_beyond_the_vocabulary_is_counted_once(tmp_path: Path) -> None:
+    prompter = Prompter(Tokenizer.for_arithmetic())
+    problems = [Problem(id=prompt, prompt=prompt, answer="2", task="chain") for prompt in ("1+1=?", "größer?")]
+    whole = {"thought": "1+1=2", "answer": "2", "tokens": 3}
+    traces = [
+        Trace(problem=problem, sample=sample, flaw=flaw, **whole)
+        for problem in problems
+        for sample, flaw in enumerate((None, "truncated"))
+    ]
+    found = verify_traces(
+        traces, RECIPE.traces, prompter, 96, Grader(prompter.tokenizer, check_exact, RewardConfig()),
+        tmp_path / "verified", Collected(model="worked", seed=0), SilentReporter(),
+    )  # fmt: skip
+    assert found.counts["outcomes"] == {"truncated": 2, "beyond the student's vocabulary or context": 1, "kept": 1}
 
 
 def test_the_student_learns_the_form(whole: RunFolder) -> None:
@@ -284,6 +307,21 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(tmp_path: Path, mode
     assert first["loss/divergence"] == pytest.approx(0.0, abs=1e-6)
     assert first["distill/agreement"] == 1.0
     assert first["data/on_policy_share"] == 0.5
+
+
+def test_out_of_memory_tells_of_the_stage_that_runs(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    def advice(model: Transformer, config: object, micro_batches: int, beside: Sequence[object]) -> str:
+        return f"{type(config).__name__}, {len(beside)} beside"
+
+    monkeypatch.setattr(distill_module, "run_stage", full)
+    monkeypatch.setattr(memory_advice, "memory_advice", advice)
+    with pytest.raises(TrainingError, match="DistillConfig, 1 beside"):
+        logits(tmp_path / "run", model_folder, model_folder)
 
 
 @pytest.mark.parametrize("divergence", ["forward", "jsd"])

@@ -24,7 +24,7 @@ from ponder.models.transformer import Transformer
 from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_recipe import load_distill_recipe
-from ponder.recipes.open_task import open_task
+from ponder.recipes.open_task import open_task, set_and_split
 from ponder.recipes.students import open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.tracing import distinct_problems, task_fingerprint
@@ -195,6 +195,13 @@ def test_a_file_of_questions_and_answers_is_a_task_and_a_benchmark_is_not(tmp_pa
         open_task(TaskConfig(name="aime24")),
     ):
         pass
+
+
+def test_a_split_is_told_from_the_name_of_a_data_set() -> None:
+    assert set_and_split("hub:acme/mathhub:train") == ("hub:acme/mathhub", "train")
+    assert set_and_split("hub:acme/mathhub") == ("hub:acme/mathhub", "")
+    assert set_and_split("math:test") == ("math", "test")
+    assert set_and_split("mine.jsonl") == ("mine.jsonl", "")
 
 
 def test_an_adapter_to_random_weights_is_refused() -> None:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from ponder.cli.main import main
+from ponder.core.errors import DataError
 from ponder.core.metrics import read_metrics
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
@@ -166,6 +167,15 @@ def test_a_stopped_comparison_goes_on_to_the_same_figures(
             assert samples[0] == samples[1], arm
     spent = [json.loads(r.summary.read_text(encoding="utf-8"))["arms"]["3"] for r in (run, whole)]
     assert {arm: cost["flops"] for arm, cost in spent[0].items()} == {a: c["flops"] for a, c in spent[1].items()}
+
+
+def test_answers_to_the_task_with_other_settings_are_refused(whole: RunFolder, tmp_path: Path) -> None:
+    shutil.copytree(whole.path, tmp_path / "run")
+    path = tmp_path / "run" / "traces.jsonl"
+    head, *rest = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text(json.dumps(json.loads(head) | {"fingerprint": "another"}) + "\n" + "".join(rest))
+    with pytest.raises(DataError, match="answers to the task 'chain' with other settings"):
+        run_comparison(COMPARISON, RunFolder(tmp_path / "run"), SilentReporter(), resume=True)
 
 
 def test_an_unfinished_comparison_says_so(whole: RunFolder, tmp_path: Path) -> None:

@@ -214,6 +214,15 @@ def test_the_settings_behind_what_to_expect_are_a_recipe(example: Path, home: Pa
     assert (recipe.stages, recipe.cold_start.steps, recipe.ordinary.worked_share) == (("cold-start",), 60, 1.0)
 
 
+def test_the_rates_that_are_named_are_the_recipes(example: Path, home: Path) -> None:
+    recipe = load_r1_recipe("r1", {"start_from": str(home), "engine": "torch"}, example / "delivery.py")
+    for stage, config in (("cold_start", recipe.cold_start), ("reasoning_rl", recipe.reasoning_rl)):
+        [rate] = re.findall(rf"`{stage}\.optimizer\.learning_rate` \| the recipe's (\S+) is", guide())
+        assert float(rate) == config.optimizer.learning_rate
+    [prompts, group] = re.findall(r"256 samples a step \((\d+) prompts × (\d+)\)", guide())[0]
+    assert (int(prompts), int(group)) == (recipe.reasoning_rl.prompts_per_step, recipe.reasoning_rl.group_size)
+
+
 def test_reinforcement_alone_needs_no_traces(example: Path) -> None:
     file = example / "bare.py"
     text = (example / "delivery.py").read_text(encoding="utf-8")

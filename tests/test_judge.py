@@ -12,7 +12,7 @@ from ponder.core.errors import ConfigError, DataError, GenerationError
 from ponder.core.metrics import read_json_lines
 from ponder.core.types import Message, Sampling
 from ponder.core.workers import ComputeConfig, Workers
-from ponder.data.traces import Trace
+from ponder.data.traces import Trace, flaw_of
 from ponder.models.scalar_head import ScoringModel
 from ponder.recipes.judging import teacher_ask
 from ponder.recipes.teachers import Keep, Wanted
@@ -204,19 +204,20 @@ def test_bad_settings_and_files_say_so(tmp_path: Path) -> None:
 
 
 class Teacher:
-    """Answers in another order than it was asked, and the last with a flaw."""
+    """A plain chat model, which shows no thoughts: answers in another order than it was asked, and the last is cut."""
 
     name = "teacher"
 
     def ask(self, wanted: Sequence[Wanted], keep: Keep) -> None:
         for i, one in enumerate(reversed(wanted)):
+            answer = f"about {one.problem.prompt}"
             keep(
                 Trace(
                     problem=one.problem,
                     sample=one.sample,
                     thought="",
-                    answer=f"about {one.problem.prompt}",
-                    flaw="truncated" if i == 0 else None,
+                    answer=answer,
+                    flaw=flaw_of("", answer, truncated=i == 0, thought_wanted=True),
                     tokens=3,
                     note="",
                 )

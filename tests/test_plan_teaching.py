@@ -31,6 +31,7 @@ from ponder.plan.teaching import (
     teaching_seconds,
 )
 from ponder.recipes.memory_advice import lesson_of, memory_advice, memory_explained
+from ponder.train.distill import DistillConfig
 from ponder.train.grpo import GrpoConfig
 from ponder.train.sft import SftConfig
 from ponder.weights.catalogue import find_model
@@ -211,7 +212,10 @@ def test_out_of_memory_comes_with_the_planners_figures(error: Exception, first: 
     assert said.startswith(first)
     assert f"it takes {held.total / 1e9:.3g} GB" in said
     assert "with gradient_checkpointing = true" in said
+    half = teaching_memory(DENSE, "sft", Lesson(row_tokens=512, precision="fp32"), 2)
+    assert f"with half of row_tokens {half.total / 1e9:.3g} GB" in said
     assert "adapter.kind = 'lora'" in said
+    assert said.count("planner's count") == 1
 
 
 def test_other_errors_pass_as_they_are() -> None:
@@ -233,6 +237,48 @@ def test_advice_for_a_real_size_names_the_largest_first() -> None:
     full = memory_advice(model, config, 2)
     assert "takes 6.02 GB" in full
     assert "with adapter.kind = 'lora' about 3.87 GB" in full
+
+
+def test_advice_for_fine_tuning_counts_every_row_of_a_micro_batch() -> None:
+    with torch.device("meta"):
+        model = Transformer(find_model("smollm2-135m").config)
+    config = SftConfig(row_tokens=1024, micro_batch_rows=4, tokens_per_step=4096, gradient_checkpointing=True)
+    cut = Lesson(row_tokens=2048, precision="fp32", recompute="blocks")  # 4 rows of half the tokens
+    half = teaching_memory(model.config, "sft", cut, 2)
+    said = memory_advice(model, config, 2)
+    assert f"with half of row_tokens {half.total / 1e9:.3g} GB" in said
+    assert "gradient_checkpointing" not in said  # which is on
+
+
+def test_advice_counts_the_reference_model() -> None:
+    with torch.device("meta"):
+        model = Transformer(find_model("smollm2-135m").config)
+        adapted = with_adapter(model, AdapterConfig(kind="lora", rank=32), None)
+    config = GrpoConfig(prompts_per_step=16, group_size=8, max_tokens=256, precision="bf16", rollout_weights="bf16")
+    kept = replace(config, kl_weight=0.001)
+    full = memory_advice(model, kept, 2)
+    assert "takes 6.56 GB" in full  # 6.02 without, and 4 bytes for each of 134.5 M
+    assert "frozen models beside it 0.54" in full
+    assert "with adapter.kind = 'lora' about 3.87 GB" in full  # as without: the reference shares what is frozen
+    assert "takes 4.12 GB" in memory_advice(adapted, kept, 2)  # 4.08 without, and 4 bytes for each of 9.8 M
+
+
+def test_advice_for_learning_distributions_is_of_that_stage_and_counts_the_teacher() -> None:
+    with torch.device("meta"):
+        student, teacher = (Transformer(find_model("smollm2-135m").config) for _ in range(2))
+    config = DistillConfig(kind="logits", on_policy=0.5, sequences_per_step=32, max_tokens=256, micro_batch_tokens=512)
+    sampled = Lesson(row_tokens=512, precision="fp32", rollouts="fp32", completions=16, completion_tokens=256)
+    assert lesson_of(config) == ("grpo", sampled)
+    assert lesson_of(replace(config, on_policy=0.0))[0] == "sft"
+    numbers = sum(p.numel() for p in teacher.parameters())
+    held, half = (
+        teaching_memory(student.config, "grpo", cut, 2, beside=4.0 * numbers)
+        for cut in (sampled, replace(sampled, row_tokens=256))
+    )
+    said = memory_advice(student, config, 2, [teacher])
+    assert f"takes {held.total / 1e9:.3g} GB" in said
+    assert f"with half of micro_batch_tokens {half.total / 1e9:.3g} GB" in said
+    assert "gradient_checkpointing" not in said
 
 
 def test_the_planner_is_documented() -> None:

@@ -32,7 +32,7 @@ from ponder.recipes.distill_recipe import load_distill_recipe
 from ponder.recipes.files import merged_tables
 from ponder.recipes.opening import model_folder
 from ponder.recipes.r1 import run_r1
-from ponder.recipes.r1_data import Practice, WeightedChoice
+from ponder.recipes.r1_data import Practice, WeightedChoice, one_of
 from ponder.recipes.r1_preferences import SHORTEST, own_pairs
 from ponder.recipes.r1_recipe import (
     MeasureConfig,
@@ -99,6 +99,13 @@ RECIPE = R1Recipe(
     final_rl=GRPO,
     control=SFT,
     measure=MeasureConfig(problems=2, drawing=DrawingConfig(samples=1, max_tokens=16)),
+)
+
+HALVES = (  # a task of one's own
+    "def problem(rng):\n    n = rng.randrange(10, 9999)\n"
+    "    return dict(prompt=f'Half of {2 * n}?', answer=str(n))\n"
+    "def worked(problem, rng):\n    return 'half of it', problem['answer']\n"
+    "def check(problem, answer):\n    return answer.strip() in (problem['answer'], problem['answer'] + '.0')\n"
 )
 
 
@@ -245,6 +252,35 @@ def test_a_run_goes_on_with_its_own_tasks_in_their_own_order(tmp_path: Path) -> 
             check_claim(replace(RECIPE, tasks=tasks), run, resume=True)
 
 
+@pytest.mark.usefixtures("solver")
+def test_a_run_goes_on_with_the_task_file_that_it_began_with(base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "halves.py"
+    file.write_text(HALVES)
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        tasks={},
+        task_file=str(file),
+        stages=("cold-start",),
+        ordinary=replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0),
+        measure=replace(RECIPE.measure, when="end", problems=1, apart=()),
+    )
+    run = RunFolder.create(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_r1(recipe, run, _StopAt("cold-start", 0))
+    changed = r"halves\.py has changed since the run .*run began; begin another run with it"
+    file.write_text(HALVES + "# mended\n")
+    with pytest.raises(RunError, match=changed):
+        run_r1(recipe, run, SilentReporter(), resume=True)
+    summary = json.loads(run.summary.read_text(encoding="utf-8"))
+    del summary["task_fingerprint"]  # as runs began that did not tell it
+    run.summary.write_text(json.dumps(summary))
+    run_r1(recipe, run, SilentReporter(), resume=True)
+    file.write_text(HALVES)
+    with pytest.raises(RunError, match=changed):
+        run_r1(recipe, run, SilentReporter(), resume=True)
+
+
 def test_every_recipe_is_its_own_when_it_is_read_back(base: Path, tmp_path: Path) -> None:
     start = {"start_from": str(base), "engine": "torch"}
     r1_settings = parse_overrides(["--measure.when=end", '--measure.texts=["a.txt"]', "--tasks.gcd=2", "--seed=3"])
@@ -262,6 +298,40 @@ def test_every_recipe_is_its_own_when_it_is_read_back(base: Path, tmp_path: Path
         run = RunFolder.create(tmp_path / str(number))
         run.config.write_text(to_toml(recipe))
         check_claim(recipe, run, resume=True)
+
+
+@pytest.mark.usefixtures("solver")
+def test_some_of_the_bases_own_texts_are_measured_and_not_learned(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists: dict[str, list[Any]] = {}
+
+    def watched(examples: list[Any], what: str) -> Any:
+        lists[what] = examples
+        return one_of(examples, what)
+
+    monkeypatch.setattr(r1, "one_of", watched)
+    recipe = replace(
+        RECIPE,
+        start_from=str(base),
+        stages=("ordinary", "cold-start"),
+        ordinary=replace(RECIPE.ordinary, texts=60),
+        cold_start=replace(SFT, steps=1),
+        measure=replace(RECIPE.measure, problems=1),
+    )
+    run = RunFolder.create(tmp_path / "run")
+    run_r1(recipe, run, SilentReporter())
+    losses = {name: figures["ordinary_loss"]["own text"] for name, figures in r1_json(run)["stages"].items()}
+    assert list(losses) == ["base", "cold-start"]
+    assert all(loss["low"] <= loss["mean"] <= loss["high"] and loss["mean"] > 1.0 for loss in losses.values())
+    with Workers() as workers, Practice(recipe.tasks) as practice:
+        pipeline = r1._Pipeline(recipe, run, SilentReporter(), workers, practice)
+        learned, held_back = pipeline._own_texts()
+        assert lists["the base's own texts"] == learned
+        assert (len(learned) + len(held_back), len(held_back) > 1) == (60, True)
+        del pipeline.costs.summary[r1.TEXTS_HELD_BACK]  # as runs began that learned them all
+        assert [len(texts) for texts in pipeline._own_texts()] == [60, 0]
+        assert "own text" not in pipeline._passages(plain=True)
 
 
 def trained_part(model: Transformer) -> str:
@@ -534,12 +604,7 @@ def test_tasks_are_drawn_by_their_shares_from_training_problems_alone() -> None:
 
 def test_a_task_of_ones_own_is_practised_and_judged_by_its_own_rule(tmp_path: Path) -> None:
     file = tmp_path / "halves.py"
-    file.write_text(
-        "def problem(rng):\n    n = rng.randrange(10, 9999)\n"
-        "    return dict(prompt=f'Half of {2 * n}?', answer=str(n))\n"
-        "def worked(problem, rng):\n    return 'half of it', problem['answer']\n"
-        "def check(problem, answer):\n    return answer.strip() in (problem['answer'], problem['answer'] + '.0')\n"
-    )
+    file.write_text(HALVES)
     with Practice({}, str(file)) as practice:
         assert practice.measured == ["halves"]
         conversation = practice.conversation(python_rng(0, "one"))

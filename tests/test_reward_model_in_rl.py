@@ -1,5 +1,6 @@
 """Reward models in reinforcement learning: who is scored by what, and what is said when the scores say nothing."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -111,7 +112,6 @@ def test_scores_are_normalised_clipped_and_added_where_there_is_no_rule(workers:
     assert judged[1].rollouts[1].verdict.reason == "+1.00 standard deviations by the reward model"
     assert reward.metrics(judged) == pytest.approx({"reward/preference": 0.45, "reward/preference_at_limit": 1 / 3})
     assert reward.metrics(before) == {}
-    assert reward.remark == ""
 
 
 def test_a_reply_that_is_not_safe_costs(workers: Workers) -> None:
@@ -134,14 +134,23 @@ def test_a_score_that_is_no_number_leaves_a_completion_ungraded(scale: float, wo
     assert verdict.reason.startswith("the reward model gave ")
 
 
-def test_replies_beyond_what_the_model_was_trained_on_are_said(workers: Workers) -> None:
+def test_steps_beyond_what_the_model_was_trained_on_are_said_to_the_end(workers: Workers) -> None:
     reward = PreferenceReward(ScoreByDigit(scale=10.0), TOKENIZER, workers)
-    reward(groups("2", "3", "4"))
-    assert reward.remark.startswith(
-        "The reward model is saturated: 100 % of the last step's replies lie beyond 3 stand"
-    )
-    reward(groups("0"))
+
+    def work(reward: PreferenceReward, step: int, *answers: str) -> None:
+        reward.count_step(step, reward.metrics(reward(groups(*answers))))
+
+    work(reward, 0, "0", "9")  # half of the replies, and no more
     assert reward.remark == ""
+    work(reward, 1, "2", "3", "4")
+    work(reward, 2, "0", "8", "9")
+    resumed = PreferenceReward(ScoreByDigit(scale=10.0), TOKENIZER, workers)
+    resumed.load_state(json.loads(json.dumps(reward.state())))
+    work(resumed, 3, "0")
+    work(resumed, 4, "cut")  # nothing to score
+    assert resumed.remark.startswith(
+        "The reward model was saturated in 2 of 4 steps, the last in step 2, where 67 % of the replies lay beyond 3"
+    )
 
 
 def test_a_completion_that_was_left_out_stays_out(workers: Workers) -> None:
@@ -218,11 +227,39 @@ def test_the_policy_moves_towards_what_the_reward_model_likes(workers: Workers) 
     after = {(p.id, a): logp(p, a) for p in (SUM, TALK) for a in "0123"}
     assert metrics[0]["reward/accuracy"] == 0.25
     assert metrics[0]["reward/preference"] == pytest.approx(0.9 * ((0 + 1 + 2 + 3) / 4 - 2 + 6) / 12)
+    sequences = [PROMPTER.encode(p.prompt) + rollout(p, a).completion.ids for p in (SUM, TALK) for a in "0123"]
+    assert metrics[0]["data/trained_tokens"] == sum(map(len, sequences))
     assert len(scores.asked) == config.steps
     assert after[TALK.id, "3"] > max(after[TALK.id, a] for a in "012")
     assert after[SUM.id, "2"] > max(after[SUM.id, a] for a in "013")
     assert after[TALK.id, "3"] > before[TALK.id, "3"] + 0.3
     assert grpo.remark == ""
+
+
+def test_a_resumed_stage_still_says_that_the_reward_model_was_saturated(workers: Workers) -> None:
+    def stage(scale: float) -> Grpo:
+        return Grpo(
+            Transformer(MODEL, torch.Generator().manual_seed(4)),
+            PROMPTER,
+            Digits(),
+            GrpoConfig(steps=3, prompts_per_step=1, group_size=3, max_tokens=12, warmup_steps=1),
+            lambda step, i: TALK,
+            GRADE,
+            workers,
+            seed=0,
+            group_reward=PreferenceReward(ScoreByDigit(scale=scale), TOKENIZER, workers),
+        )
+
+    first, second = stage(100.0), stage(1.0)
+    first.step(0)
+    second.load_state(first.state())
+    second.step(1)
+    assert second.remark.startswith("The reward model was saturated in 1 of 2 steps, the last in step 0, where 67 % of")
+    older = first.state()
+    numbers = {name: value for name, value in older.numbers.items() if name != "group_reward"}
+    third = stage(1.0)
+    third.load_state(replace(older, numbers=numbers))  # as checkpoints were written before it was counted
+    assert third.remark == ""
 
 
 def test_without_a_reward_model_groups_are_as_they_were_graded() -> None:

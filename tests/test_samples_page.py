@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ponder.cli.main import main
 from ponder.core.errors import RunError
 from ponder.evals.graded import GradedSample
 from ponder.evals.sample_files import find_samples
@@ -89,7 +90,9 @@ def row(problem: str, **changes: object) -> dict[str, object]:
     return {**facts, **changes}
 
 
-def test_samples_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_found_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     run = Path("runs/first")
     (run / "evaluations").mkdir(parents=True)
@@ -111,6 +114,19 @@ def test_samples_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found("first:base") == "base"
     assert found("runs/first:training") == "training"
     assert found("runs/first/samples.jsonl") == "training"
+    assert main(["samples", "first:base", "--wrong", "--json"]) == 1
+    assert capsys.readouterr().out == ""
+    page = ["--page", "all.html"]
+    for options, written in (([], None), (page, "all.html")):
+        assert main(["samples", "first:base", *options, "--json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["file"], shown["found"], shown["page"]) == (
+            str(run / "evaluations/base-samples.jsonl"),
+            1,
+            written,
+        )
+        assert [(s["problem_id"], s["correct"]) for s in shown["samples"]] == [("base", True)]
+    assert Path("all.html").exists()
     with pytest.raises(RunError, match="has no evaluation 'x'; it has base, trained, training, such as first:base"):
         found("first:x")
     with pytest.raises(RunError, match="no evaluation, run or samples file 'frist'; there are first"):

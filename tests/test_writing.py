@@ -8,6 +8,7 @@ import pytest
 from ponder.core.errors import ConfigError, RunError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
+from ponder.data.problems import split_of
 from ponder.recipes.r1_recipe import OrdinaryConfig
 from ponder.text.tokenizer import Tokenizer
 from ponder.train import writing
@@ -62,6 +63,16 @@ def test_what_the_model_adds_is_learned_and_its_beginning_read(tmp_path: Path) -
         ids = (*TOKENIZER.prefix, *TOKENIZER.encode(opening))
         assert example.ids == (*ids, *ids[:2])
         assert example.target == (*(False,) * len(ids), True, True)
+
+
+def test_one_text_in_ten_is_held_back_and_the_others_keep_their_order(tmp_path: Path) -> None:
+    openings, path = [f"{i}+" for i in range(300)], tmp_path / "texts.jsonl"
+    write_texts(openings, Echo(calls=9), TOKENIZER, 5, path, 0)
+    learned, held_back, whole = read_texts(path, "train"), read_texts(path, "held_out"), read_texts(path)
+    assert len(held_back) == sum(split_of(opening) == "held_out" for opening in openings)
+    assert 15 <= len(held_back) <= 45
+    assert learned == [example for example in whole if example not in held_back]
+    assert len(learned) + len(held_back) == 300
 
 
 def test_a_stopped_writer_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

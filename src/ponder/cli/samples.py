@@ -9,8 +9,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from ponder.cli.arguments import add_runs, count
-from ponder.cli.output import out, printable, shown_path
+from ponder.cli.arguments import add_json, add_runs, count
+from ponder.cli.output import out, print_json, printable, shown_path
 from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text, what_is
 from ponder.evals.graded import GradedSample
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--search", metavar="TEXT", help="only where the question or the reply holds this")
     parser.add_argument("--limit", type=count, default=SHOWN, metavar="N", help=f"show so many ({SHOWN})")
     parser.add_argument("--page", type=Path, metavar="OUT.html", help="write them all as one page to open in a browser")
+    add_json(parser)
     add_runs(parser)
 
 
@@ -47,6 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise RunError(f"none of the {len(saved.samples):,} samples in {shown_path(saved.path)} is like that")
     if arguments.page is not None:
         atomic_write_text(arguments.page, samples_page(chosen, title=arguments.name, about=about(saved)))
+    if arguments.json:
+        page = None if arguments.page is None else str(arguments.page)
+        shown = [sample.row() for sample in chosen[: arguments.limit]]
+        print_json({"file": str(saved.path), "found": len(chosen), "page": page, "samples": shown})
+        return 0
+    if arguments.page is not None:
         out().print(f"{len(chosen):,} samples: {shown_path(arguments.page)}", soft_wrap=True)
         return 0
     show(out(), chosen[: arguments.limit])

@@ -36,7 +36,7 @@ class StageRecord:
     name: str
     evaluation: TaskEvaluation
     apart: tuple[str, ...]  # tasks outside of the macro mean
-    ordinary_loss: Mapping[str, Interval]  # nat per token, on text and dialogue
+    ordinary_loss: Mapping[str, Interval]  # nat per token, by kind: text, dialogue, own text
     everyday: Sequence[Mapping[str, str]]
 
     @property
@@ -154,7 +154,7 @@ def _stages(stages: Sequence[StageRecord]) -> str:
             "## What each stage gained",
             "",
             f"{what}; an answer counts only in the required form. Loss: nat per token of ordinary text, and of replies "
-            "of the base model.",
+            "(dialogue) and texts (own text) of the base model that no stage learns.",
             "",
             *rows,
         ]

@@ -86,6 +86,7 @@ class TeachingMemory:
     logits: float
     sampler: float  # grpo: the engine's weights
     cache: float  # grpo: of all completions
+    beside: float = 0.0  # frozen models that are only read: a reference, a teacher, reward models
     runtime: float = RUNTIME_BYTES
 
     @property
@@ -167,9 +168,17 @@ def smaller_cut(method: Method, lesson: Lesson) -> Lesson:
 
 
 def teaching_memory(
-    config: ModelConfig, method: Method, lesson: Lesson, micro_batches: int, adapter: int | None = None
+    config: ModelConfig,
+    method: Method,
+    lesson: Lesson,
+    micro_batches: int,
+    adapter: int | None = None,
+    *,
+    beside: float = 0.0,
 ) -> TeachingMemory:
-    """Bytes of one device. `adapter`: its parameters, which alone are trained; None: all weights are."""
+    """Bytes of one device. `adapter`: its parameters, which alone are trained; None: all weights are. `beside`: bytes
+    of frozen models that are only read.
+    """
     count = count_parameters(config)
     whole = count.total + count.mtp
     held = whole + (adapter or 0)
@@ -187,6 +196,7 @@ def teaching_memory(
         logits=float(micro_batches * min(CHUNK_BYTES, row * config.vocab_size * number)),
         sampler=float(sampler * whole) if grpo else 0.0,
         cache=float(sampled * cache_numbers(config) * sampler) if grpo else 0.0,
+        beside=beside,
     )
 
 

@@ -27,6 +27,7 @@ from ponder.data.traces import Trace, read_traces, require_task
 from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.distill_report import write_distill_report
 from ponder.evals.drawing import KeptSamples
+from ponder.models.transformer import Transformer
 from ponder.recipes.distill_recipe import DistillRecipe, is_traces, is_url, teacher_is_model
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
@@ -47,9 +48,9 @@ from ponder.recipes.tracing import (
 )
 from ponder.text.prompt import Prompter
 from ponder.train.collect import Origin as Collected
-from ponder.train.distill import LogitDistillation, PromptCompletion, require_same_vocabulary
+from ponder.train.distill import DistillConfig, LogitDistillation, PromptCompletion, require_same_vocabulary
 from ponder.train.loop import Stage, run_stage
-from ponder.train.sft import Sft
+from ponder.train.sft import Sft, SftConfig
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 from ponder.weights.checkpoint import load_model, open_checkpoint
@@ -157,13 +158,16 @@ class _Lab:
 
     def learn(self, conversations: Sequence[Conversation]) -> None:
         """Fine-tuning on the traces' texts, or on the teacher's distributions over them."""
-        examples = TraceExamples(conversations, self.prompter)
-        if self.recipe.distill.kind == "logits":
-            stage: Stage = self._logit_stage(examples)
+        recipe, examples = self.recipe, TraceExamples(conversations, self.prompter)
+        config: SftConfig | DistillConfig = recipe.sft
+        beside: list[Transformer] = []
+        if recipe.distill.kind == "logits":
+            config, beside = recipe.distill, [load_model(Path(recipe.teacher)).model]
+            stage: Stage = self._logit_stage(beside[0], examples)
         else:
             pad = self.tokenizer.control.pad
-            stage = Sft(self.model, examples, self.recipe.sft, self.workers, self.recipe.seed, name="sft", pad=pad)
-        with memory_explained(self.model, self.recipe.sft, self.workers):
+            stage = Sft(self.model, examples, recipe.sft, self.workers, recipe.seed, name="sft", pad=pad)
+        with memory_explained(self.model, config, self.workers, beside):
             progress = run_stage(
                 stage,
                 self.tokenizer,
@@ -195,7 +199,7 @@ class _Lab:
                 )
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
 
-    def _logit_stage(self, examples: TraceExamples) -> LogitDistillation:
+    def _logit_stage(self, teacher: Transformer, examples: TraceExamples) -> LogitDistillation:
         def draw_trace(step: int, index: int) -> PromptCompletion:
             return examples.prompt_completion(
                 python_rng(self.recipe.seed, "trace", step, index).randrange(examples.size)
@@ -206,7 +210,7 @@ class _Lab:
 
         return LogitDistillation(
             self.model,
-            load_model(Path(self.recipe.teacher)).model,
+            teacher,
             self.prompter,
             self.generator,
             self.recipe.distill,

@@ -129,7 +129,8 @@ class _Comparison:
             self.costs.record("traces", progress)
         origin, traces = read_traces(path)
         held_out = {problem.id for problem in self.held_out}
-        require_task(path, origin, traces, task=self.task.name, fingerprint=origin.fingerprint, held_out=held_out)
+        fingerprint = task_fingerprint(self.task)
+        require_task(path, origin, traces, task=self.task.name, fingerprint=fingerprint, held_out=held_out)
         if "traces_flops" not in self.costs.summary:
             read = sum(len(loaded.tokenizer.encode(problem.prompt)) for problem in problems)
             written = sum(trace.tokens or 0 for trace in traces)

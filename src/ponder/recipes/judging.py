@@ -9,7 +9,8 @@ from ponder.train.judge import Ask
 
 
 def teacher_ask(teacher: Teacher) -> Ask:
-    """Asks a teacher; a question that it leaves unanswered, or answers with a flaw, has no reply.
+    """Asks a teacher; a question that it leaves unanswered, or answers with a flaw, has no reply. That it shows no
+    thought is no flaw here.
 
     Raises `GenerationError` where the teacher fails for good.
     """
@@ -18,7 +19,7 @@ def teacher_ask(teacher: Teacher) -> Ask:
         answers: dict[str, str] = {}
 
         def keep(trace: Trace) -> None:
-            if trace.flaw is None:
+            if trace.flaw in (None, "no thought"):
                 answers[trace.problem.id] = trace.answer
 
         wanted = [Wanted(Problem(id=str(seed), prompt=question), 0) for question, seed in questions]

@@ -1,31 +1,40 @@
 """Out of memory: what a stage holds by the planner's count, beside what the machine has, and what to lower."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+
+from torch import nn
 
 from ponder.core.errors import TrainingError, ran_out_of_memory
 from ponder.core.workers import Workers
 from ponder.models.transformer import Transformer
 from ponder.plan.flops import Recompute
 from ponder.plan.hardware import GB
-from ponder.plan.teaching import Lesson, Method, TeachingMemory, smaller_cut, teaching_memory
+from ponder.plan.teaching import Lesson, Method, smaller_cut, teaching_memory
+from ponder.train.distill import DistillConfig
 from ponder.train.grpo import GrpoConfig
+from ponder.train.parallel import current
 from ponder.train.sft import SftConfig
 
 _WORDS = {  # of a `TeachingMemory`
     "weights": "weights", "compute_copy": "their copy in bf16", "gradients": "gradients", "moments": "AdamW's moments",
     "activations": "activations", "logits": "logits", "sampler": "the sampler's weights", "cache": "its cache",
+    "beside": "frozen models beside it",
 }  # fmt: skip
-_ADVICE: dict[Method, str] = {
-    "sft": "gradient_checkpointing = true",
-    "grpo": "micro_batch_tokens of one completion",
-}
+
+Config = SftConfig | GrpoConfig | DistillConfig
 
 
 @contextmanager
-def memory_explained(model: Transformer, config: SftConfig | GrpoConfig, workers: Workers) -> Iterator[None]:
-    """What runs out of memory within it raises `TrainingError` with the planner's figures for this stage."""
+def memory_explained(
+    model: Transformer, config: Config, workers: Workers, beside: Sequence[nn.Module] = ()
+) -> Iterator[None]:
+    """What runs out of memory within it raises `TrainingError` with the planner's figures for this stage.
+
+    `beside`: frozen models that the stage is given, such as a teacher; GRPO's reference is known from its settings.
+    """
     try:
         yield
     except (RuntimeError, MemoryError, TrainingError) as error:
@@ -33,40 +42,49 @@ def memory_explained(model: Transformer, config: SftConfig | GrpoConfig, workers
         if not told and not ran_out_of_memory(error):
             raise
         first = str(error) if isinstance(error, TrainingError) else "out of memory; the last checkpoint is good"
-        raise TrainingError(f"{first}. {memory_advice(model, config, workers.count)}") from error
+        raise TrainingError(f"{first}. {memory_advice(model, config, workers.count, beside)}") from error
 
 
-def memory_advice(model: Transformer, config: SftConfig | GrpoConfig, micro_batches: int) -> str:
+def memory_advice(model: Transformer, config: Config, micro_batches: int, beside: Sequence[nn.Module] = ()) -> str:
     """Sentences: what is held, what there is, and what one change saves."""
     method, lesson = lesson_of(config)
     adapter = None
     if model.adapter is not None:
         adapter = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    held, small = (
-        teaching_memory(model.config, method, cut, micro_batches, adapter)
-        for cut in (lesson, smaller_cut(method, lesson))
-    )
+    reference = _reference_bytes(model, config)
+    others = float(sum(p.numel() * p.element_size() for other in beside for p in other.parameters()))
+
+    def needed(cut: Lesson, at_once: int = micro_batches) -> float:
+        return teaching_memory(model.config, method, cut, at_once, adapter, beside=reference + others).total
+
+    held = teaching_memory(model.config, method, lesson, micro_batches, adapter, beside=reference + others)
     parts = sorted(((getattr(held, name), words) for name, words in _WORDS.items()), reverse=True)
     named = ", ".join(f"{words} {size / GB:.2g}" for size, words in parts if size >= 0.01 * held.total)
     has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    ways = [f"with {_ADVICE[method]} {small.total / GB:.3g} GB"]
+    ways = [f"with {change} {needed(cut) / GB:.3g} GB" for change, cut in _smaller(config, lesson)]
     if micro_batches > 1:
-        alone = teaching_memory(model.config, method, lesson, 1, adapter)
-        ways.append(f"with compute.workers = 1 {alone.total / GB:.3g} GB")
-    if adapter is None:
-        ways.append(f"with adapter.kind = 'lora' about {_frozen(held) / GB:.3g} GB")
+        ways.append(f"with compute.workers = 1 {needed(lesson, 1) / GB:.3g} GB")
+    if adapter is None:  # whose gradients and moments are next to nothing, and its reference where that is shared
+        frozen = held.total - held.gradients - held.moments - (reference if current().on_cpu else 0.0)
+        ways.append(f"with adapter.kind = 'lora' about {frozen / GB:.3g} GB")
     return (
         f"By the planner's count it takes {held.total / GB:.3g} GB ({named}), and this machine has {has / GB:.3g} GB "
         f"for all that runs on it; {', '.join(ways)}. For other sizes: ponder plan MODEL --teach"
     )
 
 
-def lesson_of(config: SftConfig | GrpoConfig) -> tuple[Method, Lesson]:
+def lesson_of(config: Config) -> tuple[Method, Lesson]:
     """A stage's settings as the planner calls them."""
     if isinstance(config, SftConfig):
         recompute: Recompute = "blocks" if config.gradient_checkpointing else "none"
         row = config.micro_batch_rows * config.row_tokens
         return "sft", Lesson(row_tokens=row, precision=config.precision, recompute=recompute)
+    if isinstance(config, DistillConfig):
+        written = round(config.on_policy * config.sequences_per_step)  # by the student, which is sampled as in GRPO
+        exact = Lesson(row_tokens=config.micro_batch_tokens, precision="fp32", rollouts="fp32")
+        if not written:
+            return "sft", exact
+        return "grpo", replace(exact, completions=written, completion_tokens=config.max_tokens)
     return "grpo", Lesson(
         row_tokens=config.micro_batch_tokens,
         completions=config.prompts_per_step * config.group_size,
@@ -76,6 +94,22 @@ def lesson_of(config: SftConfig | GrpoConfig) -> tuple[Method, Lesson]:
     )
 
 
-def _frozen(held: TeachingMemory) -> float:
-    """Without gradients and moments, which those of an adapter are next to nothing of."""
-    return held.total - held.gradients - held.moments
+def _smaller(config: Config, lesson: Lesson) -> list[tuple[str, Lesson]]:
+    """Settings to change, and the lesson with each of them."""
+    if isinstance(config, GrpoConfig):
+        return [("micro_batch_tokens of one completion", smaller_cut("grpo", lesson))]
+    halved = replace(lesson, row_tokens=max(1, lesson.row_tokens // 2))
+    if isinstance(config, DistillConfig):
+        return [("half of micro_batch_tokens", halved)]
+    ways = [("half of row_tokens", halved)]
+    if not config.gradient_checkpointing:
+        ways.insert(0, ("gradient_checkpointing = true", smaller_cut("sft", lesson)))
+    return ways
+
+
+def _reference_bytes(model: Transformer, config: Config) -> float:
+    """Of GRPO's reference model. In main memory it shares with the policy what an adapter leaves as it is."""
+    if not (isinstance(config, GrpoConfig) and config.kl_weight):
+        return 0.0
+    shared = current().on_cpu and model.adapter is not None
+    return 4.0 * sum(p.numel() for p in model.parameters() if p.requires_grad or not shared)

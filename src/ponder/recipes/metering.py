@@ -99,11 +99,8 @@ class MeteredGrpo:
         sampled = self._generator.tokens - before[0]
         sequences = self._generator.sequences - before[1]
         length = (self._generator.length - before[2]) / max(sequences, 1)
-        trained = round(
-            result.metrics["speed/train_tokens_per_second"] * max(result.metrics["time/train_seconds"], 1e-9)
-        )
         self.flops += sampling_cost(self.model.config, sampled, length)
-        self.flops += training_cost(self.model.config, trained, length)
+        self.flops += training_cost(self.model.config, round(result.metrics["data/trained_tokens"]), length)
         if self._mark is not None and not self._marked and self.flops >= self._mark:
             self._on_mark()
             self._marked = True

@@ -58,6 +58,16 @@ def _training_split(name: str, splits: Collection[str] | None) -> str | None:
     )
 
 
+def set_and_split(name: str) -> tuple[str, str]:
+    """A set of problems and its split, "" where the name has none.
+
+    >>> set_and_split("hub:acme/sums:train"), set_and_split("hub:acme/sums"), set_and_split("gsm8k")
+    (('hub:acme/sums', 'train'), ('hub:acme/sums', ''), ('gsm8k', ''))
+    """
+    found, colon, split = name.rpartition(":")
+    return (name, "") if not colon or found == "hub" else (found, split)
+
+
 @contextmanager
 def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
     """The task of that name. The processes of its checker end with the block.
@@ -85,9 +95,7 @@ def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
             source = GymSource(name=config.name.removeprefix(GYM))
             task = Task(name=config.name, problems=source, documents=None, check=checkers.of_gym())
         else:
-            name, colon, split = config.name.rpartition(":")
-            if not colon or name.endswith("hub"):
-                name, split = config.name, ""
+            name, split = set_and_split(config.name)
             published = PROBLEM_SETS.get(ALIASES.get(name, name))
             loaded = problem_set(
                 name,

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ponder.core.errors import ConfigError, DataError, RunError
+from torch import nn
+
+from ponder.core.errors import ConfigError, RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
@@ -20,7 +22,7 @@ from ponder.core.types import Conversation, Problem
 from ponder.core.workers import Workers
 from ponder.data.conversations import read_conversations
 from ponder.data.everyday import everyday_prompts, text_openings
-from ponder.data.preferences import PreferencePair, SafetyLabel, read_preferences, read_safety, split_by_prompt
+from ponder.data.preferences import PreferencePair, SafetyLabel, read_safety, split_by_prompt
 from ponder.data.problems import split_of
 from ponder.engine.torch_weights import TorchFormat
 from ponder.evals.by_task import evaluate_tasks
@@ -32,10 +34,12 @@ from ponder.recipes.engines import choose_engine, note_engine, training_generato
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.opening import load_with_thought_form, model_folder, open_model
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
-from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, read_ordinary, text_passages
+from ponder.recipes.r1_files import try_files
+from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, example_passages, text_passages
 from ponder.recipes.r1_preferences import pairs_of
 from ponder.recipes.r1_recipe import IMITATING, R1Recipe
 from ponder.recipes.run_state import RunCosts, check_claim
+from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import load_weights
 from ponder.train.collect import Origin, answer_prompts, collect, read_collection
@@ -50,7 +54,6 @@ from ponder.train.preference_reward import (
 )
 from ponder.train.reward_model import load_reward_model
 from ponder.train.reward_stage import RewardTraining
-from ponder.train.rollout import GroupReward
 from ponder.train.sft import Sft, SftConfig
 from ponder.train.writing import read_texts, write_texts
 from ponder.verify.grader import Grader
@@ -60,6 +63,7 @@ from ponder.weights.opened import LoadedModel
 
 Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 
+TEXTS_HELD_BACK = "texts_held_back"  # in the summary of a run that learns only some of the base's texts
 BASE = "base"  # the evaluation before anything is learned
 
 
@@ -77,7 +81,7 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
         ):
             _require_measured(recipe, practice)
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
-            _try_files(recipe, reporter)
+            try_files(recipe, reporter)
             pipeline.costs.begin()
             note_engine(recipe.engine, reporter)
             for stage in recipe.stages:
@@ -100,7 +104,12 @@ class _Pipeline:
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         with open_whole(model_folder(start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
-        self.costs = RunCosts(run, recipe, loaded.model.config, {"task": "r1", "tasks": practice.shares})
+        about = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
+        about[TEXTS_HELD_BACK] = True
+        self.costs = RunCosts(run, recipe, loaded.model.config, about)
+        begun = self.costs.summary.setdefault("task_fingerprint", practice.fingerprint)  # older runs do not tell
+        if begun != practice.fingerprint:
+            raise RunError(f"{recipe.task_file} has changed since the run {run.path} began; begin another run with it")
         self._stages: Mapping[str, Callable[[], None]] = {
             "ordinary": self._answer_ordinary_prompts,
             "cold-start": self._cold_start,
@@ -282,7 +291,7 @@ class _Pipeline:
         if self.recipe.ordinary.share:
             parts = {**parts, "ordinary": (self.recipe.ordinary.share, one_of(self._ordinary()[0], "ordinary replies"))}
         if self.recipe.ordinary.text_share:
-            texts = one_of(read_texts(self._texts), "the base's own texts")
+            texts = one_of(self._own_texts()[0], "the base's own texts")
             parts = {**parts, "texts": (self.recipe.ordinary.text_share, texts)}
         source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, name))
         stage = Sft(model, source, config, self.workers, self.recipe.seed, name=name, pad=self.tokenizer.control.pad)
@@ -295,7 +304,7 @@ class _Pipeline:
         config: GrpoConfig,
         rewards: RewardConfig,
         draw: Callable[[int, int], Problem] | None = None,
-        judge: GroupReward | None = None,
+        judge: PreferenceReward | None = None,
     ) -> None:
         """A stage of reinforcement learning, on the practised tasks unless `draw` gives other problems."""
         generator = training_generator(
@@ -315,15 +324,15 @@ class _Pipeline:
             name=name,
             group_reward=judge,
         )
-        self._run(stage, config)
+        self._run(stage, config, beside=judge.models if judge is not None else ())
 
     def _grader(self, rewards: RewardConfig, added: Sequence[NamedReward] = ()) -> Grader:
         seconds = self.practice.check_seconds
         return Grader(self.tokenizer, self.practice.check, rewards, time_limit_seconds=seconds, added=added)
 
-    def _run(self, stage: Stage, config: SftConfig | GrpoConfig) -> None:
-        """Go through a stage and measure what it made."""
-        with memory_explained(stage.model, config, self.workers):
+    def _run(self, stage: Stage, config: SftConfig | GrpoConfig, beside: Sequence[nn.Module] = ()) -> None:
+        """Go through a stage and measure what it made. `beside`: frozen models that it is given."""
+        with memory_explained(stage.model, config, self.workers, beside):
             self._go_through(stage)
         if self._measures_each:
             self.measure(stage.name, lambda: stage.model)
@@ -382,6 +391,7 @@ class _Pipeline:
         if self._is_done("ordinary"):
             held_back = self._ordinary()[1]
             passages["dialogue"] = dialogue_passages(held_back, self.prompter, self._plain, plain=plain)
+            passages["own text"] = example_passages(self._own_texts()[1])
         return {kind: found for kind, found in passages.items() if len(found) > 1}
 
     def _ordinary(self) -> tuple[list[Conversation], list[Conversation]]:
@@ -395,6 +405,14 @@ class _Pipeline:
         conversations = self._kept("ordinary", "none of its replies was whole and readable: let them be longer")
         held_back = {c.id for c in conversations if split_of(c.id) == "held_out"}
         return [c for c in conversations if c.id not in held_back], [c for c in conversations if c.id in held_back]
+
+    def _own_texts(self) -> tuple[list[Example], list[Example]]:
+        """The base's own texts: those to learn, and those held back. Runs that began otherwise learn all of them."""
+        if not self.recipe.ordinary.texts:
+            return [], []
+        if not self.costs.summary.get(TEXTS_HELD_BACK):
+            return read_texts(self._texts), []
+        return read_texts(self._texts, "train"), read_texts(self._texts, "held_out")
 
     def _kept(self, name: str, advice: str) -> list[Conversation]:
         """What a collection of this run holds. Raises `RunError` where that is nothing."""
@@ -451,30 +469,4 @@ def _require_measured(recipe: R1Recipe, practice: Practice) -> None:
             f"no measured task counts: measure.tasks = {list(measured)}, measure.apart = {list(apart)}; expected a "
             "task in measure.tasks that is not in measure.apart (drills and spelling are measured only where they are "
             "named)"
-        )
-
-
-def _try_files(recipe: R1Recipe, reporter: Reporter) -> None:
-    """Read a person's files, and tell what is left out of them: what is wrong shows now and not hours into a run."""
-    for path in recipe.measure.texts:
-        read_ordinary(Path(path))
-    if "second-sft" in recipe.stages and recipe.rejection.collected:
-        read_conversations(Path(recipe.rejection.collected))
-    if "reward-model" not in recipe.stages:
-        return
-    if path := recipe.preferences.pairs:
-        preferences = read_preferences(Path(path))
-        reporter.note(f"{path}: {preferences.cleaning}")
-        _require_both_sides(path, *split_by_prompt(preferences.pairs))
-    if path := recipe.preferences.safety:
-        safety = read_safety(Path(path))
-        reporter.note(f"{path}: {safety.cleaning}")
-        _require_both_sides(path, *split_by_prompt(safety.labels))
-
-
-def _require_both_sides(path: str, train: Sequence[object], held_out: Sequence[object]) -> None:
-    if not train or not held_out:
-        raise DataError(
-            f"{path}: {len(train)} rows to train a reward model on and {len(held_out)} held out (one prompt in ten); "
-            "expected some of each: give more prompts"
         )

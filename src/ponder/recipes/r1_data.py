@@ -84,6 +84,7 @@ class Practice:
         if own_task is not None:
             self._sources[own_task.name] = own_task
             shares = shares or {own_task.name: 1.0}
+        self.fingerprint = "" if own_task is None else own_task.file.fingerprint  # of a person's own task
         trained = [name for name in self._sources if name not in NEVER_TRAINED]
         for name in shares:
             if name not in trained:

@@ -11,7 +11,7 @@ from ponder.core.generator import Generator
 from ponder.core.types import Conversation, Prompt, Sampling
 from ponder.data.everyday import EVERYDAY_QUESTIONS
 from ponder.evals.text_loss import Passage, passages_of
-from ponder.text.examples import encode_conversation
+from ponder.text.examples import Example, encode_conversation
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import parse_completion
 from ponder.text.tokenizer import Tokenizer
@@ -54,6 +54,11 @@ def dialogue_passages(
         read = as_base if plain else encode_conversation(ours, reply)
         passages.append(Passage(read.ids, _last(read.target, as_base.target_tokens)))
     return passages
+
+
+def example_passages(examples: Sequence[Example]) -> list[Passage]:
+    """Plain texts, of which what is not to be learned is not scored either."""
+    return [Passage(example.ids, example.target) for example in examples[:PASSAGES]]
 
 
 def everyday_replies(generator: Generator, prompter: Prompter) -> list[dict[str, str]]:

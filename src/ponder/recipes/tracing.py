@@ -20,7 +20,7 @@ from ponder.recipes.tasks import Task
 from ponder.recipes.teachers import Teacher, Wanted
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import Progress
-from ponder.train.collect import CollectConfig, collect
+from ponder.train.collect import REFUSED, CollectConfig, collect
 from ponder.train.collect import Origin as Collected
 from ponder.train.loop import Clock
 from ponder.train.rollout import Grade
@@ -129,7 +129,8 @@ def verify_traces(
 def trace_counts(traces: Sequence[Trace], beyond: int, outcomes: dict[str, int]) -> dict[str, Any]:
     """What became of the teacher's answers: each is in one of `outcomes`."""
     flaws: Counter[str] = Counter(trace.flaw for trace in traces if trace.flaw is not None)
-    judged = {reason: count for reason, count in outcomes.items() if reason != "malformed"}  # placeholders are
+    # placeholders are malformed, and a prompt that cannot be written is beyond the vocabulary
+    judged = {reason: count for reason, count in outcomes.items() if reason not in ("malformed", REFUSED)}
     told = [trace.tokens for trace in traces if trace.tokens is not None]
     counted = {**flaws, "beyond the student's vocabulary or context": beyond, **judged}
     return {

@@ -157,7 +157,8 @@ def collect(
 
     `grade` None: nobody judges the answers. A problem whose id came before is passed over, and one whose prompt the
     generator refuses (too long, or beyond its vocabulary) is counted. Raises `RunError` where the folder was begun with
-    other settings or is in use, `GenerationError` where the generator refuses every prompt of a batch.
+    other settings or is in use, `GenerationError` where the generator refuses every prompt: then nothing is noted, and
+    the same call tries them again.
     """
     reporter = reporter or SilentReporter()
     listed = list(problems)
@@ -189,6 +190,10 @@ def collect(
                     tried.append(done[-1])
                 reporter.advance(len(done))
                 reporter.samples(shown[:SHOWN])
+            if all(REFUSED in line["outcomes"] for line in done):
+                tried.truncate(0)
+                first = f"; the first: {collector.first_refusal}" if collector.first_refusal else ""
+                raise GenerationError(f"all of {len(done)} prompts were refused{first}")
         collection = _summary(folder, done, graded=grade is not None)
         summary = {**asdict(collection), "path": COLLECTED, "correct_share": collection.correct_share}
         atomic_write_text(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -214,6 +219,7 @@ class _Collector:
         self._config, self._origin = config, origin
         self._version = generator.weight_version
         self._sampling = Sampling(max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p)
+        self.first_refusal = ""  # in the words of who refused it
 
     def work(self, problems: Sequence[Problem]) -> Iterator[tuple[Problem, list[_Candidate], dict[str, int]]]:
         """For each problem: what is kept, and how many samples came to what."""
@@ -287,8 +293,8 @@ class _Collector:
                 except GenerationError as error:
                     made.append(None)
                     refusals.append(str(error))
-        if not any(completions is not None for completions in made):
-            raise GenerationError(f"every prompt of a batch of {len(problems)} was refused; the first: {refusals[0]}")
+        if refusals and not self.first_refusal:
+            self.first_refusal = refusals[0]
         found = iter(made)
         return [None if prompt is None else next(found) for prompt in prompts]
 

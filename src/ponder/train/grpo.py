@@ -2,7 +2,7 @@
 
 How it departs from the paper's settings (R1, arXiv 2501.12948 v2, hyper-parameters), each a setting below: a small
 model takes a larger learning rate; the reference and its KL term are off by default (the paper: 0.001, replaced
-every 400 steps); the loss is averaged over tokens (the paper: over sequences); the clip range is DAPO's.
+every 400 mini-batches); the loss is averaged over tokens (the paper: over sequences); the clip range is DAPO's.
 
 Shapes: P prompts, G samples per prompt, B sequences, T tokens, M completion tokens, flat.
 """
@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -49,10 +49,12 @@ RECENT_STEPS = 4  # the stopping rule looks at the mean accuracy of this many st
 
 @dataclass(frozen=True, kw_only=True)
 class GrpoConfig:
-    """GRPO settings. R1's published values stand in brackets."""
+    """GRPO settings. R1's published values stand in brackets, in the words used here: a step is a rollout with all of
+    its updates. R1's rollout is 8,192 outputs to 512 prompts, in 16 mini-batches of 512, each of which R1 calls a step.
+    """
 
     steps: int = 40
-    prompts_per_step: int = 32  # [32]
+    prompts_per_step: int = 32  # [512]
     group_size: int = 16  # [16]; two or more
     max_tokens: int = 64  # of a completion [32,768]
     temperature: float = 1.0  # [1]
@@ -60,7 +62,7 @@ class GrpoConfig:
     clip_low: float = 0.2  # ratio is clipped below 1 - this [10: R1 clips hardly at all]
     clip_high: float = 0.28  # and above 1 + this (DAPO's asymmetric clip)
     kl_weight: float = 0.0  # beta of the KL term in the loss [0.001]; 0 keeps no reference model
-    reference_every: int = 400  # steps between two replacements of the reference [400]
+    reference_every: int = 400  # steps between two replacements of the reference [25]
     advantage: Normalisation = "std"  # "std": (r - mean) / std [std]; "none": Dr. GRPO
     loss_mean: Literal["token", "sequence"] = "token"  # what the loss averages over [sequence]
     resample_rounds: int = 0  # times that groups without spread are replaced by new prompts (DAPO)
@@ -178,7 +180,9 @@ class Grpo:
             "groups/resampled": float(len(drawn) - len(groups)),
         }
         if self._group_reward is not None:
-            metrics |= self._group_reward.metrics(drawn)
+            scored = self._group_reward.metrics(drawn)
+            self._group_reward.count_step(step, scored)
+            metrics |= scored
         metrics |= self._learn(step, samples)
         metrics |= self._speed(drawn, samples, rolled_out - started, time.monotonic() - rolled_out)
         if "reward/accuracy" in metrics:
@@ -192,7 +196,10 @@ class Grpo:
         tensors = {f"optimizer/{k}": v for k, v in self._optimizer.state_tensors().items()}
         if self._reference is not None:
             tensors |= {f"reference/{k}": v for k, v in adapter_tensors(self._reference).items()}
-        return StageState(tensors=tensors, numbers={"recent": self._recent})
+        numbers: dict[str, Any] = {"recent": self._recent}
+        if self._group_reward is not None:
+            numbers["group_reward"] = self._group_reward.state()
+        return StageState(tensors=tensors, numbers=numbers)
 
     def load_state(self, state: StageState) -> None:
         parts: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "reference": {}}
@@ -203,6 +210,8 @@ class Grpo:
         if self._reference is not None:
             load_adapter_tensors(self._reference, parts["reference"])
         self._recent = list(state.numbers["recent"])
+        if self._group_reward is not None and "group_reward" in state.numbers:  # older checkpoints lack it
+            self._group_reward.load_state(state.numbers["group_reward"])
         self._compute.refresh(frozen=True)
 
     def _replace_reference(self, step: int) -> None:
@@ -403,4 +412,5 @@ class Grpo:
             "time/train_seconds": train_seconds,
             "speed/rollout_tokens_per_second": made / max(rollout_seconds, 1e-9),
             "speed/train_tokens_per_second": trained / max(train_seconds, 1e-9),
+            "data/trained_tokens": float(trained),
         }

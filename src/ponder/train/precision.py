@@ -37,14 +37,16 @@ def keep_freed_memory() -> None:
 
 
 class ComputeModel:
-    """The model that forward and backward passes run on.
+    """The model that forward and backward passes run on, among up to three copies of the weights:
 
-    In fp32 it is the trained model itself. In bf16 it is a copy whose parameters are rounded from the trained ones
-    before every step: an update too small for bf16 is not lost, since it is the fp32 weights that it is added to, and
-    the rounding lets sums over weights see it at once (`ponder.algo.rounding`).
+        given   sampled from, measured and saved
+          ↕     refresh(frozen=True) down, publish() up; one and the same but in shards or on a GPU
+        master  what the optimizer moves, in fp32
+          ↓     refresh(), before every step; one and the same but in bf16 (in shards, FSDP rounds)
+        model   what losses are computed on
 
-    Where several processes train together, `master` is not the model that was given but a copy in shards, or on a GPU;
-    the given one is what is sampled from, measured and saved, and `publish` brings it up to date.
+    An update too small for bf16 is not lost: it is added to the master, and the rounding lets sums over weights see it
+    at once (`ponder.algo.rounding`).
     """
 
     def __init__(self, master: Transformer, precision: Precision, workers: Workers | None = None) -> None:

@@ -6,14 +6,17 @@ in batches.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from ponder.core.errors import ConfigError
 from ponder.core.types import Completion, Group, Message, Problem, Rollout, Verdict
 from ponder.core.workers import Workers
+from ponder.models.scalar_head import ScoringModel
 from ponder.text.reasoning import parse_completion
 from ponder.text.tokenizer import Tokenizer
+from ponder.train.parallel import current
 from ponder.train.reward_model import RewardModel
 from ponder.train.rollout import Grade
 from ponder.verify.checkers import Finding
@@ -22,6 +25,7 @@ from ponder.verify.rewards import NamedReward, RewardConfig
 
 NO_RULE = "no rule says whether it is right"
 PREFERENCE, SAFETY = "preference", "safety"
+AT_LIMIT = "reward/preference_at_limit"
 SATURATED_SHARE = 0.5  # of a step's replies at the ends of the range: from there on it is said
 
 
@@ -77,6 +81,16 @@ class PreferenceRewardConfig:
             )
 
 
+@dataclass(frozen=True)
+class _Saturation:
+    """In how many steps more than `SATURATED_SHARE` of the replies lay at the ends of the range."""
+
+    scored: int = 0  # steps that had replies to score
+    saturated: int = 0  # of those
+    last: int = 0  # the last of them, counted from 0 as in the logs
+    last_share: float = 0.0  # of its replies
+
+
 class PreferenceReward:
     """A `GroupReward` of a helpfulness model, and of a safety model where there is one.
 
@@ -94,28 +108,31 @@ class PreferenceReward:
         *,
         safe: RewardModel | None = None,
     ) -> None:
-        """`tokenizer`: the policy's. Raises `ConfigError` for a model of the other kind."""
+        """`tokenizer`: the policy's. The models are moved to the device that is trained on. Raises `ConfigError` for a
+        model of the other kind.
+        """
         for model, kind in ((helpful, "helpfulness"), (safe, "safety")):
-            if model is not None and model.card.kind != kind:
+            if model is None:
+                continue
+            if model.card.kind != kind:
                 raise ConfigError(f"a reward model of {model.card.kind} was given where one of {kind} is expected")
+            model.model.to(current().device)
         self._helpful, self._safe = helpful, safe
         self._tokenizer, self._workers, self._config = tokenizer, workers, config or PreferenceRewardConfig()
-        self._at_limit = 0.0  # of the groups rewarded last
+        self._steps = _Saturation()
 
     def __call__(self, groups: Sequence[Group]) -> list[Group]:
         """See `ponder.train.rollout.GroupReward`."""
         rollouts = [r for g in groups if not has_rule(g.problem) for r in g.rollouts if r.verdict.score is not None]
         replies = [(rollout, reply) for rollout in rollouts if (reply := self._reply(rollout)) is not None]
         verdicts = {id(rollout): verdict for (rollout, _), verdict in zip(replies, self._judge(replies), strict=True)}
-        judged = [
+        return [
             replace(
                 group,
                 rollouts=tuple(replace(r, verdict=verdicts[id(r)]) if id(r) in verdicts else r for r in group.rollouts),
             )
             for group in groups
         ]
-        self._at_limit = self.metrics(judged).get("reward/preference_at_limit", 0.0)
-        return judged
 
     def metrics(self, groups: Sequence[Group]) -> dict[str, float]:
         """See `ponder.train.rollout.GroupReward`."""
@@ -125,19 +142,43 @@ class PreferenceReward:
         at_limit = sum(part <= 0.0 or part >= self._config.weight for part in parts)
         return {
             "reward/preference": math.fsum(parts) / len(parts),
-            "reward/preference_at_limit": at_limit / len(parts),
+            AT_LIMIT: at_limit / len(parts),
         }
+
+    def count_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """See `ponder.train.rollout.GroupReward`."""
+        at_limit = metrics.get(AT_LIMIT)
+        if at_limit is None:
+            return
+        self._steps = replace(self._steps, scored=self._steps.scored + 1)
+        if at_limit > SATURATED_SHARE:
+            self._steps = replace(self._steps, saturated=self._steps.saturated + 1, last=step, last_share=at_limit)
+
+    @property
+    def models(self) -> list[ScoringModel]:
+        """The reward models."""
+        return [given.model for given in (self._helpful, self._safe) if given is not None]
 
     @property
     def remark(self) -> str:
         """See `ponder.train.rollout.GroupReward`."""
-        if self._at_limit <= SATURATED_SHARE:
+        steps = self._steps
+        if not steps.saturated:
             return ""
         return (
-            f"The reward model is saturated: {100 * self._at_limit:.0f} % of the last step's replies lie beyond "
-            f"{self._config.limit:g} standard deviations of what it was trained on, where it tells nothing apart. The "
-            "policy may be exploiting it: look at the samples, stop earlier, or train it anew on such replies."
+            f"The reward model was saturated in {steps.saturated} of {steps.scored} steps, the last in step "
+            f"{steps.last}, where {100 * steps.last_share:.0f} % of the replies lay beyond {self._config.limit:g} "
+            "standard deviations of what it was trained on and it told nothing apart. The policy may be exploiting it: "
+            "look at the samples, stop earlier, or train it anew on such replies."
         )
+
+    def state(self) -> dict[str, Any]:
+        """See `ponder.train.rollout.GroupReward`."""
+        return asdict(self._steps)
+
+    def load_state(self, numbers: Mapping[str, Any]) -> None:
+        """See `ponder.train.rollout.GroupReward`."""
+        self._steps = _Saturation(**numbers)
 
     def _reply(self, rollout: Rollout) -> Message | None:
         reasoning = parse_completion(rollout.completion, self._tokenizer)

@@ -1,9 +1,9 @@
 """From problems to graded groups: prompts → completions → verdicts → groups, and what there is to say of them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -31,9 +31,21 @@ class GroupReward(Protocol):
         """What there is to log of groups that it has rewarded."""
         ...
 
+    def count_step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take note of a step, counted from 0, by its `metrics`: for the remark."""
+        ...
+
     @property
     def remark(self) -> str:
-        """What a reader of the run's report must know of it; empty where there is nothing."""
+        """What a reader of the run's report must know of the steps so far; empty where there is nothing."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a resume needs to go on counting, as JSON has it."""
+        ...
+
+    def load_state(self, numbers: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave."""
         ...
 
 

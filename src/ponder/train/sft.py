@@ -7,8 +7,8 @@ T tokens, M tokens to learn.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -19,7 +19,6 @@ from ponder.data.packing import PackingConfig, PackingState, TooLong, count_step
 from ponder.models.head import head_loss
 from ponder.models.moe import RoutingStats
 from ponder.models.transformer import Transformer
-from ponder.plan.teaching import Lesson, adapter_parameters, teaching_memory
 from ponder.text.examples import Example
 from ponder.train.balance import balance_experts
 from ponder.train.batch import PaddedBatch, micro_batches
@@ -302,30 +301,9 @@ class Sft:
 
     def _out_of_memory(self, step: int) -> str:
         config = self._config
-        advice = [f"{self._needed(row_tokens=config.row_tokens // 2)} with half of row_tokens"]
-        if not config.gradient_checkpointing:
-            advice.append(f"{self._needed(recompute='blocks')} with gradient_checkpointing")
-        if self.model.adapter is None:
-            advice.append(f"{self._needed(rank=32)} with an adapter (LoRA) of rank 32")
+        advice = "use fewer workers" if config.gradient_checkpointing else "switch gradient_checkpointing on"
         return (
             f"{self.name}: out of memory in step {step}, with {self._workers.count} micro-batches at once of "
             f"{config.micro_batch_rows} × {config.row_tokens} tokens; no step was taken and the last checkpoint is "
-            f"good. Lower micro_batch_rows, or what follows. By plan this takes {self._needed()}; " + "; ".join(advice)
+            f"good. Lower micro_batch_rows, then row_tokens; or {advice}; or train fewer weights (an adapter)"
         )
-
-    def _needed(self, **changes: Any) -> str:
-        """What the planner says that training takes, with other settings."""
-        config = self._config
-        present = Lesson(
-            row_tokens=config.row_tokens * config.micro_batch_rows,
-            precision=config.precision,
-            recompute="blocks" if config.gradient_checkpointing else "none",
-        )
-        lesson = replace(present, **changes)
-        trained = None
-        if self.model.adapter is not None:
-            trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        elif lesson.rank:
-            trained = adapter_parameters(self.model.config, lesson.rank)
-        found = teaching_memory(self.model.config, "sft", lesson, self._workers.count, trained)
-        return f"{found.total / 1e9:.1f} GB"

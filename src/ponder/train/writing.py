@@ -14,7 +14,8 @@ from ponder.core.generator import Generator
 from ponder.core.metrics import JsonLines, read_json_lines
 from ponder.core.progress import Reporter, SilentReporter
 from ponder.core.seeds import derive_seed
-from ponder.core.types import Prompt, Sampling
+from ponder.core.types import Prompt, Sampling, Split
+from ponder.data.problems import split_of
 from ponder.text.examples import Example
 from ponder.text.tokenizer import Tokenizer
 
@@ -58,12 +59,16 @@ def write_texts(
             reporter.advance(min(first + BATCH, len(openings)))
 
 
-def read_texts(path: Path) -> list[Example]:
-    """What `write_texts` wrote: the opening is only read, and what the model added is to be learned."""
+def read_texts(path: Path, split: Split | None = None) -> list[Example]:
+    """What `write_texts` wrote: the opening is only read, and what the model added is to be learned. Of a `split`, by
+    the opening: those to learn, or the one in ten that is held back; None: all of them.
+    """
     if not path.exists():
         raise RunError(f"there are no texts in {path}")
     examples = []
     for line in read_json_lines(path):
+        if split not in (None, split_of(str(line["opening"]))):
+            continue
         opening, ids = line["prompt_ids"], line["ids"]
         examples.append(Example((*opening, *ids), (*(False,) * len(opening), *(True,) * len(ids))))
     return examples

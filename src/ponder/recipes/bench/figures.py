@@ -105,7 +105,7 @@ def _limit(record: Record, weights: str, side: str, case: Case) -> float | None:
     if case.what == "prefill":
         rows, parameters = record.config.prompt_tokens, record.body_parameters
     else:
-        rows, parameters = case.batch, record.active_parameters
+        rows, parameters = case.batch, record.token_parameters
     reading = held * parameters / record.total_parameters / max(record.bandwidth)
     return rows / max(reading, 2 * parameters * rows / peak)
 

@@ -97,7 +97,8 @@ class Record:
     config: BenchConfig
     model: ModelConfig
     body_parameters: int  # that a token of a prompt is multiplied by
-    active_parameters: int  # that a new token is: with the head
+    token_parameters: int  # that a new token is: with the head
+    active_parameters: int  # as publishers count them
     total_parameters: int
     sides: Sequence[SideFacts]
     turns: Sequence[Turn]
@@ -124,11 +125,12 @@ def run_bench(path: Path, config: BenchConfig, folder: Path | None, on_progress:
         with bench.limits():
             for weights in config.weights:
                 bench.measure(weights, files)
-    count = count_parameters(model)
+    count, body = count_parameters(model), body_parameters(model)
     return Record(
         config=config,
         model=model,
-        body_parameters=count.active - model.vocab_size * model.hidden_size,
+        body_parameters=body,
+        token_parameters=body + model.vocab_size * model.hidden_size,
         active_parameters=count.active,
         total_parameters=count.total,
         sides=bench.sides,
@@ -136,6 +138,12 @@ def run_bench(path: Path, config: BenchConfig, folder: Path | None, on_progress:
         bandwidth=bench.bandwidth,
         products=bench.products,
     )
+
+
+def body_parameters(model: ModelConfig) -> int:
+    """What every token is multiplied by: neither the embedding, of which it reads a row, nor the head."""
+    looked_up = 0 if model.tie_embeddings else model.hidden_size
+    return count_parameters(model).per_token - looked_up - model.vocab_size * model.hidden_size
 
 
 def _check(path: Path, config: BenchConfig, model: ModelConfig, *, is_gguf: bool) -> None:
