@@ -75,7 +75,7 @@ def test_nothing_is_fetched_where_a_set_cannot_be_found(monkeypatch: pytest.Monk
 def test_a_file_of_ones_own_is_read_whatever_its_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("question,answer\nWhat is 6 x 7?,42\n", encoding="utf-8")
     with open_sets(str(tmp_path / name), None, count=None, samples=None) as (own,):
-        assert own.name == name.partition(".")[0]
+        assert own.name == name.removesuffix(".csv")
         assert [(p.prompt, p.answer) for p in own.problems] == [("What is 6 x 7?", "42")]
 
 

@@ -75,8 +75,8 @@ def is_published(name: str) -> bool:
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a file of one's own, there or not. Its set bears the file's name up to the first dot,
-    and is no published set, whatever that name is.
+    """Whether a name is that of a file of one's own, there or not. Its set bears the file's name without its
+    suffix, and is no published set, whatever that name is.
     """
     if is_published(name) or name.startswith("hub:") or generated_set(name) is not None:
         return False
@@ -114,7 +114,7 @@ def problem_set(
         return _generated(made if prompt is None else replace(made, prompt=prompt), split, count, seed)
     if path is None and is_own(name):
         path = Path(name)
-        record = _own_record(path.name.partition(".")[0] or path.name, kind, fields)
+        record = _own_record(_file_set_name(path), kind, fields)
     else:
         record = _record(name, path, kind, fields, split)
     if prompt is not None:
@@ -167,6 +167,11 @@ def _record(
     if path is None:
         find_set(name)  # says which names there are
     return record
+
+
+def _file_set_name(path: Path) -> str:
+    """What a set is called that is a file: `a.b` for `a.b.csv` and for `a.b.csv.gz`."""
+    return Path(path.name.removesuffix(".gz")).stem or path.name
 
 
 def _own_record(name: str, kind: Kind | None, fields: Fields | None) -> ProblemSet:
