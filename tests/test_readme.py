@@ -159,6 +159,8 @@ def test_every_option_is_named(command: str, capsys: pytest.CaptureFixture[str])
     assert "--debug" in options
     for readme in READMES:
         assert {option for option in options if option not in read(readme)} == set()
+    if command not in ("chat", "serve"):  # of which the README says that they have none
+        assert "--json" in options
 
 
 def test_every_script_is_there() -> None:

@@ -104,7 +104,7 @@ class _Pipeline:
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         with open_whole(model_folder(start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
-        about = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
+        about: dict[str, Any] = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
         about[TEXTS_HELD_BACK] = True
         self.costs = RunCosts(run, recipe, loaded.model.config, about)
         begun = self.costs.summary.setdefault("task_fingerprint", practice.fingerprint)  # older runs do not tell
