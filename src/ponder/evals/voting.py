@@ -14,7 +14,7 @@ from typing import Literal
 from ponder.core.seeds import python_rng
 from ponder.verify.choice import stated_letter
 from ponder.verify.math.extraction import stated_answers
-from ponder.verify.math.normal_form import compact, normal_form
+from ponder.verify.math.normal_form import alike, readings
 from ponder.verify.math.pool import MathPool
 
 Ties = Literal["mean", "first"]
@@ -48,9 +48,7 @@ def math_ballot(pool: MathPool) -> Ballot:
         return found[0] if found else None
 
     def same(first: str, second: str) -> bool:
-        if compact(normal_form(first)) == compact(normal_form(second)):
-            return True
-        return pool.compare(first, second).equal is True
+        return alike(readings(first), readings(second)) or pool.compare(first, second).equal is True
 
     return Ballot(stated, same)
 
