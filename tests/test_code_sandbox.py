@@ -285,6 +285,8 @@ def test_outputs_are_compared_by_line() -> None:
         ("x = 1", "x = 1"),
         ("Here:\n```python\nx = 1\n```\ndone", "x = 1\n"),
         ("```\nx = 1\n```\nor\n```py\ny = 2\n```\n```bash\nls\n```", "y = 2\n"),
+        ("```python\nx = 1\n```\nIt prints:\n```\n1\n```", "x = 1\n"),
+        ("```\nx = 1\n```\nor\n```\ny = 2\n```", "y = 2\n"),
         ("```python\nx = 1\n", "x = 1\n"),
     ],
 )

@@ -112,6 +112,7 @@ def test_a_leetcode_class_and_a_program_with_input(checkers: Checkers) -> None:
         ("Answer: A.\nNo, wait. Answer: D", "D"), ("<think>Answer: A</think>\n\nAnswer: C", "C"),
         ("The answer is A because it is", "A"), ("Answer: B.\n\nHope it helps.", "B"),
         ("Paris", "A"), ("paris.", "A"), ("The answer is B, since C is wrong", "B"),
+        ("The answer is B. Option C looks right but is not.", "B"), ("Option B. No: the best choice is C", "C"),
         ("Answer: A good thing", None), ("Answer: A or B", None), ("Answer: B, C", None), ("A) Paris\nB) 3", None),
         ("Answer: LETTER", None), ("D) Paris", None), ("I think so", None), ("", None), ("Berlin", None),
         ("A B C D", None), ("A, B, C, D", None), ("Answer: A/B/C/D", None), ("A or B", None),
