@@ -2,6 +2,7 @@
 """Programs that are honest, right or wrong; and what happens where a protection is missing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,6 +166,19 @@ def test_limits_of_time_memory_and_output() -> None:
         loud = judge.judge("while True: print('x' * 1000)", [InputCase(input="", output="")])
         assert (loud.passed, loud.reason) == (False, "input 1: more than 0.5 MB of output")
         assert time.monotonic() - started < 15
+
+
+def test_all_inputs_together_have_a_limit_too() -> None:
+    try:
+        judge = CodeJudge(SandboxConfig(seconds=5.0, inputs_seconds=1.5))
+    except SandboxError as error:
+        pytest.skip(str(error))
+    with judge:
+        started = time.monotonic()
+        slow = judge.judge("import time\ntime.sleep(0.5)\nprint(1)", [InputCase(input="", output="1")] * 20)
+        assert slow.passed is False
+        assert re.fullmatch(r"input [1-3]: all inputs together took more than 1\.5 seconds", slow.reason)
+        assert time.monotonic() - started < 5
 
 
 def test_files_only_where_they_are_allowed(judge: CodeJudge) -> None:

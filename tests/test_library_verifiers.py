@@ -12,6 +12,7 @@ from ponder.data.library.library import problem_set
 from ponder.recipes.problem_sets import CheckerConfig, Checkers
 from ponder.verify.checkers import finding_of
 from ponder.verify.choice import check_choice, stated_letter
+from ponder.verify.code.config import SandboxConfig
 from ponder.verify.instructions.checker import InstructionChecker, followed
 from ponder.verify.instructions.rules import RULES
 from ponder.verify.instructions.text import count_capital_words, count_sentences, count_words
@@ -320,3 +321,5 @@ def test_processes_start_when_they_are_needed() -> None:
         assert finding_of(checkers.of("exact")(Problem(id="1", prompt="?", answer="1"), "1")).score == 1
         assert checkers.open_kinds == ("exact",)
     assert CheckerConfig().seconds == 35.0
+    patient = CheckerConfig(code=SandboxConfig(inputs_seconds=90.0))
+    assert patient.seconds == 95.0  # a slow program is wrong, not ungraded
