@@ -30,12 +30,8 @@ class Ballot:
     same: Callable[[str, str], bool]  # whether two stated answers mean the same
 
 
-def _plain(answer: str) -> str | None:
-    return " ".join(answer.split()).casefold() or None
-
-
-# answers that are alike but for case and white space: for tasks with one way to write an answer
-EXACT = Ballot(_plain, str.__eq__)
+# answers that are the same text but for the space around it: for tasks with one way to write an answer
+EXACT = Ballot(lambda answer: answer.strip() or None, str.__eq__)
 # the letters of multiple choice
 CHOICE = Ballot(stated_letter, str.__eq__)
 
