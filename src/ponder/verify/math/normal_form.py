@@ -130,7 +130,7 @@ def _decimal(text: str) -> Fraction | None:
 
 
 def _unwrapped(text: str) -> str:
-    while wrapped := _WRAPPED.match(text):
+    while wrapped := _WRAPPED.match(text) or _TEXT.fullmatch(text):
         inner = next(group for group in wrapped.groups() if group is not None)
         if "$" in inner:
             break
