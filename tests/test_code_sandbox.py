@@ -2,6 +2,7 @@
 """Programs that are honest, right or wrong; and what happens where a protection is missing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,6 +168,19 @@ def test_limits_of_time_memory_and_output() -> None:
         assert time.monotonic() - started < 15
 
 
+def test_all_inputs_together_have_a_limit_too() -> None:
+    try:
+        judge = CodeJudge(SandboxConfig(seconds=5.0, inputs_seconds=1.5))
+    except SandboxError as error:
+        pytest.skip(str(error))
+    with judge:
+        started = time.monotonic()
+        slow = judge.judge("import time\ntime.sleep(0.5)\nprint(1)", [InputCase(input="", output="1")] * 20)
+        assert slow.passed is False
+        assert re.fullmatch(r"input [1-3]: all inputs together took more than 1\.5 seconds", slow.reason)
+        assert time.monotonic() - started < 5
+
+
 def test_files_only_where_they_are_allowed(judge: CodeJudge) -> None:
     program = "open('x', 'w').write('1')\nprint(open('x').read())"
     cases = [InputCase(input="", output="1")]
@@ -285,6 +299,8 @@ def test_outputs_are_compared_by_line() -> None:
         ("x = 1", "x = 1"),
         ("Here:\n```python\nx = 1\n```\ndone", "x = 1\n"),
         ("```\nx = 1\n```\nor\n```py\ny = 2\n```\n```bash\nls\n```", "y = 2\n"),
+        ("```python\nx = 1\n```\nIt prints:\n```\n1\n```", "x = 1\n"),
+        ("```\nx = 1\n```\nor\n```\ny = 2\n```", "y = 2\n"),
         ("```python\nx = 1\n", "x = 1\n"),
     ],
 )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from ponder.cli.main import main
 from ponder.core.errors import DataError
 from ponder.evals.compare import compare, mcnemar, paired_bootstrap
 from ponder.evals.graded import Drawn, GradedSample
@@ -132,3 +133,10 @@ def test_other_problems_are_refused_or_left_out() -> None:
     reworded = [GradedSample(task="x", problem_id="1", prompt="other", text="", correct=True)]
     with pytest.raises(DataError, match="problem '1' is worded differently"):
         compare(samples("x", {"1": [True]}), reworded)
+
+
+def test_a_seed_below_zero_is_a_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["compare", "a", "b", "--seed", "-1"])
+    assert left.value.code == 2
+    assert "argument --seed: got -1; expected 0 or more" in capsys.readouterr().err

@@ -312,6 +312,7 @@ def test_a_broken_file(name: str, content: bytes, message: str, tmp_path: Path) 
         ("mbpp", {"text": "?", "task_id": 1}, "no list of tests"),
         ("ifeval", {"prompt": "?", "instruction_id_list": ["a"]}, "two lists of one length"),
         ("humaneval", {"prompt": "def f():"}, "no 'entry_point'"),
+        ("mine", {"question": "1?", "answer": ["a", "b"]}, "a.jsonl:1: the answer is a list of 2; expected one text"),
     ],
 )
 def test_a_row_that_its_set_does_not_know(name: str, row: object, message: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ponder.data.library.library import problem_set
 from ponder.recipes.problem_sets import CheckerConfig, Checkers
 from ponder.verify.checkers import finding_of
 from ponder.verify.choice import check_choice, stated_letter
+from ponder.verify.code.config import SandboxConfig
 from ponder.verify.instructions.checker import InstructionChecker, followed
 from ponder.verify.instructions.rules import RULES
 from ponder.verify.instructions.text import count_capital_words, count_sentences, count_words
@@ -112,6 +113,7 @@ def test_a_leetcode_class_and_a_program_with_input(checkers: Checkers) -> None:
         ("Answer: A.\nNo, wait. Answer: D", "D"), ("<think>Answer: A</think>\n\nAnswer: C", "C"),
         ("The answer is A because it is", "A"), ("Answer: B.\n\nHope it helps.", "B"),
         ("Paris", "A"), ("paris.", "A"), ("The answer is B, since C is wrong", "B"),
+        ("The answer is B. Option C looks right but is not.", "B"), ("Option B. No: the best choice is C", "C"),
         ("Answer: A good thing", None), ("Answer: A or B", None), ("Answer: B, C", None), ("A) Paris\nB) 3", None),
         ("Answer: LETTER", None), ("D) Paris", None), ("I think so", None), ("", None), ("Berlin", None),
         ("A B C D", None), ("A, B, C, D", None), ("Answer: A/B/C/D", None), ("A or B", None),
@@ -319,3 +321,5 @@ def test_processes_start_when_they_are_needed() -> None:
         assert finding_of(checkers.of("exact")(Problem(id="1", prompt="?", answer="1"), "1")).score == 1
         assert checkers.open_kinds == ("exact",)
     assert CheckerConfig().seconds == 35.0
+    patient = CheckerConfig(code=SandboxConfig(inputs_seconds=90.0))
+    assert patient.seconds == 95.0  # a slow program is wrong, not ungraded

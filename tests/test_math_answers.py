@@ -18,7 +18,7 @@ from ponder.core.errors import ConfigError, DataError
 from ponder.core.types import Problem
 from ponder.verify.math.checker import MathChecker, reference_answer
 from ponder.verify.math.extraction import last_boxed, stated_answers
-from ponder.verify.math.normal_form import normal_form, number
+from ponder.verify.math.normal_form import number, readings
 from ponder.verify.math.pool import MathConfig, MathPool
 from ponder.verify.math.structure import parts_of
 
@@ -62,6 +62,20 @@ def problem(answer: str | None) -> Problem:
         ("First 3 apples.\nThen we find $y = 4$ of them.", "y = 4"),
         ("There are 3.\nIn the end there are 1,204 left over.", "1,204"),
         ("42", "42"),
+        ("**42**", "42"),
+        ("7 million", "7 million"),
+        ("x = 5 or x = -5", "x = 5 or x = -5"),
+        ("no solution", "no solution"),
+        ("$\\alpha + 2$", "$\\alpha + 2$"),
+        ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}"),
+        ("So the total is 42.", "42"),
+        ("42 is the total.", "42"),
+        ("The total is $42$.", "42"),
+        ("Thus, $x = 5$.", "x = 5"),
+        ("Das Ergebnis ist 42.", "42"),
+        ("所以总数是42。", "42"),
+        ("**Answer**: 42", "42"),
+        ("**答案**：8", "8"),
     ],
 )
 def test_the_stated_answer(text: str, answer: str) -> None:
@@ -120,6 +134,7 @@ def test_numbers(text: str, value: Fraction | None) -> None:
         ("1,234,567", "1234567"),
         ("1, 2, 3", "1, 2, 3"),
         ("(1,234)", "(1234)"),
+        ("100, 200", "100, 200"),
         ("\\dfrac 34", "\\frac{3}{4}"),
         ("\\frac9{19}", "\\frac{9}{19}"),
         ("137 \\frac{1}{2}", "\\frac{275}{2}"),
@@ -135,7 +150,7 @@ def test_numbers(text: str, value: Fraction | None) -> None:
     ],
 )
 def test_normal_forms(text: str, form: str) -> None:
-    assert normal_form(text) == form
+    assert readings(text)[0].value == form
 
 
 def test_parts() -> None:
@@ -156,13 +171,25 @@ EQUAL = [
     ("1 \\pm \\sqrt{19}", "1-\\sqrt{19}, 1+\\sqrt{19}"), ("\\begin{pmatrix} -1/3 \\\\ 2 \\end{pmatrix}", "\\begin{bmatrix}-\\frac13\\\\2\\end{bmatrix}"),
     ("\\text{(C)}", "C"), ("\\text{east}", "East"), ("52_8", "52_{8}"), ("10\\pi", "10 π"), ("1\\frac{4}{5}", "1.8"),
     ("\\frac{1}{3}", "1/3"), ("11,\\! 111,\\! 111,\\! 100", "11111111100"), ("6 - 5i", "-5i+6"), ("\\cot x", "\\frac{1}{\\tan x}"),
-    ("2^{10}", "1024"), ("\\frac{\\pi}{2}", "90^\\circ \\cdot \\frac{\\pi}{180}"),
+    ("2^{10}", "1024"), ("\\frac{\\pi}{2}", "90^\\circ \\cdot \\frac{\\pi}{180}"), ("0.1x+0.2x", "0.3x"), ("e^{0.5}", "\\sqrt{e}"),
+    ("\\frac13 ml^2", "\\frac{ml^2}{3}"), ("2m", "2 m"), ("7 tickets", "7"), ("5 eggs", "5"), ("5", "5 red balls"), ("5 km", "5 kilometers"),
+    ("5 €", "5"), ("€5", "5"), ("£5", "5 pounds"), ("\\$1.85", "1.85\\ \\text{USD}"), ("5\\text{ m}", "5"), ("5 m", "5"), ("$\\text{5 km}$", "5"), ("x = 5 cm", "5 cm"),
+    ("60 mph", "60\\text{ mi}/\\text{h}"), ("9.8\\ \\mathrm{m/s^2}", "9.8 \\text{ m}\\,\\text{s}^{-2}"), ("15 square cm", "15\\mbox{ cm}^2"), ("15 cm²", "15"),
+    ("480 + 480\\sqrt{3}\\text{ feet}", "480(1+\\sqrt{3})"), ("50 percent", "0.5"), ("34\\text{ sq. units}", "34"), ("90^\\circ", "90 degrees"),
+    ("100, 200", "200, 100"), ("\\{100, 200\\}", "\\{200, 100\\}"), ("(100, 200)", "(100.0, 200)"), ("(3,250)", "(3, 250)"), ("3,250", "3250"),
+    ("1,000, 2,000", "2000, 1000"), ("10{,}000", "10,\\!000"), ("2023-01-02", "2023-01-02"),
+    ("3 cm, 4 cm", "4, 3"), ("3 cm and 4 cm", "4 cm, 3 cm"),
 ]  # fmt: skip
 UNEQUAL = [
     ("\\frac{3}{4}", "0.76"), ("1", "-1"), ("(1,2)", "(2,1)"), ("[1,2]", "(1,2)"), ("1,2", "1,2,3"), ("\\{1,2\\}", "\\{1,3\\}"),
     ("x^2+1", "x^2-1"), ("\\text{east}", "west"), ("\\text{(C)}", "D"), ("52_8", "53_8"), ("42", ""), ("42", "42 or 43"),
     ("\\sqrt{2}", "1.41"), ("3", "x"), ("10\\pi", "10"), ("42", "1,2,3,42"), ("x=5", "x=6"), ("42", "\\text{42 or 41}"),
     ("\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix} 2 \\\\ 1 \\end{pmatrix}"), ("5", "50%"),
+    ("\\pi r^2h", "\\pi r^2"), ("\\frac{1}{3}\\pi r^{2}h", "\\frac{1}{3}\\pi r^{2}"), ("6s^2", "6"), ("2m", "2"), ("2\\pi h", "2\\pi"), ("2mg", "2"),
+    ("6 ab", "6"), ("5 km", "5 m"), ("2 hours", "2 days"), ("60 mph", "60 miles"), ("15\\text{ cm}^2", "15 cm^3"), ("€5", "\\$5"), ("\\$5", "5 cents"),
+    ("7 million", "7"), ("7", "7 thirds"), ("5", "5 - m"), ("100, 200", "100200"), ("100200", "100, 200"), ("3, 250", "3250"), ("90^\\circ", "90 rad"),
+    ("\\sqrt{2}", "1.414214"), ("\\sqrt{2}", "1.414213562373095"), ("2\\pi", "6.283185"), ("\\frac{1}{3}", "0.333333"), ("2023-01-02", "2020"),
+    ("2020", "2023-01-02"), ("2023-01-02", "2023-02-01"), ("3 cm, 4 cm", "3 m, 4 m"),
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from ponder.cli.main import build_parser, main
 from ponder.cli.suites import OwnSets, default_name, identity, open_sets, place_of
 from ponder.core.errors import ConfigError, DataError, RunError, RunLockedError
 from ponder.core.progress import SilentReporter
+from ponder.core.types import Problem
 from ponder.data.library.fields import Fields
 from ponder.data.library.sets import PROBLEM_SETS
 from ponder.evals.drawing import DrawingConfig
@@ -32,6 +33,10 @@ from ponder.models.transformer import Transformer
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import check_exact, finding_of
+from ponder.verify.instructions import language
+from ponder.verify.instructions.checker import InstructionChecker
+from ponder.verify.math.checker import MathChecker
+from ponder.verify.math.pool import MathPool
 from ponder.weights.checkpoint import save_model
 from small_models import small_dense
 from test_by_task import PROBLEMS, Scripted, grade
@@ -142,10 +147,14 @@ def test_other_settings_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     before = (tmp_path / "e" / "samples.jsonl").read_bytes()
     with pytest.raises(RunError, match="with other settings: seed was 5, now it is 6"):
         evaluate(tmp_path / "e", Scripted(), seed=6)
-    with pytest.raises(RunError, match=r'with other settings: model was \{"name": "smol"\}, now'):
+    with pytest.raises(RunError, match=r"with other settings: model\.modified was null, now it is 7"):
         evaluate(tmp_path / "e", Scripted(), modified=7)
-    with pytest.raises(RunError, match="with other settings: sets was"):
+    with pytest.raises(RunError, match=r"with other settings: sets\.plus\.problems was 3, now it is 2"):
         evaluate(tmp_path / "e", Scripted(), [replace(SETS[0], problems=PROBLEMS[:2]), SETS[1]])
+    with pytest.raises(RunError, match=r"with other settings: sets\.times\.samples was 2, now it is 4"):
+        evaluate(tmp_path / "e", Scripted(), [SETS[0], replace(SETS[1], samples=4)])
+    with pytest.raises(RunError, match=r'with other settings: sets\.times was \{"problems": 2, .*\}, now it is null'):
+        evaluate(tmp_path / "e", Scripted(), SETS[:1])
     assert (tmp_path / "e" / "samples.jsonl").read_bytes() == before
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
@@ -174,6 +183,31 @@ def test_sets_that_make_no_suite_are_refused(tmp_path: Path) -> None:
             tmp_path / "e", Scripted(), [replace(SETS[0], checker=lambda problem, answer: (None, "no workers today"))]
         )
     assert not (tmp_path / "e").exists()
+
+
+def test_a_checker_without_its_library_is_found_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Scripted()
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    pool = MathPool()
+    numbers = [replace(SETS[0], checker=MathChecker(pool))]  # whole numbers, which need no library where they are right
+    with pytest.raises(DataError, match=r"answers to plus cannot be judged here: .*Is math-verify"):
+        evaluate(tmp_path / "e", nothing, numbers)
+    with pytest.raises(DataError, match="Is math-verify"), pool:
+        pass
+    pool.close()
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    language._classifier.cache_clear()
+    rules: list[tuple[str, dict[str, object]]] = [("punctuation:no_comma", {})] * 5
+    for last in (("language:response_language", {"language": "de"}), ("change_case:english_capital", {})):
+        problems = [
+            Problem(id=str(i), prompt="?", facts={"instructions": [rule], "kwargs": [told]})
+            for i, (rule, told) in enumerate([*rules, last])
+        ]
+        with pytest.raises(DataError, match=r"answers to plus cannot be judged here: .* needs py3langid"):
+            evaluate(tmp_path / "e", nothing, [replace(SETS[0], problems=problems, checker=InstructionChecker())])
+    assert nothing.made == 0
 
 
 def test_names_of_folders_and_models(tmp_path: Path) -> None:

@@ -42,7 +42,12 @@ def test_answers_that_mean_the_same_vote_together() -> None:
     assert found.choice == (0, 1, 0, None, 1, 0)
     assert found.right == (True, False)
     assert found.share_right() == 1.0
-    assert collect_votes([" B ", "b", "A"], [False, False, True], EXACT).choice == (0, 0, 1)
+
+
+def test_other_case_is_another_text() -> None:
+    found = collect_votes([" yes ", "yes", "Yes", "yes"], [False, False, True, False], EXACT)  # as `check_exact` judges
+    assert found.choice == (0, 0, 1, 0)
+    assert found.share_right() == 0.0
 
 
 def test_a_right_answer_is_right_whatever_the_form_of_one_reply() -> None:

@@ -5,8 +5,9 @@ import argparse
 from rich.box import SIMPLE
 from rich.table import Table
 
-from ponder.cli.arguments import add_json, add_runs, count, whole_number
+from ponder.cli.arguments import add_json, add_runs, count
 from ponder.cli.output import err, out, percent, print_json
+from ponder.cli.values import seed
 from ponder.core.files import what_is
 from ponder.evals.compare import RESAMPLES, Comparison, Difference, KindComparison, compare
 from ponder.evals.sample_files import SavedSamples, find_samples
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resamples", type=count, default=RESAMPLES, metavar="N", help=f"of the bootstrap ({RESAMPLES})"
     )
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="S", help="of the bootstrap (0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the bootstrap (0)")
     parser.epilog = (
         "Differences are B - A, with 95 % intervals of a paired bootstrap over problems, and its two-sided p. Greedy "
         "answers get McNemar's exact test besides."

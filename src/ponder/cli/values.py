@@ -17,6 +17,14 @@ def count(text: str) -> int:
     return number
 
 
+def seed(text: str) -> int:
+    """A whole number from 0, as NumPy's generators take it."""
+    number = whole_number(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"got {number}; expected 0 or more")
+    return number
+
+
 def whole_number(text: str) -> int:
     try:
         return int(text)

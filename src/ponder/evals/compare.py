@@ -120,6 +120,7 @@ def paired_bootstrap(
 
     Percentile intervals. p = 2 min(share of resamples <= 0, share >= 0), with one resample added on each side, and 1 at
     most. The standard error is analytic: s/√n of a task's differences, √(Σ se²)/T of the macro mean.
+    `seed` is a whole number from 0.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, Difference] = {}

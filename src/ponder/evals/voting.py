@@ -14,7 +14,7 @@ from typing import Literal
 from ponder.core.seeds import python_rng
 from ponder.verify.choice import stated_letter
 from ponder.verify.math.extraction import stated_answers
-from ponder.verify.math.normal_form import compact, normal_form
+from ponder.verify.math.normal_form import alike, readings
 from ponder.verify.math.pool import MathPool
 
 Ties = Literal["mean", "first"]
@@ -30,12 +30,8 @@ class Ballot:
     same: Callable[[str, str], bool]  # whether two stated answers mean the same
 
 
-def _plain(answer: str) -> str | None:
-    return " ".join(answer.split()).casefold() or None
-
-
-# answers that are alike but for case and white space: for tasks with one way to write an answer
-EXACT = Ballot(_plain, str.__eq__)
+# answers that are the same text but for the space around it: for tasks with one way to write an answer
+EXACT = Ballot(lambda answer: answer.strip() or None, str.__eq__)
 # the letters of multiple choice
 CHOICE = Ballot(stated_letter, str.__eq__)
 
@@ -48,9 +44,7 @@ def math_ballot(pool: MathPool) -> Ballot:
         return found[0] if found else None
 
     def same(first: str, second: str) -> bool:
-        if compact(normal_form(first)) == compact(normal_form(second)):
-            return True
-        return pool.compare(first, second).equal is True
+        return alike(readings(first), readings(second)) or pool.compare(first, second).equal is True
 
     return Ballot(stated, same)
 

@@ -32,8 +32,11 @@ class CheckerConfig:
 
     @property
     def seconds(self) -> float:
-        """A grader's time limit that lets every checker come to its own end: three tries of the slowest."""
-        return 3 * max(self.math.seconds, self.gym.seconds, self.code.seconds) + 5.0
+        """A grader's time limit that lets every checker come to its own end: three tries of the slowest, or all inputs
+        of a program.
+        """
+        tries = 3 * max(self.math.seconds, self.gym.seconds, self.code.seconds)
+        return max(tries, self.code.inputs_seconds) + 5.0
 
 
 class Checkers:

@@ -13,10 +13,10 @@ _THOUGHT_END = "</think>"
 _OPEN = r"[\s*_\"'`(\[{$]{0,8}(?:\\(?:text|mathrm|mathbf|boxed|fbox)\s?\{)?[\s(\[*]{0,4}"
 # a letter alone; "A" is no letter where it begins a sentence: "Answer: A good policy"
 _LETTER = r"([B-J]|A(?!\s+(?!because\b|since\b|as\b|is\b)[a-z]))(?![A-Za-z0-9'’])"
-_CUE = re.compile(
-    r"(?i:(?:final\s+|correct\s+|right\s+|best\s+)*(?:answer|choice|option)(?:\s+is)?\s*[:=：]?|答案(?:是|为)?\s*[:：]?)"
-    rf"{_OPEN}(?i:(?:option|choice|letter)\s+)?{_OPEN}{_LETTER}"
-)
+_BEFORE = r"(?:final\s+|correct\s+|right\s+|best\s+)*"
+_AFTER = rf"{_OPEN}(?i:(?:option|choice|letter)\s+)?{_OPEN}{_LETTER}"
+_ANSWER = re.compile(rf"(?i:{_BEFORE}answer(?:\s+is)?\s*[:=：]?|答案(?:是|为)?\s*[:：]?){_AFTER}")
+_OPTION = re.compile(rf"(?i:{_BEFORE}(?:choice|option)(?:\s+is)?\s*[:=：]?){_AFTER}")
 _ALONE = re.compile(rf"^{_OPEN}{_LETTER}[\s)\]}}.*:,$\"'`]*$")
 _FIRST = re.compile(rf"^{_OPEN}{_LETTER}\s*(?:[).:\]}}]|[-–—]\s)")
 _MORE = re.compile(r"[\s)\]}*.\"'$]*(?:or|and|,|/|&|\bor\b)\s*[(\[*]*(?:[B-J]|A)(?![A-Za-z0-9])")
@@ -25,14 +25,15 @@ _MORE = re.compile(r"[\s)\]}*.\"'$]*(?:or|and|,|/|&|\bor\b)\s*[(\[*]*(?:[B-J]|A)
 def stated_letter(text: str, choices: Mapping[str, str] | None = None) -> str | None:
     """The letter that a text gives as its answer; None where it gives none, or several.
 
-    In this order: the last box; after the last "answer is", "Answer:" and the like; the text itself, where it is a
-    letter, a letter and its choice, or a choice's own words. Text before the last `</think>` is left out.
+    In this order: the last box; after the last "answer is", "Answer:" and the like; after the last "option" or
+    "choice"; the text itself, where it is a letter, a letter and its choice, or a choice's own words. Text before the
+    last `</think>` is left out.
     """
     text = text[-LONGEST_TEXT:].rpartition(_THOUGHT_END)[2].strip()
     boxed = last_boxed(text)
     if boxed is not None:
         return _alone(re.sub(r"\\(?:text|mathrm|mathbf|textbf)\s*\{([^{}]*)\}", r"\1", boxed), choices)
-    cues = list(_CUE.finditer(text))
+    cues = list(_ANSWER.finditer(text)) or list(_OPTION.finditer(text))
     if cues:
         last = cues[-1]
         return None if _MORE.match(text, last.end()) else last.group(1)

@@ -99,6 +99,8 @@ def _question(row: Row) -> str:
 
 def _answer(row: Row) -> str | None:
     value = row.find(*ANSWERS)
+    if isinstance(value, list) and len(value) > 1:
+        raise row.error(f"the answer is a list of {len(value)}; expected one text or number")
     text = as_text(value)
     if value is not None and text is None:
         raise row.error(f"the answer is a {type(value).__name__}; expected text or a number")

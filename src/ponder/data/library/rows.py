@@ -48,7 +48,10 @@ class Row:
 
 
 def as_text(value: object) -> str | None:
-    """A cell as text: numbers are written out, 142.0 as 142; a list gives its first. None for anything else."""
+    """A cell as text: numbers are written out, 142.0 as 142. None for anything else.
+
+    A list gives its first, and the others are left out: Minerva has lists of one answer written in several ways.
+    """
     if isinstance(value, list) and value:
         value = value[0]
     if isinstance(value, bool) or value is None:

@@ -81,12 +81,12 @@ class EvaluationFolder:
     def _check(self, settings: Settings) -> None:
         there = self.read_settings()
         wanted = json.loads(json.dumps(settings))
-        for name in {**there, **wanted}:
-            if there.get(name) != wanted.get(name):
-                raise RunError(
-                    f"{self.path} holds an evaluation with other settings: {name} was {_short(there.get(name))}, now "
-                    f"it is {_short(wanted.get(name))}; evaluate into another folder, or with the settings as they were"
-                )
+        if there != wanted:
+            name, was, now = _first_difference(there, wanted)
+            raise RunError(
+                f"{self.path} holds an evaluation with other settings: {name} was {_abbreviated(was)}, now it is "
+                f"{_abbreviated(now)}; evaluate into another folder, or with the settings as they were"
+            )
 
 
 def problems_digest(problems: Sequence[Problem]) -> str:
@@ -109,6 +109,16 @@ def _read_object(path: Path) -> dict[str, Any]:
     return data
 
 
-def _short(value: object) -> str:
+def _first_difference(there: Settings, wanted: Settings) -> tuple[str, object, object]:
+    """The first setting in which two differ, with both values; inside of a group, by its path: sets.gsm8k.samples."""
+    name = next(name for name in {**there, **wanted} if there.get(name) != wanted.get(name))
+    was, now = there.get(name), wanted.get(name)
+    if isinstance(was, dict) and isinstance(now, dict):
+        inner, was, now = _first_difference(was, now)
+        name = f"{name}.{inner}"
+    return name, was, now
+
+
+def _abbreviated(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:79] + "…"

@@ -17,6 +17,8 @@ from ponder.text.prompt import Prompter
 from ponder.verify.checkers import AnswerChecker, finding_of
 
 TRIED = 3  # problems on which a checker is tried first
+# Answers that it is tried on. They hold letters: for a number alone, no library is asked whether it is another number.
+PROBES = ("x + 1", "X + 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,12 +85,29 @@ def evaluate_suite(
 def _require_working(tasks: SuiteSet) -> None:
     """Hours of completions that nobody can judge are worth nothing: each checker is tried before they are drawn."""
     reason = ""
-    for problem in tasks.problems[:TRIED]:
-        finding = finding_of(tasks.checker(problem, "0"))
-        if finding.score is not None:
-            return
-        reason = finding.reason
-    raise DataError(f"answers to {tasks.name} cannot be judged here: {reason}")
+    try:
+        for problem in tasks.problems[:TRIED]:
+            finding = finding_of(tasks.checker(problem, PROBES[0]))
+            if finding.score is not None:
+                break
+            reason = finding.reason
+        else:
+            raise DataError(reason)
+        for problem in _of_each_rule(tasks.problems):
+            for probe in PROBES:
+                tasks.checker(problem, probe)
+    except DataError as error:
+        raise DataError(f"answers to {tasks.name} cannot be judged here: {error}") from error
+
+
+def _of_each_rule(problems: Sequence[Problem]) -> list[Problem]:
+    """A problem with each rule of IFEval that these hold: a rule may need a library that the others do not."""
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        rules = problem.facts.get("instructions")
+        for rule in rules if isinstance(rules, list | tuple) else ():
+            found.setdefault(str(rule), problem)
+    return list({id(problem): problem for problem in found.values()}.values())
 
 
 def suite_settings(

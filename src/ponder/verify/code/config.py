@@ -16,6 +16,7 @@ class SandboxConfig:
     """The limits of one program. A program that meets one fails; nothing else on the machine notices."""
 
     seconds: float = 10.0  # by the clock, for all tests of a program; of programs with input, for each input
+    inputs_seconds: float = 30.0  # by the clock, for all inputs of a program together
     memory_mb: int = 512  # address space
     output_mb: float = 4.0  # what it writes to its standard output
     disk_mb: int = 0  # its working folder, which is in memory and gone afterwards; 0: it cannot write files
@@ -28,7 +29,7 @@ class SandboxConfig:
     def __post_init__(self) -> None:
         if self.disk_mb < 0:
             raise ConfigError(f"sandbox.disk_mb is {self.disk_mb}; expected 0 or more")
-        for name in ("seconds", "memory_mb", "output_mb", "threads", "programs_per_sandbox"):
+        for name in ("seconds", "inputs_seconds", "memory_mb", "output_mb", "threads", "programs_per_sandbox"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"sandbox.{name} is {value}; expected a number above 0")

@@ -78,11 +78,13 @@ class CodeJudge:
     def _judge_by_output(self, source: bytes, cases: Sequence[InputCase]) -> Judgement:
         limit = int(self._config.output_mb * MEGABYTE)
         with self._pool.borrow("candidate") as sandbox:
+            deadline = time.monotonic() + self._config.inputs_seconds
             for number, case in enumerate(cases, 1):
-                output, ending = self._run(sandbox, source, case.input, limit)
+                left = deadline - time.monotonic()
+                output, ending = self._run(sandbox, source, case.input, limit, min(left, self._config.seconds))
                 if output is None or ending is None:
                     sandbox.broken = True
-                    return Judgement(False, f"input {number}: {_late(self._config)}")
+                    return Judgement(False, f"input {number}: {self._out_of_time(left)}")
                 if len(output) > limit:
                     sandbox.broken = True
                     return Judgement(False, f"input {number}: more than {self._config.output_mb:g} MB of output")
@@ -92,8 +94,16 @@ class CodeJudge:
                     return Judgement(False, f"input {number}: another output than expected")
         return Judgement(True, f"{len(cases)} of {len(cases)} outputs as expected")
 
-    def _run(self, sandbox: Sandbox, source: bytes, text: str, limit: int) -> tuple[bytes | None, Ending | None]:
-        deadline = time.monotonic() + self._config.seconds
+    def _out_of_time(self, left: float) -> str:
+        """Which limit an input met that began with so many seconds left for all of them."""
+        if left < self._config.seconds:
+            return f"all inputs together took more than {self._config.inputs_seconds:g} seconds"
+        return _late(self._config)
+
+    def _run(
+        self, sandbox: Sandbox, source: bytes, text: str, limit: int, seconds: float
+    ) -> tuple[bytes | None, Ending | None]:
+        deadline = time.monotonic() + seconds
         reading, writing = os.pipe()
         with _files(memory_file("source", source), memory_file("input", text.encode()), writing) as files:
             sandbox.start("program", files)

@@ -5,8 +5,9 @@ import functools
 from ponder.core.types import Problem
 from ponder.verify.checkers import Finding, show
 from ponder.verify.math.extraction import LONGEST_ANSWER, last_boxed, stated_answers
-from ponder.verify.math.normal_form import compact, normal_form, number
+from ponder.verify.math.normal_form import alike, number, readings
 from ponder.verify.math.pool import MathPool
+from ponder.verify.math.units import agree
 
 
 class MathChecker:
@@ -30,12 +31,13 @@ class MathChecker:
         return self._judged(reference, stated[0])
 
     def _judged(self, reference: str, answer: str) -> Finding:
-        wanted, given = normal_form(reference), normal_form(answer)
-        if wanted and compact(wanted) == compact(given):
+        wanted, given = readings(reference), readings(answer)
+        if wanted[0].whole and alike(wanted, given):
             return Finding(1.0, f"{show(answer)}, as expected")
-        first, second = number(wanted), number(given)
-        if first is not None and second is not None and "%" not in wanted + given:
-            return _finding(first == second, answer, reference)
+        if len(wanted) == len(given) == 1 and "%" not in wanted[0].value + given[0].value:
+            first, second = number(wanted[0].value), number(given[0].value)
+            if first is not None and second is not None:
+                return _finding(first == second and agree(wanted[0].unit, given[0].unit), answer, reference)
         comparison = self._pool.compare(reference, answer)
         if comparison.equal is not None:
             return _finding(comparison.equal, answer, reference)

@@ -7,16 +7,22 @@ import logging
 import re
 from itertools import islice
 
+from latex2sympy2_extended.math_normalization import NormalizationConfig  # type: ignore[import-untyped]
 from math_verify import parse, verify  # type: ignore[import-untyped]
 from math_verify.parser import LatexExtractionConfig  # type: ignore[import-untyped]
 
-from ponder.verify.math.normal_form import answer_value, compact, normal_form, number, plain_words
+from ponder.verify.math.normal_form import alike, answer_value, compact, number, plain_words, readings
 from ponder.verify.math.structure import Parts, parts_of
+from ponder.verify.math.units import agree, split_unit
 
 MOST_PARTS = 100
 LARGEST_EXPONENT = 10_000
-_EXTRACTION = (LatexExtractionConfig(),)
+# its own removal of units takes the letters h, s and m from any expression
+_NORMALIZATION = NormalizationConfig(malformed_operators=True, nits=True, units=False)
+_EXTRACTION = (LatexExtractionConfig(normalization_config=_NORMALIZATION),)
 _FOREIGN = re.compile(r"[$<>]{2}|\$|</?\w+>|[\x00-\x1f\ud800-\udfff]")  # no part of one expression
+_DECIMAL = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)(?![0-9.]|\s*\\(?:overline|bar|dot|ldots|cdots))")
+_DATE = re.compile(r"[0-9]{4}([-/])[0-9]{2}\1[0-9]{2}")  # no subtraction, and no division
 _POWERS = re.compile(r"(?:\^|\*\*)\s*\{?\s*[-+(]*([0-9]+)")
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
@@ -25,24 +31,26 @@ logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
 def compare(reference: str, answer: str) -> tuple[bool | None, str]:
     """Whether they are equal, and how that was found. None where the reference itself cannot be read."""
-    wanted, given = normal_form(reference), normal_form(answer)
-    if not wanted:
+    wanted, given = readings(reference), readings(answer)
+    if not wanted[0].whole:
         return None, "the reference answer is empty"
-    if not given:
+    if not given[0].whole:
         return False, "an empty answer"
-    if compact(wanted) == compact(given):
+    if alike(wanted, given):
         return True, "written alike"
-    wanted, given = answer_value(wanted), answer_value(given)
-    if not _readable(wanted):
+    if not any(_readable(answer_value(one.value)) for one in wanted):
         return None, "the reference answer cannot be read"
-    if _equal(wanted, given):
+    pairs = [(one, other) for one in wanted for other in given if agree(one.unit, other.unit)]
+    if not pairs:
+        return False, "another unit"
+    if any(_equal(answer_value(one.value), answer_value(other.value)) for one, other in pairs):
         return True, "equal"
     return False, "not equal"
 
 
 def _readable(text: str, depth: int = 0) -> bool:
-    """Whether a reference means anything: words, a number, an expression, or parts that do."""
-    if plain_words(text) is not None or number(text) is not None:
+    """Whether a reference means anything: words, a number, a date, an expression, or parts that do."""
+    if plain_words(text) is not None or number(text) is not None or _DATE.fullmatch(text):
         return True
     parts = parts_of(text)
     if parts is not None and depth < 3:
@@ -64,6 +72,8 @@ def _equal(wanted: str, given: str, depth: int = 0) -> bool:
     words = plain_words(wanted)
     if words is not None and (len(words) > 1 or plain_words(given) is not None):
         return words == plain_words(given)
+    if _DATE.fullmatch(wanted) or _DATE.fullmatch(given):
+        return False
     parts, found = parts_of(wanted), parts_of(given)
     if parts is not None or found is not None:
         return parts is not None and found is not None and depth < 3 and _equal_parts(parts, found, depth)
@@ -80,7 +90,7 @@ def _equal_parts(wanted: Parts, given: Parts, depth: int) -> bool:
     if wanted.kind in unordered or wanted.kind == "union":
         left = list(given.items)
         for item in wanted.items:
-            match = next((other for other in left if _equal(item, other, depth + 1)), None)
+            match = next((other for other in left if _equal_items(item, other, depth)), None)
             if match is None:
                 return False
             left.remove(match)
@@ -91,14 +101,19 @@ def _equal_parts(wanted: Parts, given: Parts, depth: int) -> bool:
 def _in_order(wanted: Parts, given: Parts, depth: int) -> bool:
     if len(wanted.items) != len(given.items):
         return False
-    return all(_equal(one, other, depth + 1) for one, other in zip(wanted.items, given.items, strict=True))
+    return all(_equal_items(one, other, depth) for one, other in zip(wanted.items, given.items, strict=True))
+
+
+def _equal_items(wanted: str, given: str, depth: int) -> bool:
+    (first, unit), (second, other_unit) = split_unit(wanted), split_unit(given)
+    return agree(unit, other_unit) and _equal(first, second, depth + 1)
 
 
 def _equal_values(wanted: str, given: str) -> bool:
     first, second = _parsed(wanted), _parsed(given)
     if not first or not second:
         return False
-    return bool(verify(first, second, strict=True, float_rounding=6, timeout_seconds=None))
+    return bool(verify(first, second, strict=True, float_rounding=15, timeout_seconds=None))
 
 
 def _parsed(text: str) -> list[object]:
@@ -107,6 +122,7 @@ def _parsed(text: str) -> list[object]:
         return []
     if _FOREIGN.search(text):
         return []
+    text = _DECIMAL.sub(lambda found: f"\\frac{{{int(''.join(found.groups()))}}}{{{10 ** len(found[2])}}}", text)
     text = text.replace("%", "\\%")
     found = parse(f"${text}$", _EXTRACTION, fallback_mode="no_fallback", parsing_timeout=None)
     return list(islice(found, 4))

