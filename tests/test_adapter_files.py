@@ -187,6 +187,9 @@ def test_a_base_that_is_gone_or_another_is_named(tmp_path: Path) -> None:
     (folder / "base.json").write_text(json.dumps({**base, "name": "qwen2.5-0.5b"}))
     with pytest.raises(CheckpointError, match=r"an adapter of qwen2.5-0.5b, which is not here; fetch it: ponder pull"):
         load_model(folder)
+    (folder / "base.json").write_text(json.dumps({**base, "name": "HuggingFaceTB/SmolLM2-135M-Instruct"}))
+    with pytest.raises(CheckpointError, match="fetch it from the Hub: ponder pull HuggingFaceTB/SmolLM2-135M-Instruct"):
+        load_model(folder)
     (folder / "base.json").unlink()
     content = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**content, "base_model_name_or_path": None}))

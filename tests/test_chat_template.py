@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any, cast
 
+import jinja2
 import pytest
 import transformers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
@@ -502,6 +503,22 @@ ENDLESS = {
     "a power of a power": ("{{ 9**9**9**9 }}", "too large"),
     "a long text": ("{{ 'x' * 10**10 }}", "too large"),
     "a wide text": ("{{ 'x'.ljust(10**10) }}", "too large"),
+    "a wide number": ('{{ "%150000000d" % messages|length }}', "too large"),
+    "a width that is told": ('{{ "%*d" % (10**9, messages|length) }}', "too large"),
+    "a wide number by a filter": ('{{ "%60000000d"|format(messages|length) }}', "too large"),
+    "a wide number by a method": ('{{ "{:>300000000}".format("x") }}', "too large"),
+    "a deep indent": ('{{ "a\n"|indent(10**9, true) }}', "too large"),
+    "batches filled up": ('{{ messages|batch(50000000, "x")|list|length }}', "No filter named 'batch'"),
+    "a long text between": ("{{ range(90000)|join('x' * 90000) }}", "too large"),
+    "a long text between, by a method": ("{{ ('x' * 90000).join('a' * 90000) }}", "too large"),
+    "a long text for each letter": ("{{ ('a' * 90000).replace('a', 'b' * 90000) }}", "too large"),
+    "a long text for each letter, by a filter": ("{{ ('a' * 90000)|replace('a', 'b' * 90000) }}", "too large"),
+    "a page at every turn": ("{% for i in range(99999) %}" + "y" * 9_000 + "{% endfor %}", "too large"),
+    "a page at every turn of a macro": (
+        "{% macro f() %}{% for i in range(99999) %}" + "y" * 9_000 + "{% endfor %}{% endmacro %}{{ f() }}",
+        "too large",
+    ),
+    "a wide constant at every turn": ("{% for i in range(9999) %}{{ 'y' * 90000 }}{% endfor %}", "too large"),
     "brackets": ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply"),
     "ifs": ("{% if 1 %}" * 3000 + "{% endif %}" * 3000, "nested too deeply"),
     "fors": (
@@ -519,6 +536,20 @@ def test_a_template_that_does_not_end_is_refused(case: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_template(tokenizer_for("chatml"), source + "{{ messages[0].content }}").encode([USER])
     assert time.process_time() - before < 5.0
+
+
+def test_filters_and_forms_do_what_jinja_does() -> None:
+    source = (
+        "{{ ['a', 1, 'b']|join(', ') }} {{ messages|join('/', attribute='role') }} {{ 'aXbX'|replace('X', '--') }} "
+        "{{ 'aXbX'|replace('X', '-', 1) }} {{ 'a\nb'|indent(2) }} {{ 'a'|indent('> ', true) }} "
+        "{{ '%s=%03d'|format('n', 7) }} {{ '%5.1f%%' % 2.25 }} {{ '{:>4}|{}'.format('x', 'y') }} "
+        "{{ '-'.join(['p', 'q']) }} {{ 'aa'.replace('a', 'b', 1) }}"
+    )
+    template = JinjaTemplate(tokenizer_for("chatml"), source)
+    rendered = template.render([USER, USER], generation=False, thinking=None)
+    plain = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(source)
+    assert rendered == plain.render(messages=[{"role": "user"}, {"role": "user"}])
+    assert rendered.startswith("a, 1, b user/user a--b-- a-bX a\n  b > a n=007   2.2%    x|y p-q ba")
 
 
 def test_loops_know_where_they_are() -> None:

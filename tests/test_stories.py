@@ -41,6 +41,15 @@ def test_answers_by_hand(row: dict[str, str]) -> None:
     assert re.findall(r"\d+", thought)[-1] == row["answer"]
 
 
+def test_no_amount_is_below_one() -> None:
+    """Nobody has -1 bananas, and nobody spends more than there is."""
+    for story in STORIES.templates:
+        for question, thought, answer in sample_of(story, 120):
+            assert not re.search(r"(?<![\w:.–-])-\d", question), question
+            assert not re.search(r"(?:^|[\s=(])-\d", thought), thought
+            assert not answer.startswith("-"), question
+
+
 def test_every_template_has_its_case() -> None:
     assert [row["story"] for row in BY_HAND] == list(TEMPLATES)
     assert len(STORIES.templates) >= 60

@@ -110,6 +110,13 @@ def _either_order(rng: random.Random) -> tuple[int, int]:
     return (right, left) if rng.random() < 0.5 else (left, right)
 
 
+def _different(rng: random.Random) -> tuple[int, int]:
+    while True:
+        left, right = _either_order(rng)
+        if left != right:
+            return left, right
+
+
 def _product(rng: random.Random) -> tuple[int, int]:
     return _number(rng, 2, 5), rng.randint(2, 9)
 
@@ -233,7 +240,7 @@ DRILLS: Mapping[str, Drill] = {
         lambda left, right: "no" if left % right else "yes",
     ),
     "compare": Drill(
-        _either_order,
+        _different,
         ("Which is larger, {} or {}?", "Name the larger number: {} or {}."),
         lambda left, right, _: f"{left}{sign(left, right)}{right}",
         lambda left, right: f"{max(left, right)}",

@@ -10,7 +10,7 @@ from ponder.core.files import what_is
 from ponder.models.adapter_config import BaseModel
 from ponder.weights.hf.names import is_spare
 from ponder.weights.opened import OpenCheckpoint
-from ponder.weights.pull.home import known, read_manifest, resolve_model
+from ponder.weights.pull.home import is_hub_id, known, read_manifest, resolve_model
 
 
 def fingerprint(opened: OpenCheckpoint) -> str:
@@ -55,6 +55,11 @@ def find_base(adapter: Path, name: str) -> Path:
     if pulled is not None:
         return pulled
     model = known(name)
+    if model is not None and is_hub_id(name) and model.pypi is not None:
+        raise CheckpointError(
+            f"{adapter} is an adapter of {name}, which is not here; fetch it from the Hub: ponder pull {name} "
+            f"({model.name} comes as a quantised file, whose weights are others)"
+        )
     if model is not None:
         raise CheckpointError(
             f"{adapter} is an adapter of {model.name}, which is not here; fetch it: ponder pull {model.name}"

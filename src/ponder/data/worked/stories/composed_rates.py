@@ -93,7 +93,7 @@ def second_rate(t: Tale, job: Job) -> int | None:
     if other == job.rate:
         return None
     t.say(
-        f"~<1!> {job.verb} {other} {t.x} in the same time.",
+        f"~<1!> {job.verb} {other} {t.x} in one {job.per}.",
         f"~<1!> {job.verb} {other} per {job.per}.",
         f"~<1!> [manages|managed] {other} {t.x} per {job.per}.",
     )

@@ -70,7 +70,7 @@ def wages(d: Draw, w: Work) -> tuple[str, int]:
     a, hourly, hours, days = d.person(), d.number(8, 20), d.number(3, 8), d.number(2, 6)
     day = w.times("A day", hourly, hours)
     week = w.times("All days", day, days)
-    spent = d.number(10, 60)
+    spent = d.number(10, min(60, week - 1))
     text = d.pick(
         f"{a} earns ${hourly} an hour and works {hours} hours on each of {days} days. Then {a.he} spends ${spent} on "
         f"food. How many dollars are left?",

@@ -87,7 +87,7 @@ def shares_of_total(d: Draw, w: Work) -> tuple[str, int]:
 
 
 def average(d: Draw, w: Work) -> tuple[str, int]:
-    a, mean = d.person(), d.number(8, 40)
+    a, mean = d.person(), d.number(13, 40)  # above what the first two may take from the third
     first, second = mean + d.number(-6, 6), mean + d.number(-6, 6)
     third = 3 * mean - first - second
     total = w.plus("First two", first, second)
@@ -117,7 +117,7 @@ def third_part(d: Draw, w: Work) -> tuple[str, int]:
 
 
 def equal_after_all(d: Draw, w: Work) -> tuple[str, int]:
-    (a, b, c), x, each = d.people(3), d.noun(SWEETS), d.number(5, 20)
+    (a, b, c), x, each = d.people(3), d.noun(SWEETS), d.number(9, 20)
     first, second = each + d.number(-4, 4), each + d.number(-4, 4)
     third = 3 * each - first - second
     total = w.plus(f"{a} and {b}", first, second)
