@@ -96,7 +96,7 @@ def test_the_first_start_sets_up_and_the_second_goes_straight_on(clone: Clone) -
     assert clone.asked == [
         "-m venv --clear .venv",
         f"{INSTALL} {clone.torch}",
-        f"{INSTALL} --editable .[serve]",
+        f"{INSTALL} --editable .[serve,reason]",
         QUICKSTART,
     ]
     said = first.stderr.splitlines()
@@ -160,7 +160,7 @@ def test_a_changed_project_is_set_up_again_in_the_same_environment(clone: Clone)
     with (clone.path / "pyproject.toml").open("a") as file:
         file.write("# changed\n")
     clone.start("scripts/run")
-    assert clone.asked == [f"{INSTALL} {clone.torch}", f"{INSTALL} --editable .[serve]", QUICKSTART]
+    assert clone.asked == [f"{INSTALL} {clone.torch}", f"{INSTALL} --editable .[serve,reason]", QUICKSTART]
 
 
 def test_a_failed_installation_says_why_and_is_gone_on_with(clone: Clone) -> None:
@@ -170,7 +170,7 @@ def test_a_failed_installation_says_why_and_is_gone_on_with(clone: Clone) -> Non
     assert "Start the same command again" in failed.stderr
     assert not any("quickstart" in line for line in clone.asked)
     assert clone.start("scripts/run").returncode == 0
-    assert clone.asked == [f"{INSTALL} {clone.torch}", f"{INSTALL} --editable .[serve]", QUICKSTART]
+    assert clone.asked == [f"{INSTALL} {clone.torch}", f"{INSTALL} --editable .[serve,reason]", QUICKSTART]
 
 
 def test_a_broken_environment_is_made_again(clone: Clone) -> None:
