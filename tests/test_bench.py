@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from ponder.core.errors import ConfigError, GenerationError
 from ponder.models.presets import PRESETS
 from ponder.recipes.bench import run
 from ponder.recipes.bench.figures import figures
+from ponder.recipes.bench.files import ModelFiles
 from ponder.recipes.bench.limits import Limits
 from ponder.recipes.bench.ours import OurSide
 from ponder.recipes.bench.peers import PEERS, peer_command
@@ -248,12 +251,31 @@ def test_every_peer_has_its_files() -> None:
         assert {"bench.py", "requirements.txt"} <= {path.name for path in (folder / peer.folder).iterdir()}
 
 
+def test_the_files_of_one_model_are_not_taken_for_anothers(model: Path, tmp_path: Path) -> None:
+    files = ModelFiles(model, tmp_path, False)
+    first, _ = files.ours("q8", compared=True)
+    assert files.ours("q8", compared=True) == (first, "stored")
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    assert ModelFiles(other, tmp_path, False).ours("q8", compared=True)[0] != first
+    os.utime(next(model.glob("*.safetensors")), ns=(5, 5))  # trained on, under the same name
+    assert files.ours("q8", compared=True)[0] != first
+
+
+def test_a_text_that_cannot_be_read_is_told_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ponder.cli.bench.run_bench", lambda *given: pytest.fail("timed"))
+    (tmp_path / "latin.txt").write_bytes("für".encode("latin-1"))
+    for name, message in (("nothing.txt", "cannot be read"), ("latin.txt", "cannot be read as UTF-8")):
+        assert main(["bench", "tiny-dense", "--quality", str(tmp_path / name)]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_quality_against_fp32(model: Path, tmp_path: Path) -> None:
     """fp32 differs from itself by nothing; a file's own blocks are measured against their own numbers."""
     export(model, tmp_path / "tiny.gguf", "q8_0")
-    text = tmp_path / "text.txt"
-    text.write_text("12+34=46" * 20)
-    rows = measure_quality(tmp_path / "tiny.gguf", text, ("bf16", "stored"), 1, lambda what: None)
+    rows = measure_quality(tmp_path / "tiny.gguf", "12+34=46" * 20, ("bf16", "stored"), 1, lambda what: None)
     assert [row["weights"] for row in rows] == ["fp32", "bf16", "stored"]
     exact, half, _ = rows
     assert (exact["top1_agreement"], exact["cross_entropy_rise"]) == (1.0, 0.0)

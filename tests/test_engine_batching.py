@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fake_paged_model import VOCABULARY, prefix_state, request, thinking
-from ponder.core.errors import GenerationError, PonderError, QueueFullError
+from ponder.core.errors import ConfigError, GenerationError, PonderError, QueueFullError
 from ponder.core.streaming import Piece, SamplingOptions, Thinking
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.engine.batch_generator import EngineGenerator
@@ -529,6 +529,19 @@ def test_an_engine_closed_under_way_ends_everything_once(threaded: bool) -> None
     with pytest.raises(GenerationError, match="the engine was closed"):
         engine.update_weights(1)
     engine.check()
+
+
+def test_weights_that_cannot_be_taken_over_leave_the_version() -> None:
+    engine = Engine(runner("torch", built("dense")), NARROW, TOKENIZER)
+
+    def refuse() -> None:
+        raise ConfigError("the weights are fixed")
+
+    engine._runner.refresh = refuse  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="the weights are fixed"):
+        engine.update_weights(7)
+    assert engine.weight_version == 0
+    engine.close()
 
 
 def test_an_engine_with_a_thread_serves_readers_of_all_kinds() -> None:

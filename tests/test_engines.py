@@ -46,7 +46,7 @@ class Notes(SilentReporter):
 @pytest.fixture
 def unbuilt(monkeypatch: pytest.MonkeyPatch) -> str:
     """As on a machine without a compiler."""
-    reason = "the native kernels were not built, for want of a C++ compiler"
+    reason = "the native kernels were not built when Ponder was installed"
     monkeypatch.setattr(library, "_load", lambda: reason)
     return reason
 

@@ -1,12 +1,17 @@
 """The native kernels against the PyTorch model, for every instruction set that this processor runs."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import ponder
 from ponder.algo.sampling import counter_uniform, sample
 from ponder.core.errors import ConfigError, GenerationError
 from ponder.engine.native import Cache, NativeModel, Variant, WeightFormat, available
@@ -23,6 +28,7 @@ VARIANTS = [variant for variant in Variant if variant <= best_variant()]
 QWEN2 = GqaConfig(kv_heads=2, head_dim=8, qkv_bias=True)
 QWEN3 = GqaConfig(kv_heads=1, head_dim=16, qk_norm=True)
 COMPRESSED = MlaConfig(kv_lora_rank=18, qk_nope_head_dim=12, qk_rope_head_dim=6, v_head_dim=10, q_lora_rank=20)
+ODD = MlaConfig(kv_lora_rank=17, qk_nope_head_dim=12, qk_rope_head_dim=6, v_head_dim=10)
 V2_GATE = small_moe(
     scoring="softmax", group_score="max", groups=4, groups_per_token=2, normalize_weights=False, balance_bias=False
 )
@@ -84,6 +90,45 @@ def test_fp32_gives_the_logits_of_the_pytorch_model(config: ModelConfig, variant
     model, ids = built(config), random_ids(B, T)
     native = logits_of(NativeModel(model, threads=2, variant=variant), ids)
     assert (native - expected_logits(model, ids)).abs().max() < 5e-6
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_odd_latent_keeps_its_last_dimension_in_bf16(variant: Variant) -> None:
+    """Numbers in bf16 are multiplied in pairs: the last of an odd count has none beside it."""
+    errors = []
+    for rank in (16, 17, 18):
+        model, ids = built(small_v3(moe=None, attention=replace(ODD, kv_lora_rank=rank))), random_ids(B, T)
+        native = logits_of(NativeModel(model, weights="bf16", threads=2, variant=variant), ids)
+        errors.append(float((native - expected_logits(model, ids)).abs().max()))
+    assert errors[1] < 2 * max(errors[0], errors[2])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="versions of symbols are those of Linux")
+def test_the_library_runs_with_the_cpp_library_of_gcc_9() -> None:
+    """A wheel that is built on a new system is for older ones too."""
+    for module in ("engine/native/kernels", "algo/native/training"):
+        (built,) = (Path(ponder.__file__).parent / Path(module).parent).glob(f"{Path(module).name}*.so")
+        assert max(int(n) for n in re.findall(rb"GLIBCXX_3\.4\.([0-9]+)", built.read_bytes()) or [0]) <= 26
+
+
+def test_threads_that_the_system_does_not_give_are_an_error() -> None:
+    """In a process of its own, whose memory has no room for so many stacks."""
+    script = (
+        "import resource, torch\n"
+        "from ponder.core.errors import PonderError\n"
+        "from ponder.engine.native import NativeModel\n"
+        "from small_models import random_model, small_dense\n"
+        "model = random_model(small_dense())\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (60 << 20),) * 2)\n"
+        "try:\n    NativeModel(model, threads=64)\n"
+        "except PonderError as error:\n    print(error)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "a model with 64 threads cannot be made here" in ran.stdout
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -119,9 +119,10 @@ def test_requests_that_cannot_be_served_are_refused(model: Transformer) -> None:
     assert generator.generate([], SAMPLING, []) == []
 
 
-def test_weights_that_are_not_finite_are_said_to_be() -> None:
+@pytest.mark.parametrize("name", ["feed_forward.down", "attention.q", "attention.k", "attention.v"])
+def test_weights_that_are_not_finite_are_said_to_be(name: str) -> None:
     broken = built("tiny-dense")
     with torch.no_grad():
-        broken.blocks[1].feed_forward.down.weight[3] = float("nan")
+        broken.blocks[1].get_submodule(name).weight[3] = float("nan")  # type: ignore[index]
     with pytest.raises(GenerationError, match="not finite"):
         native(broken).generate(PROMPTS[:1], SAMPLING, [[0]])

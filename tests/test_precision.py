@@ -1,5 +1,6 @@
 """The compiled kernels against PyTorch, the head's loss by its derivatives, and copies in less precision."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ponder.algo import columns
-from ponder.algo.logprobs import score_tokens
+from ponder.algo.logprobs import score_states, score_tokens
 from ponder.algo.native import functions as native
 from ponder.algo.native.library import library
 from ponder.algo.products import linear, outer, times, times_transposed
@@ -519,3 +520,14 @@ def test_products_go_to_a_place_that_is_given_and_nowhere_else(dtype: torch.dtyp
         product(left, right, place[1:-1])
         torch.testing.assert_close(place[1:-1], expected, rtol=0.0, atol=0.0)
         assert (place[[0, -1]] == 9.0).all()
+
+
+@both_precisions
+@pytest.mark.parametrize("place", ["state", "head"])
+def test_a_nan_is_no_loss(place: str, precision: torch.dtype) -> None:
+    """The guards against losses that are not finite see it."""
+    states, head = random(4, 64, seed=1, precision=precision), random(128, 64, seed=2, precision=precision)
+    (states if place == "state" else head)[1, 5] = float("nan")
+    ids = torch.tensor([3, 1, 7, 99])
+    assert not math.isfinite(float(head_loss(states, head, ids)))
+    assert not torch.isfinite(score_states(states, head, ids).logp_M).all()

@@ -24,7 +24,7 @@ from ponder.recipes.bench.figures import figures
 from ponder.recipes.bench.models import benched_model
 from ponder.recipes.bench.peers import PEERS
 from ponder.recipes.bench.plot import plot_bench
-from ponder.recipes.bench.quality import measure_quality
+from ponder.recipes.bench.quality import measure_quality, read_quality_text
 from ponder.recipes.bench.run import BUSY, BenchConfig, run_bench
 
 DEFAULT = BenchConfig()
@@ -96,10 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
         rounds=arguments.rounds,
         against=arguments.against or (),
     )
+    text = None if arguments.quality is None else read_quality_text(arguments.quality)  # before hours of timing
     with _progress(err()) as tell, benched_model(arguments.model, arguments.runs) as path:
         found = figures(run_bench(path, config, arguments.files, tell), arguments.model)
-        if arguments.quality is not None:
-            found["quality"] = measure_quality(path, arguments.quality, config.weights, config.threads, tell)
+        if text is not None:
+            found["quality"] = measure_quality(path, text, config.weights, config.threads, tell)
     _show(arguments, found, plot_bench, print_bench)
     return 0
 

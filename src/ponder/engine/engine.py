@@ -37,7 +37,7 @@ from ponder.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
-    """Sizes of a batch, and whether to guess ahead. None of them changes a result."""
+    """Sizes of a batch, and whether to guess ahead. None changes a result, but for rounding in PyTorch's bf16."""
 
     max_running: int = 64  # samples side by side
     max_rows: int = 512  # of one step: more prefill faster, fewer keep the step short for those that decode
@@ -290,8 +290,8 @@ class Engine:
         """
         with self._stepping, self.lock:
             self._check_open()
+            self._runner.refresh()  # first: where it fails, nothing has a version that its weights are not of
             self._scheduler.update_weights(version)
-            self._runner.refresh()
 
     @property
     def weight_version(self) -> int:

@@ -155,8 +155,8 @@ def _load() -> "ctypes.CDLL | str":
     found = next((path for path in built if path.exists()), None)
     if found is None:
         return (
-            "the native kernels were not built, for want of a C++ compiler when Ponder was installed; install g++ or "
-            "clang++ and then Ponder again"
+            "the native kernels were not built when Ponder was installed: there was no C++ compiler, or it failed; "
+            "install g++ (11 or newer) or clang++, and then Ponder again (pip install -v shows what the compiler says)"
         )
     try:
         library = ctypes.CDLL(str(found))
@@ -164,7 +164,10 @@ def _load() -> "ctypes.CDLL | str":
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
-        return f"the native kernels {found} cannot be loaded ({error}); install Ponder again"
+        return (
+            f"the native kernels {found} cannot be loaded ({error}); build them on this machine: install g++ or "
+            "clang++, and then Ponder from its source"
+        )
     return library
 
 

@@ -1,5 +1,6 @@
 """One model in the files that the sides read, made when they are first asked for."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,15 @@ class ModelFiles:
             return self._gguf(about.types[weights])
         return self._folder(about.types[weights])
 
+    @property
+    def _key(self) -> str:
+        """Of the model as it is now: files of another one, or of its earlier weights, are not taken for its own."""
+        files = sorted(self.model.iterdir()) if self.model.is_dir() else [self.model]
+        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return hashlib.blake2b(repr((str(self.model.resolve()), stats)).encode(), digest_size=6).hexdigest()
+
     def _gguf(self, kind: str) -> Path:
-        path = self.folder / f"{kind}.gguf"
+        path = self.folder / f"{self._key}-{kind}.gguf"
         if not path.exists():
             with open_checkpoint(self.model) as opened:
                 write_gguf(path, opened, dtype=kind)  # type: ignore[arg-type]  # from the tables above
@@ -47,7 +55,7 @@ class ModelFiles:
     def _folder(self, dtype: str) -> Path:
         if not self.is_gguf:
             return self.model
-        path = self.folder / f"hf-{dtype}"
+        path = self.folder / f"{self._key}-hf-{dtype}"
         if not path.exists():
             with open_checkpoint(self.model) as opened:
                 write_hf_folder(path, opened, dtype="f32" if dtype == "fp32" else "bf16")

@@ -2,7 +2,7 @@
 // the reason in `ponder_error`, which belongs to the calling thread.
 #include <cstdarg>
 #include <cstdio>
-#include <new>
+#include <exception>
 
 #include "model.h"
 #include "variant.h"
@@ -112,9 +112,11 @@ EXPORT Model* ponder_model_new(const Shape* shape, const float* cosines, const f
     fail("%d threads, variant %d; expected at least one thread and a variant up to %d", threads, variant, best_variant());
     return nullptr;
   }
-  auto* model = new (std::nothrow) Model(*shape, threads);
-  if (model == nullptr) {
-    fail("no memory for the model");
+  Model* model = nullptr;
+  try {
+    model = new Model(*shape, threads);
+  } catch (const std::exception& error) {
+    fail("a model with %d threads cannot be made here: %s", threads, error.what());
     return nullptr;
   }
   model->cosines = cosines;

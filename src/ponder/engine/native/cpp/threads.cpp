@@ -1,5 +1,7 @@
 #include "threads.h"
 
+#include <pthread.h>
+
 #include <chrono>
 #if defined(__linux__)
 #include <sched.h>
@@ -33,6 +35,12 @@ template <class Ready> bool spin(Ready ready, std::chrono::microseconds limit) {
   return false;
 }
 
+// What std::condition_variable::wait does, whose newest form asks for the C++ library of GCC 12 and would keep a wheel
+// that is built there from older systems.
+template <class Ready> void wait_on(std::condition_variable& condition, std::unique_lock<std::mutex>& lock, Ready ready) {
+  while (!ready()) pthread_cond_wait(condition.native_handle(), lock.mutex()->native_handle());
+}
+
 constexpr std::chrono::microseconds kBarrierSpin(60);
 constexpr std::chrono::microseconds kIdleSpin(200);  // from one step to the next: sampling and the caller's loop
 
@@ -43,7 +51,7 @@ class Cores {
   int take(int wanted) {
     const int count = wanted < total_ ? wanted : total_;
     std::unique_lock<std::mutex> lock(mutex_);
-    freed_.wait(lock, [&] { return free_ >= count; });
+    wait_on(freed_, lock, [&] { return free_ >= count; });
     free_ -= count;
     return count;
   }
@@ -96,15 +104,22 @@ void Barrier::wait() {
   if (spin(passed, kBarrierSpin)) return;
   std::unique_lock<std::mutex> lock(mutex_);
   sleepers_.fetch_add(1, std::memory_order_seq_cst);
-  woken_.wait(lock, [&] { return round_.load(std::memory_order_seq_cst) != round; });
+  wait_on(woken_, lock, [&] { return round_.load(std::memory_order_seq_cst) != round; });
   sleepers_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Pool::Pool(int threads) : barrier_(threads) {
-  for (int rank = 1; rank < threads; ++rank) workers_.emplace_back([this, rank] { worker(rank); });
+  try {
+    for (int rank = 1; rank < threads; ++rank) workers_.emplace_back([this, rank] { worker(rank); });
+  } catch (...) {  // the system gives no more threads, or no memory
+    close();
+    throw;
+  }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { close(); }
+
+void Pool::close() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     closing_.store(true);
@@ -140,7 +155,7 @@ void Pool::worker(int rank) {
     if (!spin(called, kIdleSpin)) {
       std::unique_lock<std::mutex> lock(mutex_);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
-      woken_.wait(lock, [&] { return started_.load(std::memory_order_seq_cst) != seen; });
+      wait_on(woken_, lock, [&] { return started_.load(std::memory_order_seq_cst) != seen; });
       sleepers_.fetch_sub(1, std::memory_order_relaxed);
     }
     seen = started_.load(std::memory_order_acquire);

@@ -46,7 +46,7 @@ struct Team {
 
 class Pool {
  public:
-  explicit Pool(int threads);
+  explicit Pool(int threads);  // throws std::system_error where the system gives no more threads
   ~Pool();
   int size() const { return int(workers_.size()) + 1; }
 
@@ -55,6 +55,7 @@ class Pool {
 
  private:
   void worker(int rank);
+  void close();  // end the threads that began
 
   std::vector<std::thread> workers_;
   std::mutex turn_;  // one run at a time

@@ -40,7 +40,7 @@ static inline void score_pages(const void* const* queries, const uint8_t* const*
   Lanes sums[R][P];
   PONDER_UNROLL for (int r = 0; r < R; ++r)
     PONDER_UNROLL for (int p = 0; p < P; ++p) sums[r][p] = splat(0.0f);
-  const int steps = Half ? dims / 2 : dims;
+  const int steps = Half ? (dims + 1) / 2 : dims;  // of an odd number the last has a partner that is 0
   for (int d = 0; d < steps; ++d) {
     if (Half) {
       Bytes key[P];
@@ -183,7 +183,10 @@ static void attend_as(const Cache& cache, int layer, int head, const int32_t* ta
     if (Half) {
       uint32_t* pairs = space.pairs + q * attention_scored(shape.scored) / 2;
       const float* query = queries[q];
-      for (int d = 0; d < shape.scored; d += 2) pairs[d / 2] = to_bf16(query[d]) | uint32_t(to_bf16(query[d + 1])) << 16;
+      for (int d = 0; d < shape.scored; d += 2) {
+        const float partner = d + 1 < shape.scored ? query[d + 1] : 0.0f;
+        pairs[d / 2] = to_bf16(query[d]) | uint32_t(to_bf16(partner)) << 16;
+      }
       rows[q] = pairs;
     }
   }

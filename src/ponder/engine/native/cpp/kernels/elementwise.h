@@ -1,9 +1,10 @@
 // Row by row: exponential, SiLU, RMSNorm, and numbers made ready to multiply a matrix. Part of each variant.
 
-// Largest relative error 2e-7; 0 below -87, so that the power of two stays a normal number.
+// Largest relative error 2e-7; 0 below -87, so that the power of two stays a normal number. NaN stays NaN: of two
+// numbers that cannot be compared, `largest` gives the second.
 static inline Lanes exponential(Lanes x) {
   const Lanes lowest = splat(-87.0f);
-  x = largest(x, lowest);
+  x = largest(lowest, x);
   const Lanes n = nearest(x * splat(1.44269504f));
   Lanes f = fma(n, splat(-0.693145752f), x);  // ln 2 in two parts, the first with few digits: n times it is exact
   f = fma(n, splat(-1.42860677e-6f), f);
