@@ -96,6 +96,47 @@ def test_editing_makes_a_branch_and_both_can_be_seen(make_site: MakeSite) -> Non
     assert [asked["parent_id"] for asked in site.api.asked] == [None, None]
 
 
+def test_an_edited_question_that_could_not_be_sent_is_still_in_its_form(make_site: MakeSite) -> None:
+    site = make_site(MockApi())
+    page = site.page
+    site.open()
+    site.ask("first")
+    site.answered()
+    page.hover(".user")
+    page.click(".user [aria-label='Edit']")
+    page.fill(".edit-form textarea", "second")
+    site.api.refused_questions = 1
+    page.click("text=Send as a new branch")
+    expect(page.locator(".toast")).to_contain_text("Too many answers are being written at once.")
+    expect(page.locator(".edit-form textarea")).to_have_value("second")
+    page.click("text=Send as a new branch")
+    expect(page.locator(".user .bubble")).to_have_text("second")
+    expect(page.locator(".edit-form")).to_have_count(0)
+    assert [asked["content"] for asked in site.api.asked] == ["first", "second"]
+    site.complaints.clear()  # the browser itself notes a failed request
+
+
+def test_esc_in_the_form_ends_editing_and_nothing_else(make_site: MakeSite) -> None:
+    site = make_site(MockApi(script=lambda question, thinking: answer(None, "word " * 2000, pause=0.02)))
+    page = site.page
+    site.open()
+    site.ask("Go on for long.")
+    expect(page.locator(".assistant")).to_contain_text("word word")
+    page.hover(".user")
+    page.click(".user [aria-label='Edit']")
+    page.fill(".edit-form textarea", "second")
+    # a key that an input method takes to give up a word is none of ours
+    page.evaluate(
+        "document.querySelector('.edit-form textarea').dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'Escape', isComposing: true, bubbles: true, cancelable: true}))"
+    )
+    expect(page.locator(".edit-form textarea")).to_have_value("second")
+    page.focus(".edit-form textarea")
+    page.keyboard.press("Escape")
+    expect(page.locator(".edit-form")).to_have_count(0)
+    assert not any(run.stopped for run in site.api.runs.values())
+
+
 def test_regenerating_adds_a_version(make_site: MakeSite) -> None:
     texts = iter(["one", "two"])
     site = make_site(MockApi(script=lambda question, thinking: answer(None, next(texts))))

@@ -4,7 +4,7 @@ import { loadSession, session } from "./api/client";
 import { announced } from "./chat/announce";
 import { loadList } from "./chat/store";
 import { focusComposer, stopAll } from "./components/composer";
-import { drawer } from "./components/drawer";
+import { drawer, NARROW } from "./components/drawer";
 import { toggleSidebar } from "./components/header";
 import { Sidebar } from "./components/sidebar";
 import { describe, toast, Toasts } from "./components/toast";
@@ -41,8 +41,8 @@ function stop(): boolean {
 }
 
 function search(): void {
-  choose({ sidebar: true });
-  drawer.value = true;
+  if (matchMedia(NARROW).matches) drawer.value = true;
+  else choose({ sidebar: true });
   requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#search")?.focus());
 }
 

@@ -1,8 +1,7 @@
-import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { session } from "../api/client";
 import type { Effort } from "../api/types";
-import { ask, branch, comparing, control, model, running } from "../chat/store";
+import { ask, branch, comparing, control, draft, model, ready, running } from "../chat/store";
 import { t } from "../i18n";
 import { sends } from "../keyboard";
 import { choose, settings } from "../settings";
@@ -10,16 +9,13 @@ import { Icon } from "./icon";
 import { scrollToEnd } from "./scroller";
 import { attempt } from "./toast";
 
-/** What is written and not yet sent; it survives going to another page of the app. */
-export const draft = signal("");
-
 export function focusComposer(): void {
   document.querySelector<HTMLTextAreaElement>("#composer")?.focus();
 }
 
 async function send(): Promise<void> {
   const text = draft.value;
-  if (!text.trim() || running.value.length > 0 || !model.value) return;
+  if (!text.trim() || running.value.length > 0 || !model.value || !ready.value) return;
   draft.value = "";
   scrollToEnd();
   const last = () => branch.value.at(-1)?.id ?? null;
@@ -131,7 +127,13 @@ export function Composer() {
             <Icon name="stop" />
           </button>
         ) : (
-          <button type="submit" class="round" aria-label={t("send")} title={t("send")} disabled={!text.trim() || !model.value}>
+          <button
+            type="submit"
+            class="round"
+            aria-label={t("send")}
+            title={t("send")}
+            disabled={!text.trim() || !model.value || !ready.value}
+          >
             <Icon name="send" />
           </button>
         )}

@@ -59,9 +59,8 @@ export function UserMessage({ message }: { message: Message }) {
       <EditForm
         text={message.content}
         onCancel={() => setEditing(false)}
-        onSend={(text) => {
-          setEditing(false);
-          void attempt(() => ask(message.parent_id, text));
+        onSend={async (text) => {
+          if (await attempt(() => ask(message.parent_id, text))) setEditing(false);
         }}
       />
     );

@@ -37,7 +37,10 @@ function Entry({ summary }: { summary: Summary }) {
           onBlur={(event) => save(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.isComposing) return;
-            if (event.key === "Escape") event.currentTarget.value = summary.title;
+            if (event.key === "Escape") {
+              event.stopPropagation();
+              event.currentTarget.value = summary.title;
+            }
             if (event.key === "Escape" || event.key === "Enter") event.currentTarget.blur();
           }}
         />
@@ -86,6 +89,11 @@ function Search() {
     const timer = setTimeout(() => void loadList().catch(() => undefined), SEARCH_PAUSE);
     return () => clearTimeout(timer);
   }, [query.value]);
+  const clear = (event: KeyboardEvent) => {
+    if (event.key !== "Escape" || event.isComposing || !query.value) return;
+    event.stopPropagation();
+    query.value = "";
+  };
   return (
     <label class="search">
       <Icon name="search" />
@@ -96,6 +104,7 @@ function Search() {
         aria-label={t("search")}
         placeholder={t("search")}
         onInput={(event) => (query.value = event.currentTarget.value)}
+        onKeyDown={clear}
       />
     </label>
   );
