@@ -174,6 +174,42 @@ def test_sign_up_log_out_and_log_in(make_site: MakeSite) -> None:
     site.complaints.clear()  # the browser itself notes the 401
 
 
+def account(name: str) -> dict[str, Any]:
+    return {"id": name, "name": name, "admin": False, "created": 1.7e9}
+
+
+def log_in(site: Site, name: str) -> None:
+    expect(site.page.locator("h1")).to_have_text("Welcome back")
+    site.page.fill("[autocomplete=username]", name)
+    site.page.fill("[autocomplete=current-password]", "four random words here")
+    site.page.keyboard.press("Enter")
+    expect(site.page.locator(".sidebar-account")).to_contain_text(name)
+
+
+def test_the_next_account_finds_nothing_of_the_one_before(make_site: MakeSite) -> None:
+    api = MockApi(mode="accounts")
+    api.passwords = dict.fromkeys(("mei", "kai"), "four random words here")
+    api.account = account("mei")
+    site = make_site(api)
+    page = site.page
+    site.open()
+    page.click("[aria-label='Compare']")
+    page.fill("#search", "my illness")
+    page.fill("#composer", "I have")
+    page.click("[aria-label='Log out']")
+    log_in(site, "kai")
+    expect(page.locator("#composer")).to_have_value("")
+    expect(page.locator("#search")).to_have_value("")
+    expect(page.locator("[aria-label='Compare']")).to_have_attribute("aria-pressed", "false")
+    # a session that ended by itself goes on for who logs in again, and for nobody else
+    for name, left in (("kai", "My question"), ("mei", "")):
+        api.account = None
+        site.ask("My question")
+        log_in(site, name)
+        expect(page.locator("#composer")).to_have_value(left)
+    site.complaints.clear()  # the browser itself notes the 401
+
+
 def test_a_new_password_is_as_long_as_the_server_wants_it(make_site: MakeSite) -> None:
     site = make_site(MockApi(mode="accounts"))
     page = site.page

@@ -6,7 +6,7 @@ import { type Ask, type Asked, completeMessage, type Conversation, type Message,
 import { language } from "../i18n";
 import { go, route } from "../router";
 import { settings } from "../settings";
-import { announceRun } from "./announce";
+import { announced, announceRun } from "./announce";
 import { followRun } from "./follow";
 import { Live } from "./live";
 import { branchTo, childrenOf, newestLeaf } from "./tree";
@@ -232,4 +232,21 @@ export async function control(message: Message, action: "stop" | "answer_now"): 
     // it ended by itself meanwhile
     if (!(error instanceof ApiError && error.code === "run_ended")) throw error;
   }
+}
+
+// ---- leaving ----
+
+/** Nothing is left of what one account wrote, searched and read: the next one at this page may be another's. */
+export function forget(): void {
+  asked++; // a list under way is the old account's
+  batch(() => {
+    closeConversation();
+    summaries.value = [];
+    cursor.value = null;
+    query.value = "";
+    compared.value = new Set();
+    comparing.value = false;
+    draft.value = "";
+    announced.value = [];
+  });
 }
