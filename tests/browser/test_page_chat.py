@@ -396,6 +396,35 @@ def test_a_screen_reader_hears_turns_and_whole_sentences(make_site: MakeSite) ->
     )
 
 
+def test_a_screen_reader_hears_that_an_answer_was_stopped(make_site: MakeSite) -> None:
+    site = make_site(MockApi(script=lambda question, thinking: answer(None, "word " * 2000, pause=0.02)))
+    site.open()
+    site.ask("Go on for long.")
+    expect(site.page.locator(".assistant")).to_contain_text("word word")
+    site.page.keyboard.press("Escape")
+    expect(site.page.locator("[role=log] p").last).to_have_text("Stopped.")
+
+
+def test_the_composer_grows_in_a_browser_without_field_sizing(make_site: MakeSite) -> None:
+    site = make_site(MockApi())
+    page = site.page
+    page.add_init_script(
+        "const supports = CSS.supports.bind(CSS);"
+        "CSS.supports = (...asked) => asked[0] !== 'field-sizing' && supports(...asked)"
+    )
+    site.open()
+    field = page.locator("#composer")
+    field.evaluate("field => { field.style.fieldSizing = 'fixed'; }")
+    heights = []
+    for text in ("one", "1\n2\n3\n4\n5", "one"):
+        field.fill(text)
+        expect(field).to_have_value(text)
+        heights.append(field.evaluate("field => new Promise(done => setTimeout(() => done(field.clientHeight), 50))"))
+    one, five, again = heights
+    assert five > 4 * (one - 6)  # 6 pixels are above and below the lines
+    assert again == one
+
+
 def test_a_folded_part_of_a_long_answer_is_drawn_again_near_the_view(make_site: MakeSite) -> None:
     text = "\n\n".join(f"Paragraph {number}: $x_{{{number}}}$." for number in range(400))
     site = make_site(MockApi(script=lambda question, thinking: answer(None, text, size=400)))

@@ -118,8 +118,8 @@ export function App() {
         </main>
       </div>
       <div class="visually-hidden" role="log" aria-live="polite">
-        {announced.value.map((text, index) => (
-          <p key={index}>{text}</p>
+        {announced.value.map(({ id, text }) => (
+          <p key={id}>{text}</p>
         ))}
       </div>
       <Toasts />

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { session } from "../api/client";
 import type { Effort } from "../api/types";
 import { ask, branch, comparing, control, draft, model, ready, running } from "../chat/store";
@@ -11,6 +11,13 @@ import { attempt } from "./toast";
 
 export function focusComposer(): void {
   document.querySelector<HTMLTextAreaElement>("#composer")?.focus();
+}
+
+/** Gives the field the height of its text, where the style sheet's `field-sizing` cannot. */
+function fit(field: HTMLTextAreaElement): void {
+  if (CSS.supports("field-sizing", "content")) return;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
 }
 
 async function send(): Promise<void> {
@@ -80,6 +87,7 @@ export function Composer() {
   useEffect(() => {
     if (matchMedia("(pointer: fine)").matches) field.current?.focus();
   }, []);
+  useLayoutEffect(() => fit(field.current!), [text]);
   const key = (event: KeyboardEvent) => {
     if (!sends(event)) return;
     event.preventDefault();

@@ -1,5 +1,6 @@
 import { useState } from "preact/hooks";
 import type { Message } from "../api/types";
+import { cutShort } from "../chat/ending";
 import type { Live } from "../chat/live";
 import { ask, choose, liveOf, model, regenerate, running, setCompared, tree } from "../chat/store";
 import { comparable } from "../chat/tree";
@@ -118,12 +119,8 @@ function Retracted({ message, notice }: { message: Message; notice: string | nul
 
 /** Why an answer is not what one expects: cut off, stopped, withdrawn in part, not saved. */
 function Endings({ message, live }: { message: Message; live: Live }) {
-  const reason = message.finish_reason;
-  const lines: string[] = [];
-  if (reason === "error") lines.push(t("finish.error", { reason: message.error ?? "" }));
-  if (reason === "length" || reason === "cancelled" || reason === "interrupted" || reason === "insufficient_system_resource") {
-    lines.push(t(`finish.${reason}`));
-  }
+  const reason = cutShort(message);
+  const lines = reason === null ? [] : [reason];
   if (live.unsaved.value) lines.push(t("finish.unsaved"));
   return (
     <>
