@@ -332,6 +332,10 @@ def test_the_sidebar_is_a_drawer_on_a_phone(make_site: MakeSite) -> None:
     page.click("text=The sky")
     expect(page.locator(".assistant > .markdown")).to_have_text("Text on The sky")
     expect(page.locator(".sidebar")).not_to_be_visible()
+    page.keyboard.press("Control+k")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator(".sidebar")).not_to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
