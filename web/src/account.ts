@@ -20,7 +20,7 @@ export interface Credentials {
   invite?: string;
 }
 
-export async function enter(kind: "login" | "register", credentials: Credentials): Promise<void> {
+export async function openSession(kind: "login" | "register", credentials: Credentials): Promise<void> {
   session.value = await json<Session>("POST", `/${kind}`, credentials);
   go("/", true);
   await loadList();

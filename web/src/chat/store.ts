@@ -199,7 +199,7 @@ export async function ask(parent: string | null, content: string): Promise<void>
   const question = first.assistant_message.parent_id as string;
   compared.value = new Set([...compared.value, question]);
   await post(conversation, { parent: question, content: null, thinking: false });
-  await choose(first.assistant_message.id);
+  await showBranch(first.assistant_message.id);
 }
 
 /** Another answer to the question of `message`. */
@@ -208,7 +208,7 @@ export async function regenerate(message: Message, thinking: boolean): Promise<v
 }
 
 /** Shows the branch that goes on from a message. */
-export async function choose(id: string): Promise<void> {
+export async function showBranch(id: string): Promise<void> {
   const now = open.value;
   if (!now) return;
   const leaf = newestLeaf(tree.value, id);

@@ -4,7 +4,7 @@ import type { Effort } from "../api/types";
 import { ask, branch, comparing, control, draft, model, ready, running } from "../chat/store";
 import { t } from "../i18n";
 import { sends } from "../keyboard";
-import { choose, settings } from "../settings";
+import { changeSettings, settings } from "../settings";
 import { Icon } from "./icon";
 import { scrollToEnd } from "./scroller";
 import { attempt } from "./toast";
@@ -68,7 +68,7 @@ function EffortChoice() {
       aria-label={t("effort")}
       title={t("effort")}
       value={settings.value.effort}
-      onChange={(event) => choose({ effort: event.currentTarget.value as Effort })}
+      onChange={(event) => changeSettings({ effort: event.currentTarget.value as Effort })}
     >
       {efforts.map((effort) => (
         <option key={effort} value={effort}>
@@ -116,7 +116,7 @@ export function Composer() {
               on={settings.value.thinking || comparing.value}
               onToggle={() => {
                 comparing.value = false;
-                choose({ thinking: !settings.value.thinking });
+                changeSettings({ thinking: !settings.value.thinking });
               }}
             />
             <EffortChoice />

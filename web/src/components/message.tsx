@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import type { Message } from "../api/types";
 import { cutShort } from "../chat/ending";
 import type { Live } from "../chat/live";
-import { ask, choose, liveOf, model, regenerate, running, setCompared, tree } from "../chat/store";
+import { ask, liveOf, model, regenerate, running, setCompared, showBranch, tree } from "../chat/store";
 import { comparable } from "../chat/tree";
 import { copyText } from "../clipboard";
 import { money, t } from "../i18n";
@@ -31,7 +31,7 @@ function Versions({ message }: { message: Message }) {
   const siblings = tree.value.get(message.parent_id) ?? [];
   if (siblings.length < 2) return null;
   const at = siblings.findIndex(({ id }) => id === message.id);
-  const step = (to: number) => void attempt(() => choose(siblings[to]!.id));
+  const step = (to: number) => void attempt(() => showBranch(siblings[to]!.id));
   return (
     <div class="versions" role="group" aria-label={t("version.of", { n: at + 1, count: siblings.length })}>
       <button type="button" class="icon-button" disabled={at === 0} aria-label={t("version.previous")} onClick={() => step(at - 1)}>

@@ -5,7 +5,7 @@ import { cursor, loadList, query, remove, rename, summaries } from "../chat/stor
 import { logout } from "../account";
 import { t } from "../i18n";
 import { go, route } from "../router";
-import { choose, settings } from "../settings";
+import { changeSettings, settings } from "../settings";
 import { ageOf } from "../dates";
 import { Confirm } from "./dialog";
 import { Icon, type IconName } from "./icon";
@@ -169,7 +169,7 @@ function Foot() {
 export function Sidebar() {
   const hide = () => {
     drawer.value = false;
-    choose({ sidebar: false });
+    changeSettings({ sidebar: false });
   };
   const shown = settings.value.sidebar;
   return (

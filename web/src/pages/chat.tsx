@@ -10,7 +10,7 @@ import { AssistantMessage, UserMessage } from "../components/message";
 import { Scroller } from "../components/scroller";
 import { describe } from "../components/toast";
 import { t, type Key } from "../i18n";
-import { choose, settings } from "../settings";
+import { changeSettings, settings } from "../settings";
 import { Missing } from "./missing";
 import { LoadState } from "./state";
 
@@ -50,7 +50,7 @@ function ModelChoice() {
       class="model-choice"
       aria-label={t("model")}
       value={model.value?.id}
-      onChange={(event) => choose({ model: event.currentTarget.value })}
+      onChange={(event) => changeSettings({ model: event.currentTarget.value })}
     >
       {models.map(({ id }) => (
         <option key={id} value={id}>
