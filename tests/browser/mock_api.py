@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ class MockApi:
         self.connections: list[int] = []  # the `after` of each
         # method and path of a request: the status, error and headers that it gets, once
         self.failures: dict[tuple[str, str], tuple[int, dict[str, Any], dict[str, str]]] = {}
+        self.loading = threading.Event()  # GET of a conversation waits while this is cleared
+        self.loading.set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.count = itertools.count(1)
 
@@ -269,6 +272,8 @@ class MockApi:
         if request.method == "PATCH":
             conversation |= await request.json()
             return JSONResponse(self.summary(conversation))
+        while not self.loading.is_set():
+            await asyncio.sleep(0.01)
         return JSONResponse(conversation)
 
     async def export(self, request: Request) -> Response:

@@ -96,6 +96,47 @@ def test_editing_makes_a_branch_and_both_can_be_seen(make_site: MakeSite) -> Non
     assert [asked["parent_id"] for asked in site.api.asked] == [None, None]
 
 
+def test_an_edited_question_that_could_not_be_sent_is_still_in_its_form(make_site: MakeSite) -> None:
+    site = make_site(MockApi())
+    page = site.page
+    site.open()
+    site.ask("first")
+    site.answered()
+    page.hover(".user")
+    page.click(".user [aria-label='Edit']")
+    page.fill(".edit-form textarea", "second")
+    site.api.refused_questions = 1
+    page.click("text=Send as a new branch")
+    expect(page.locator(".toast")).to_contain_text("Too many answers are being written at once.")
+    expect(page.locator(".edit-form textarea")).to_have_value("second")
+    page.click("text=Send as a new branch")
+    expect(page.locator(".user .bubble")).to_have_text("second")
+    expect(page.locator(".edit-form")).to_have_count(0)
+    assert [asked["content"] for asked in site.api.asked] == ["first", "second"]
+    site.complaints.clear()  # the browser itself notes a failed request
+
+
+def test_esc_in_the_form_ends_editing_and_nothing_else(make_site: MakeSite) -> None:
+    site = make_site(MockApi(script=lambda question, thinking: answer(None, "word " * 2000, pause=0.02)))
+    page = site.page
+    site.open()
+    site.ask("Go on for long.")
+    expect(page.locator(".assistant")).to_contain_text("word word")
+    page.hover(".user")
+    page.click(".user [aria-label='Edit']")
+    page.fill(".edit-form textarea", "second")
+    # a key that an input method takes to give up a word is none of ours
+    page.evaluate(
+        "document.querySelector('.edit-form textarea').dispatchEvent("
+        "new KeyboardEvent('keydown', {key: 'Escape', isComposing: true, bubbles: true, cancelable: true}))"
+    )
+    expect(page.locator(".edit-form textarea")).to_have_value("second")
+    page.focus(".edit-form textarea")
+    page.keyboard.press("Escape")
+    expect(page.locator(".edit-form")).to_have_count(0)
+    assert not any(run.stopped for run in site.api.runs.values())
+
+
 def test_regenerating_adds_a_version(make_site: MakeSite) -> None:
     texts = iter(["one", "two"])
     site = make_site(MockApi(script=lambda question, thinking: answer(None, next(texts))))
@@ -353,6 +394,35 @@ def test_a_screen_reader_hears_turns_and_whole_sentences(make_site: MakeSite) ->
     expect(log.locator("p")).to_have_text(
         ["Ponder is thinking.", "Ponder is answering.", "One sentence. And another one.", "The answer is complete."]
     )
+
+
+def test_a_screen_reader_hears_that_an_answer_was_stopped(make_site: MakeSite) -> None:
+    site = make_site(MockApi(script=lambda question, thinking: answer(None, "word " * 2000, pause=0.02)))
+    site.open()
+    site.ask("Go on for long.")
+    expect(site.page.locator(".assistant")).to_contain_text("word word")
+    site.page.keyboard.press("Escape")
+    expect(site.page.locator("[role=log] p").last).to_have_text("Stopped.")
+
+
+def test_the_composer_grows_in_a_browser_without_field_sizing(make_site: MakeSite) -> None:
+    site = make_site(MockApi())
+    page = site.page
+    page.add_init_script(
+        "const supports = CSS.supports.bind(CSS);"
+        "CSS.supports = (...asked) => asked[0] !== 'field-sizing' && supports(...asked)"
+    )
+    site.open()
+    field = page.locator("#composer")
+    field.evaluate("field => { field.style.fieldSizing = 'fixed'; }")
+    heights = []
+    for text in ("one", "1\n2\n3\n4\n5", "one"):
+        field.fill(text)
+        expect(field).to_have_value(text)
+        heights.append(field.evaluate("field => new Promise(done => setTimeout(() => done(field.clientHeight), 50))"))
+    one, five, again = heights
+    assert five > 4 * (one - 6)  # 6 pixels are above and below the lines
+    assert again == one
 
 
 def test_a_folded_part_of_a_long_answer_is_drawn_again_near_the_view(make_site: MakeSite) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from mock_api import MockApi
+from mock_api import MockApi, answer
 from playwright.sync_api import expect
 from site_page import MakeSite, Site
 
@@ -80,6 +80,77 @@ def test_a_conversation_that_is_gone_says_so(make_site: MakeSite) -> None:
     site.complaints.clear()  # the browser itself notes the 404
 
 
+def test_no_question_is_sent_until_the_conversation_is_there(make_site: MakeSite) -> None:
+    site = make_site(with_conversations("The sky", "Kyoto"))
+    page = site.page
+    site.open()
+    site.api.loading.clear()
+    page.click("text=Kyoto")
+    expect(page.locator(".muted")).to_have_text("Loading…")
+    site.ask("And Nara?")
+    expect(page.locator("[aria-label='Send']")).to_be_disabled()
+    expect(page.locator("#composer")).to_have_value("And Nara?")
+    # one that comes late is not shown in the place of another
+    page.click("text=The sky")
+    site.api.loading.set()
+    expect(page.locator(".assistant > .markdown")).to_have_text("Text on The sky")
+    page.focus("#composer")
+    page.keyboard.press("Enter")
+    site.answered()
+    sky, kyoto = site.api.conversations.values()
+    assert [message["content"] for message in sky["messages"]][2] == "And Nara?"
+    assert len(kyoto["messages"]) == 2
+
+
+def test_a_conversation_that_could_not_be_loaded_can_be_tried_again(make_site: MakeSite) -> None:
+    api = with_conversations("Kyoto")
+    site = make_site(api)
+    page = site.page
+    site.open()
+    (kyoto,) = api.conversations
+    api.failures["GET", f"/conversations/{kyoto}"] = (500, {"code": "", "message": "The disk is on fire."}, {})
+    page.click("text=Kyoto")
+    expect(page.locator("main .problem")).to_contain_text("The disk is on fire.")
+    site.ask("And Nara?")
+    expect(page.locator("[aria-label='Send']")).to_be_disabled()
+    assert api.asked == []
+    page.click("text=Try again")
+    expect(page.locator(".assistant > .markdown")).to_have_text("Text on Kyoto")
+    expect(page.locator(".problem")).to_have_count(0)
+    page.click("[aria-label='Send']")
+    site.answered()
+    assert list(api.conversations) == [kyoto]
+    site.complaints.clear()  # the browser itself notes the 500
+
+
+def test_esc_in_the_sidebar_leaves_the_answer_alone(make_site: MakeSite) -> None:
+    api = with_conversations("The sky")
+    api.script = lambda question, thinking: answer(None, "word " * 2000, pause=0.02)
+    site = make_site(api)
+    page = site.page
+    site.open()
+    site.ask("Go on for long.")
+    expect(page.locator(".assistant")).to_contain_text("word word")
+    page.hover(".entry:has-text('The sky')")
+    page.click("[aria-label='Actions for “The sky”']")
+    page.click("[role=menuitem]:has-text('Rename')")
+    page.fill(".rename", "Another")
+    page.keyboard.press("Escape")
+    expect(page.locator(".rename")).to_have_count(0)
+    expect(page.locator(".entry-title").last).to_have_text("The sky")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("kyoto")
+    page.keyboard.press("Escape")
+    expect(page.locator("#search")).to_have_value("")
+    (run,) = api.runs.values()
+    page.wait_for_timeout(200)
+    assert not run.stopped
+    # with nothing left to give up, it stops the answer
+    page.keyboard.press("Escape")
+    expect(page.locator(".ending")).to_have_text("Stopped.")
+
+
 def test_sign_up_log_out_and_log_in(make_site: MakeSite) -> None:
     site = make_site(MockApi(mode="accounts"))
     page = site.page
@@ -100,6 +171,42 @@ def test_sign_up_log_out_and_log_in(make_site: MakeSite) -> None:
     page.fill("[autocomplete=current-password]", "four random words here")
     page.keyboard.press("Enter")
     expect(page.locator(".empty")).to_be_visible()
+    site.complaints.clear()  # the browser itself notes the 401
+
+
+def account(name: str) -> dict[str, Any]:
+    return {"id": name, "name": name, "admin": False, "created": 1.7e9}
+
+
+def log_in(site: Site, name: str) -> None:
+    expect(site.page.locator("h1")).to_have_text("Welcome back")
+    site.page.fill("[autocomplete=username]", name)
+    site.page.fill("[autocomplete=current-password]", "four random words here")
+    site.page.keyboard.press("Enter")
+    expect(site.page.locator(".sidebar-account")).to_contain_text(name)
+
+
+def test_the_next_account_finds_nothing_of_the_one_before(make_site: MakeSite) -> None:
+    api = MockApi(mode="accounts")
+    api.passwords = dict.fromkeys(("mei", "kai"), "four random words here")
+    api.account = account("mei")
+    site = make_site(api)
+    page = site.page
+    site.open()
+    page.click("[aria-label='Compare']")
+    page.fill("#search", "my illness")
+    page.fill("#composer", "I have")
+    page.click("[aria-label='Log out']")
+    log_in(site, "kai")
+    expect(page.locator("#composer")).to_have_value("")
+    expect(page.locator("#search")).to_have_value("")
+    expect(page.locator("[aria-label='Compare']")).to_have_attribute("aria-pressed", "false")
+    # a session that ended by itself goes on for who logs in again, and for nobody else
+    for name, left in (("kai", "My question"), ("mei", "")):
+        api.account = None
+        site.ask("My question")
+        log_in(site, name)
+        expect(page.locator("#composer")).to_have_value(left)
     site.complaints.clear()  # the browser itself notes the 401
 
 
@@ -224,6 +331,10 @@ def test_the_sidebar_is_a_drawer_on_a_phone(make_site: MakeSite) -> None:
     page.click("[aria-label='Open the sidebar']")
     page.click("text=The sky")
     expect(page.locator(".assistant > .markdown")).to_have_text("Text on The sky")
+    expect(page.locator(".sidebar")).not_to_be_visible()
+    page.keyboard.press("Control+k")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.press("Escape")
     expect(page.locator(".sidebar")).not_to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 

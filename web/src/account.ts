@@ -1,7 +1,18 @@
+import { effect, untracked } from "@preact/signals";
 import { json, session } from "./api/client";
 import type { Session } from "./api/types";
-import { closeConversation, loadList, summaries } from "./chat/store";
+import { forget, loadList } from "./chat/store";
 import { go } from "./router";
+
+let owner: string | null = null; // the account that the page's conversations and draft belong to
+
+// a session may end by itself; whoever logs in again goes on, anybody else finds nothing
+effect(() => {
+  const account = session.value?.account;
+  if (!account) return;
+  if (owner !== null && owner !== account.id) untracked(forget);
+  owner = account.id;
+});
 
 export interface Credentials {
   name: string;
@@ -9,7 +20,7 @@ export interface Credentials {
   invite?: string;
 }
 
-export async function enter(kind: "login" | "register", credentials: Credentials): Promise<void> {
+export async function openSession(kind: "login" | "register", credentials: Credentials): Promise<void> {
   session.value = await json<Session>("POST", `/${kind}`, credentials);
   go("/", true);
   await loadList();
@@ -17,7 +28,6 @@ export async function enter(kind: "login" | "register", credentials: Credentials
 
 export async function logout(): Promise<void> {
   session.value = await json<Session>("POST", "/logout", {});
-  closeConversation();
-  summaries.value = [];
+  forget();
   go("/login", true);
 }

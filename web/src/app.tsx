@@ -4,21 +4,21 @@ import { loadSession, session } from "./api/client";
 import { announced } from "./chat/announce";
 import { loadList } from "./chat/store";
 import { focusComposer, stopAll } from "./components/composer";
-import { drawer } from "./components/drawer";
+import { drawer, NARROW } from "./components/drawer";
 import { toggleSidebar } from "./components/header";
 import { Sidebar } from "./components/sidebar";
 import { describe, toast, Toasts } from "./components/toast";
 import { language, t } from "./i18n";
 import { listen } from "./keyboard";
 import { Chat } from "./pages/chat";
-import { Enter } from "./pages/enter";
 import { Keys } from "./pages/keys";
 import { Missing } from "./pages/missing";
 import { PolicyPage } from "./pages/policy";
 import { SettingsPage } from "./pages/settings";
 import { Usage } from "./pages/usage";
+import { Welcome } from "./pages/welcome";
 import { go, route } from "./router";
-import { choose, settings } from "./settings";
+import { changeSettings, settings } from "./settings";
 
 const failed = signal<string | null>(null);
 
@@ -41,8 +41,8 @@ function stop(): boolean {
 }
 
 function search(): void {
-  choose({ sidebar: true });
-  drawer.value = true;
+  if (matchMedia(NARROW).matches) drawer.value = true;
+  else changeSettings({ sidebar: true });
   requestAnimationFrame(() => document.querySelector<HTMLInputElement>("#search")?.focus());
 }
 
@@ -67,8 +67,8 @@ function CurrentPage() {
 
 function Unreachable({ text }: { text: string }) {
   return (
-    <main class="enter">
-      <div class="enter-card" role="alert">
+    <main class="welcome">
+      <div class="welcome-card" role="alert">
         <h1>Ponder</h1>
         <p>{text}</p>
         <button type="button" class="button primary" onClick={() => void start()}>
@@ -95,12 +95,12 @@ export function App() {
   }, [now, outside]);
 
   if (failed.value !== null) return <Unreachable text={failed.value} />;
-  if (!now) return <main class="enter" aria-busy="true" />;
+  if (!now) return <main class="welcome" aria-busy="true" />;
   if (!now.account || outside) {
     return (
       <>
         <main id="main">
-          <Enter kind={page === "register" ? "register" : "login"} />
+          <Welcome kind={page === "register" ? "register" : "login"} />
         </main>
         <Toasts />
       </>
@@ -118,8 +118,8 @@ export function App() {
         </main>
       </div>
       <div class="visually-hidden" role="log" aria-live="polite">
-        {announced.value.map((text, index) => (
-          <p key={index}>{text}</p>
+        {announced.value.map(({ id, text }) => (
+          <p key={id}>{text}</p>
         ))}
       </div>
       <Toasts />

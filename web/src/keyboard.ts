@@ -1,6 +1,6 @@
 /** The keys that work everywhere, and the one that sends. */
 
-import { choose, settings } from "./settings";
+import { changeSettings, settings } from "./settings";
 
 /** Whether this key press sends what is written. A key that picks a word in an input method never does. */
 export function sends(event: KeyboardEvent): boolean {
@@ -29,7 +29,7 @@ export function listen(commands: Commands): () => void {
     if (control && !event.shiftKey && key === "k") commands.search();
     else if (control && event.shiftKey && key === "o") commands.newChat();
     else if (control && event.shiftKey && key === "s") commands.sidebar();
-    else if (control && event.shiftKey && key === "e") choose({ thinking: !settings.value.thinking });
+    else if (control && event.shiftKey && key === "e") changeSettings({ thinking: !settings.value.thinking });
     else if (!control && !event.altKey && key === "/" && !typing(event.target)) commands.write();
     else if (key === "escape") {
       if (!commands.stop()) return;

@@ -61,7 +61,7 @@ function stored(): string | null {
 
 export const settings = signal<Settings>(readSettings(stored()));
 
-export function choose(change: Partial<Settings>): void {
+export function changeSettings(change: Partial<Settings>): void {
   settings.value = { ...settings.value, ...change };
   try {
     localStorage.setItem(PLACE, JSON.stringify(settings.value));

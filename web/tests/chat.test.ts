@@ -1,10 +1,11 @@
-import { describe, expect, it } from "vitest";
-import { completeMessage, type Message } from "../src/api/types";
-import { wholeSentences } from "../src/chat/announce";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { completeMessage, type FinishReason, type Message } from "../src/api/types";
+import { announce, announced, announceRun, wholeSentences } from "../src/chat/announce";
 import { shownSeconds } from "../src/components/thought";
 import { Live } from "../src/chat/live";
 import { TextStream } from "../src/chat/text-stream";
 import { branchTo, childrenOf, comparable, newestLeaf } from "../src/chat/tree";
+import { copyText } from "../src/clipboard";
 import { ageOf } from "../src/dates";
 import { routeOf } from "../src/router";
 import { readSettings } from "../src/settings";
@@ -106,6 +107,52 @@ describe("an answer under way", () => {
     live.apply({ event: "content", data: { text: "half" } });
     live.apply({ event: "message", data: { message: message("m", "q", 1, { content: "half and whole" }) } });
     expect(live.content.value.text).toBe("half and whole");
+  });
+});
+
+describe("what a screen reader hears", () => {
+  it("is read once: a line keeps its id when older ones go", () => {
+    for (let line = 0; line < 20; line++) announce(`line ${line}`);
+    const before = announced.value;
+    announce("one more");
+    expect(announced.value.slice(0, 19)).toEqual(before.slice(1));
+    expect(new Set(announced.value.map(({ id }) => id)).size).toBe(20);
+  });
+
+  it.each<[FinishReason, string]>([
+    ["stop", "The answer is complete."],
+    ["cancelled", "Stopped."],
+    ["length", "The answer reached its longest length and was cut off."],
+    ["error", "Something went wrong: the engine has stopped"],
+  ])("is how an answer ended: %s", (finish_reason, text) => {
+    const live = new Live(message("m", "q", 1, { role: "assistant", run_id: "r" }));
+    announceRun(live);
+    const final = message("m", "q", 1, { finish_reason, error: "the engine has stopped" });
+    live.apply({ event: "finish", data: { message: final } });
+    expect(announced.value.at(-1)?.text).toBe(text);
+  });
+});
+
+describe("a button that copies", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    vi.stubGlobal("navigator", { clipboard: { writeText: () => Promise.resolve() } });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  it("has its own label again after two clicks", async () => {
+    const button = document.createElement("button");
+    button.textContent = "Copy";
+    await copyText("text", button);
+    vi.advanceTimersByTime(1000);
+    await copyText("text", button);
+    vi.advanceTimersByTime(1000); // the first click's time is over, not the second's
+    expect(button.textContent).toBe("Copied");
+    vi.advanceTimersByTime(1000);
+    expect(button.textContent).toBe("Copy");
   });
 });
 

@@ -2,15 +2,23 @@
 
 import { effect, signal } from "@preact/signals";
 import { t } from "../i18n";
+import { cutShort } from "./ending";
 import type { Live } from "./live";
 
-export const announced = signal<string[]>([]);
+interface Line {
+  id: number; // as long as it stays the same, the line is read once
+  text: string;
+}
+
+export const announced = signal<Line[]>([]);
 
 const EVERY = 3000; // milliseconds
 const KEPT = 20; // lines of the log
 
+let next = 0;
+
 export function announce(text: string): void {
-  announced.value = [...announced.value.slice(1 - KEPT), text];
+  announced.value = [...announced.value.slice(1 - KEPT), { id: next++, text }];
 }
 
 /** The length of the part of a text that ends with a sentence or a line. */
@@ -39,7 +47,14 @@ export function announceRun(live: Live): void {
     if (now !== "ended") return;
     clearInterval(timer);
     tell(true);
-    announce(live.retracted.peek() ? t("retracted") : t("announce.done"));
+    announceEnd(live);
     queueMicrotask(() => stop());
   });
+}
+
+/** Of a run that the server does not know any more nothing is said: how it ended is seen when it is loaded again. */
+function announceEnd({ final, retracted, unsaved }: Live): void {
+  if (final === null) return;
+  announce(retracted.peek() ? t("retracted") : (cutShort(final) ?? t("announce.done")));
+  if (unsaved.peek()) announce(t("finish.unsaved"));
 }

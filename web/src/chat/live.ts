@@ -20,6 +20,7 @@ export class Live {
   readonly leftOut = signal(0);
   readonly notice = signal<string | null>(null);
   readonly retracted = signal(false);
+  final: Message | null = null; // as it is stored, once it has ended
   private ticked = 0;
 
   constructor(message: Message) {
@@ -74,6 +75,7 @@ export class Live {
 
   /** The stored message holds; a text that was shown already stays as it is drawn. */
   settle(message: Message): void {
+    this.final = message;
     batch(() => {
       if (message.retracted) this.withdraw(message.notice ?? "");
       this.notice.value = message.notice;

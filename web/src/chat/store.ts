@@ -4,9 +4,9 @@ import { batch, computed, signal } from "@preact/signals";
 import { ApiError, json, request, session } from "../api/client";
 import { type Ask, type Asked, completeMessage, type Conversation, type Message, type Model, type Summary } from "../api/types";
 import { language } from "../i18n";
-import { go } from "../router";
+import { go, route } from "../router";
 import { settings } from "../settings";
-import { announceRun } from "./announce";
+import { announced, announceRun } from "./announce";
 import { followRun } from "./follow";
 import { Live } from "./live";
 import { branchTo, childrenOf, newestLeaf } from "./tree";
@@ -55,6 +55,11 @@ export async function remove(id: string): Promise<void> {
 // ---- the open conversation ----
 
 export const open = signal<Conversation | null>(null);
+/** Whether the open conversation is the one that the address names: only then does a question go where one sees it. */
+export const ready = computed(() => {
+  const now = route.value;
+  return now.page === "chat" && (now.id === null || now.id === open.value?.id);
+});
 /** The questions whose two answers stand side by side. */
 export const compared = signal<ReadonlySet<string>>(new Set());
 
@@ -72,8 +77,12 @@ export function liveOf(message: Message): Live {
 /** Whether an answer of the open conversation is under way. */
 export const running = computed(() => (open.value?.messages ?? []).filter((message) => message.run_id !== null));
 
+let opened = 0; // a conversation that comes after the person has gone on to another is not shown
+
 export async function openConversation(id: string): Promise<void> {
+  const turn = ++opened;
   const sent = await json<Conversation>("GET", `/conversations/${id}`);
+  if (turn !== opened) return;
   const conversation = { ...sent, messages: sent.messages.map(completeMessage) };
   for (const [message, live] of lives) if (!live.running) lives.delete(message);
   open.value = conversation;
@@ -81,6 +90,7 @@ export async function openConversation(id: string): Promise<void> {
 }
 
 export function closeConversation(): void {
+  opened++;
   open.value = null;
 }
 
@@ -123,6 +133,9 @@ export const model = computed<Model | null>(() => {
     models.find(({ id }) => id === settings.value.model) ?? models.find(({ recommended }) => recommended) ?? models[0] ?? null
   );
 });
+
+/** What is written and not yet sent; it survives going to another page of the app. */
+export const draft = signal("");
 
 /** The next question gets two answers, with a thought and without. */
 export const comparing = signal(false);
@@ -186,7 +199,7 @@ export async function ask(parent: string | null, content: string): Promise<void>
   const question = first.assistant_message.parent_id as string;
   compared.value = new Set([...compared.value, question]);
   await post(conversation, { parent: question, content: null, thinking: false });
-  await choose(first.assistant_message.id);
+  await showBranch(first.assistant_message.id);
 }
 
 /** Another answer to the question of `message`. */
@@ -195,7 +208,7 @@ export async function regenerate(message: Message, thinking: boolean): Promise<v
 }
 
 /** Shows the branch that goes on from a message. */
-export async function choose(id: string): Promise<void> {
+export async function showBranch(id: string): Promise<void> {
   const now = open.value;
   if (!now) return;
   const leaf = newestLeaf(tree.value, id);
@@ -219,4 +232,21 @@ export async function control(message: Message, action: "stop" | "answer_now"): 
     // it ended by itself meanwhile
     if (!(error instanceof ApiError && error.code === "run_ended")) throw error;
   }
+}
+
+// ---- leaving ----
+
+/** Nothing is left of what one account wrote, searched and read: the next one at this page may be another's. */
+export function forget(): void {
+  asked++; // a list under way is the old account's
+  batch(() => {
+    closeConversation();
+    summaries.value = [];
+    cursor.value = null;
+    query.value = "";
+    compared.value = new Set();
+    comparing.value = false;
+    draft.value = "";
+    announced.value = [];
+  });
 }

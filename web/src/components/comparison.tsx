@@ -1,5 +1,5 @@
 import type { Message } from "../api/types";
-import { choose, setCompared } from "../chat/store";
+import { setCompared, showBranch } from "../chat/store";
 import { t } from "../i18n";
 import { Icon } from "./icon";
 import { AssistantMessage } from "./message";
@@ -9,7 +9,7 @@ import { attempt } from "./toast";
 export function Comparison({ pair, question }: { pair: readonly [Message, Message]; question: string }) {
   const goOn = (message: Message) => {
     setCompared(question, false);
-    void attempt(() => choose(message.id));
+    void attempt(() => showBranch(message.id));
   };
   return (
     <div class="comparison">

@@ -1,25 +1,28 @@
-import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { session } from "../api/client";
 import type { Effort } from "../api/types";
-import { ask, branch, comparing, control, model, running } from "../chat/store";
+import { ask, branch, comparing, control, draft, model, ready, running } from "../chat/store";
 import { t } from "../i18n";
 import { sends } from "../keyboard";
-import { choose, settings } from "../settings";
+import { changeSettings, settings } from "../settings";
 import { Icon } from "./icon";
 import { scrollToEnd } from "./scroller";
 import { attempt } from "./toast";
-
-/** What is written and not yet sent; it survives going to another page of the app. */
-export const draft = signal("");
 
 export function focusComposer(): void {
   document.querySelector<HTMLTextAreaElement>("#composer")?.focus();
 }
 
+/** Gives the field the height of its text, where the style sheet's `field-sizing` cannot. */
+function fit(field: HTMLTextAreaElement): void {
+  if (CSS.supports("field-sizing", "content")) return;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+}
+
 async function send(): Promise<void> {
   const text = draft.value;
-  if (!text.trim() || running.value.length > 0 || !model.value) return;
+  if (!text.trim() || running.value.length > 0 || !model.value || !ready.value) return;
   draft.value = "";
   scrollToEnd();
   const last = () => branch.value.at(-1)?.id ?? null;
@@ -65,7 +68,7 @@ function EffortChoice() {
       aria-label={t("effort")}
       title={t("effort")}
       value={settings.value.effort}
-      onChange={(event) => choose({ effort: event.currentTarget.value as Effort })}
+      onChange={(event) => changeSettings({ effort: event.currentTarget.value as Effort })}
     >
       {efforts.map((effort) => (
         <option key={effort} value={effort}>
@@ -84,6 +87,7 @@ export function Composer() {
   useEffect(() => {
     if (matchMedia("(pointer: fine)").matches) field.current?.focus();
   }, []);
+  useLayoutEffect(() => fit(field.current!), [text]);
   const key = (event: KeyboardEvent) => {
     if (!sends(event)) return;
     event.preventDefault();
@@ -112,7 +116,7 @@ export function Composer() {
               on={settings.value.thinking || comparing.value}
               onToggle={() => {
                 comparing.value = false;
-                choose({ thinking: !settings.value.thinking });
+                changeSettings({ thinking: !settings.value.thinking });
               }}
             />
             <EffortChoice />
@@ -131,7 +135,13 @@ export function Composer() {
             <Icon name="stop" />
           </button>
         ) : (
-          <button type="submit" class="round" aria-label={t("send")} title={t("send")} disabled={!text.trim() || !model.value}>
+          <button
+            type="submit"
+            class="round"
+            aria-label={t("send")}
+            title={t("send")}
+            disabled={!text.trim() || !model.value || !ready.value}
+          >
             <Icon name="send" />
           </button>
         )}

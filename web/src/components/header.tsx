@@ -1,13 +1,13 @@
 import type { ComponentChildren } from "preact";
 import { t } from "../i18n";
 import { go } from "../router";
-import { choose, settings } from "../settings";
+import { changeSettings, settings } from "../settings";
 import { drawer, NARROW } from "./drawer";
 import { Icon } from "./icon";
 
 export function toggleSidebar(): void {
   if (matchMedia(NARROW).matches) drawer.value = !drawer.value;
-  else choose({ sidebar: !settings.value.sidebar });
+  else changeSettings({ sidebar: !settings.value.sidebar });
 }
 
 export function Header({ title, children }: { title: string; children?: ComponentChildren }) {

@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
 import type { Message } from "../api/types";
+import { cutShort } from "../chat/ending";
 import type { Live } from "../chat/live";
-import { ask, choose, liveOf, model, regenerate, running, setCompared, tree } from "../chat/store";
+import { ask, liveOf, model, regenerate, running, setCompared, showBranch, tree } from "../chat/store";
 import { comparable } from "../chat/tree";
 import { copyText } from "../clipboard";
 import { money, t } from "../i18n";
@@ -30,7 +31,7 @@ function Versions({ message }: { message: Message }) {
   const siblings = tree.value.get(message.parent_id) ?? [];
   if (siblings.length < 2) return null;
   const at = siblings.findIndex(({ id }) => id === message.id);
-  const step = (to: number) => void attempt(() => choose(siblings[to]!.id));
+  const step = (to: number) => void attempt(() => showBranch(siblings[to]!.id));
   return (
     <div class="versions" role="group" aria-label={t("version.of", { n: at + 1, count: siblings.length })}>
       <button type="button" class="icon-button" disabled={at === 0} aria-label={t("version.previous")} onClick={() => step(at - 1)}>
@@ -59,9 +60,8 @@ export function UserMessage({ message }: { message: Message }) {
       <EditForm
         text={message.content}
         onCancel={() => setEditing(false)}
-        onSend={(text) => {
-          setEditing(false);
-          void attempt(() => ask(message.parent_id, text));
+        onSend={async (text) => {
+          if (await attempt(() => ask(message.parent_id, text))) setEditing(false);
         }}
       />
     );
@@ -119,12 +119,8 @@ function Retracted({ message, notice }: { message: Message; notice: string | nul
 
 /** Why an answer is not what one expects: cut off, stopped, withdrawn in part, not saved. */
 function Endings({ message, live }: { message: Message; live: Live }) {
-  const reason = message.finish_reason;
-  const lines: string[] = [];
-  if (reason === "error") lines.push(t("finish.error", { reason: message.error ?? "" }));
-  if (reason === "length" || reason === "cancelled" || reason === "interrupted" || reason === "insufficient_system_resource") {
-    lines.push(t(`finish.${reason}`));
-  }
+  const reason = cutShort(message);
+  const lines = reason === null ? [] : [reason];
   if (live.unsaved.value) lines.push(t("finish.unsaved"));
   return (
     <>

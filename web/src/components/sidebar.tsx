@@ -5,7 +5,7 @@ import { cursor, loadList, query, remove, rename, summaries } from "../chat/stor
 import { logout } from "../account";
 import { t } from "../i18n";
 import { go, route } from "../router";
-import { choose, settings } from "../settings";
+import { changeSettings, settings } from "../settings";
 import { ageOf } from "../dates";
 import { Confirm } from "./dialog";
 import { Icon, type IconName } from "./icon";
@@ -37,7 +37,10 @@ function Entry({ summary }: { summary: Summary }) {
           onBlur={(event) => save(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.isComposing) return;
-            if (event.key === "Escape") event.currentTarget.value = summary.title;
+            if (event.key === "Escape") {
+              event.stopPropagation();
+              event.currentTarget.value = summary.title;
+            }
             if (event.key === "Escape" || event.key === "Enter") event.currentTarget.blur();
           }}
         />
@@ -86,6 +89,11 @@ function Search() {
     const timer = setTimeout(() => void loadList().catch(() => undefined), SEARCH_PAUSE);
     return () => clearTimeout(timer);
   }, [query.value]);
+  const clear = (event: KeyboardEvent) => {
+    if (event.key !== "Escape" || event.isComposing || !query.value) return;
+    event.stopPropagation();
+    query.value = "";
+  };
   return (
     <label class="search">
       <Icon name="search" />
@@ -96,6 +104,7 @@ function Search() {
         aria-label={t("search")}
         placeholder={t("search")}
         onInput={(event) => (query.value = event.currentTarget.value)}
+        onKeyDown={clear}
       />
     </label>
   );
@@ -160,7 +169,7 @@ function Foot() {
 export function Sidebar() {
   const hide = () => {
     drawer.value = false;
-    choose({ sidebar: false });
+    changeSettings({ sidebar: false });
   };
   const shown = settings.value.sidebar;
   return (

@@ -1,17 +1,18 @@
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, session } from "../api/client";
 import type { Message } from "../api/types";
-import { branch, closeConversation, compared, model, open, openConversation, tree } from "../chat/store";
+import { branch, closeConversation, compared, draft, model, open, openConversation, tree } from "../chat/store";
 import { comparable } from "../chat/tree";
 import { Comparison } from "../components/comparison";
-import { Composer, draft, focusComposer } from "../components/composer";
+import { Composer, focusComposer } from "../components/composer";
 import { Header } from "../components/header";
 import { AssistantMessage, UserMessage } from "../components/message";
 import { Scroller } from "../components/scroller";
-import { attempt } from "../components/toast";
+import { describe } from "../components/toast";
 import { t, type Key } from "../i18n";
-import { choose, settings } from "../settings";
+import { changeSettings, settings } from "../settings";
 import { Missing } from "./missing";
+import { LoadState } from "./state";
 
 const EXAMPLES: readonly Key[] = ["example.math", "example.code", "example.riddle", "example.words"];
 
@@ -49,7 +50,7 @@ function ModelChoice() {
       class="model-choice"
       aria-label={t("model")}
       value={model.value?.id}
-      onChange={(event) => choose({ model: event.currentTarget.value })}
+      onChange={(event) => changeSettings({ model: event.currentTarget.value })}
     >
       {models.map(({ id }) => (
         <option key={id} value={id}>
@@ -67,10 +68,11 @@ function Turn({ message }: { message: Message }) {
   return pair && question !== null ? <Comparison pair={pair} question={question} /> : <AssistantMessage message={message} />;
 }
 
-type State = "loading" | "there" | "missing";
+type State = "loading" | "there" | "missing" | { error: string };
 
-/** Loads the conversation that the address names. */
-function useConversation(id: string | null): State {
+/** Loads the conversation that the address names; again when it is told to. */
+function useConversation(id: string | null): { state: State; reload: () => void } {
+  const [turn, setTurn] = useState(0);
   const [state, setState] = useState<State>(id === null ? "there" : "loading");
   useEffect(() => {
     if (id === null) {
@@ -83,20 +85,19 @@ function useConversation(id: string | null): State {
     setState("loading");
     closeConversation();
     openConversation(id).then(
-      () => !left && setState("there"),
+      () => left || setState("there"),
       (error: unknown) => {
-        if (left) return;
-        if (error instanceof ApiError && error.status === 404) setState("missing");
-        else void attempt(() => Promise.reject(error));
+        const missing = error instanceof ApiError && error.status === 404;
+        if (!left) setState(missing ? "missing" : { error: describe(error) });
       },
     );
     return () => void (left = true);
-  }, [id]);
-  return state;
+  }, [id, turn]);
+  return { state, reload: () => setTurn((now) => now + 1) };
 }
 
 export function Chat({ id }: { id: string | null }) {
-  const state = useConversation(id);
+  const { state, reload } = useConversation(id);
   useEffect(() => {
     document.title = open.value?.title ? `${open.value.title} – Ponder` : "Ponder";
   }, [open.value?.title]);
@@ -114,7 +115,7 @@ export function Chat({ id }: { id: string | null }) {
         <Empty />
       ) : (
         <Scroller key={id}>
-          {state === "loading" && <p class="waiting">{t("loading")}</p>}
+          {state !== "there" && <LoadState loaded={{ error: state === "loading" ? null : state.error, reload }} />}
           {turns.map((message) => (
             <Turn key={message.role === "user" ? message.id : `${message.parent_id}/${message.id}`} message={message} />
           ))}

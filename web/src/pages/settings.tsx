@@ -4,7 +4,7 @@ import { PasswordField } from "../components/password-field";
 import { attempt, toast } from "../components/toast";
 import { t } from "../i18n";
 import { SHORTCUTS } from "../keyboard";
-import { choose, settings, type Settings } from "../settings";
+import { changeSettings, settings, type Settings } from "../settings";
 import { Frame } from "./frame";
 
 interface Choice<Name extends keyof Settings> {
@@ -19,7 +19,7 @@ function Choose<Name extends keyof Settings>({ name, label, options }: Choice<Na
       <span>{label}</span>
       <select
         value={settings.value[name] as string}
-        onChange={(event) => choose({ [name]: event.currentTarget.value } as Partial<Settings>)}
+        onChange={(event) => changeSettings({ [name]: event.currentTarget.value } as Partial<Settings>)}
       >
         {options.map(([value, text]) => (
           <option key={value} value={value}>

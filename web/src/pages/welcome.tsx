@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { enter } from "../account";
+import { openSession } from "../account";
 import { ApiError, session } from "../api/client";
 import { describe } from "../components/toast";
 import { PasswordField } from "../components/password-field";
@@ -7,7 +7,7 @@ import { Notices } from "../components/notices";
 import { t } from "../i18n";
 
 /** Log in, or sign up. */
-export function Enter({ kind }: { kind: "login" | "register" }) {
+export function Welcome({ kind }: { kind: "login" | "register" }) {
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
   const [invite, setInvite] = useState("");
@@ -28,7 +28,7 @@ export function Enter({ kind }: { kind: "login" | "register" }) {
     setBusy(true);
     setError(null);
     try {
-      await enter(kind, { name: name.trim(), password, ...(invited ? { invite: invite.trim() } : {}) });
+      await openSession(kind, { name: name.trim(), password, ...(invited ? { invite: invite.trim() } : {}) });
     } catch (problem) {
       setError({ text: describe(problem), param: problem instanceof ApiError ? problem.param : null });
     } finally {
@@ -37,8 +37,8 @@ export function Enter({ kind }: { kind: "login" | "register" }) {
   };
 
   return (
-    <div class="enter">
-      <div class="enter-card">
+    <div class="welcome">
+      <div class="welcome-card">
         <img src="/icon.svg" alt="" width="52" height="52" />
         <h1>{t(`${kind}.title`)}</h1>
         <p class="muted">{t("app.tagline")}</p>
@@ -89,7 +89,7 @@ export function Enter({ kind }: { kind: "login" | "register" }) {
             </button>
           </form>
         )}
-        <p class="muted enter-other">
+        <p class="muted welcome-other">
           {t(`${kind}.to`)}{" "}
           <a href={kind === "login" ? "/register" : "/login"}>{t(kind === "login" ? "register" : "login")}</a>
         </p>
