@@ -72,7 +72,7 @@ def layout_of(kind: Kind, chosen: Fields) -> Layout:
 
 
 def _renamed(row: Row, chosen: Fields, kind: Kind) -> Row:
-    """The row with the chosen columns under their usual names, which then hide others of that name."""
+    """The row with the chosen columns under the usual names that are looked for first."""
     values: dict[str, Any] = dict(row.values)
     for field in fields(Fields):
         column = getattr(chosen, field.name)
@@ -84,8 +84,6 @@ def _renamed(row: Row, chosen: Fields, kind: Kind) -> Row:
             raise row.error(f"no column {column!r} for {field.name}; the row has {', '.join(row.values)}{hint}")
         values[field.name] = row.values[column]
         if field.name == "question":
-            for usual in QUESTIONS[1:]:
-                values.pop(usual, None)
             values["quiz"] = values["prompt"] = row.values[column]
     for name in JSON_COLUMNS.get(kind, ()):
         if isinstance(values.get(name), str) and values[name].lstrip()[:1] in ("[", "{"):

@@ -25,6 +25,7 @@ from ponder.data.library.sets import (
     PROBLEM_SETS,
     find_set,
 )
+from ponder.data.unwritable import unwritable
 
 GENERATED = 200  # problems of a generated set where no number is asked for
 _HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -233,6 +234,9 @@ def _loaded(record: ProblemSet, split: str, rows: Iterable[Row], *, drop: bool) 
         except NotUsable as error:
             left_out.append(Dropped(place=row.place, reason=str(error)))
             continue
+        parts = [question.text, question.answer, question.id, question.slots, question.facts]
+        if fault := unwritable(parts):
+            raise row.error(f"the row {fault}; write the character whole, or leave it out")
         if question.answer is None and record.kind in _ANSWERED:
             if not drop:
                 raise row.error(
