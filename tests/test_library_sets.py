@@ -387,6 +387,43 @@ def test_an_empty_column_is_not_another_one_of_choices_or_tests(tmp_path: Path) 
         problem_set("mine", write(tmp_path / "a.jsonl", code), kind="code")
 
 
+@pytest.mark.parametrize(
+    ("tests", "message"),
+    [
+        ([{"input": 5, "output": 25}], "test 1 has as 'input' a int; expected text"),
+        ([{"input": "5", "output": "25"}, {"input": "6", "output": 36}], "test 2 has as 'output' a int; expected text"),
+        ([{"input": "5"}], "missing 1 required keyword-only argument: 'output'"),
+        (
+            {"function": "f", "args": 3, "expected": 9},
+            "a problem has no tests that can be read",
+        ),
+        ([{"function": "f", "args": 3, "expected": 9}], "test 1 has as 'args' a int; expected a list of arguments"),
+        ([{"function": "f", "args": [3], "kwargs": [1], "expected": 9}], "'kwargs' a list; expected an object"),
+        ([{"function": "f", "args": [3], "expected": 9, "tolerance": "0.1"}], "'tolerance' a str; expected a number"),
+        ([{"function": ["f"], "args": [3], "expected": 9}], "test 1 has as 'function' a list; expected text"),
+        (
+            {"inputs": ["1"], "outputs": ["1"]},
+            "a problem has no tests that can be read",
+        ),
+        ({"code": ["assert f(1)"]}, "the code with assertions has as 'code' a list; expected text"),
+        ({"code": "assert f(1)", "interface": "f"}, "'interface' a str; expected a list of names"),
+    ],
+)
+def test_tests_of_another_form_are_refused_where_they_stand(tests: object, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", {"question": "Square n", "tests": tests})
+    with pytest.raises(DataError) as error:
+        problem_set("mine", file, kind="code")
+    assert str(error.value).startswith(f"{file}:1: ")
+    assert message in str(error.value)
+
+
+def test_a_tables_test_cases_are_no_code(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('question,test_cases\nDouble n,"[{""input"": ""2"", ""output"": ""4""}]"\n', encoding="utf-8")
+    [problem] = problem_set("mine", file, kind="code").problems
+    assert problem.facts["tests"] == [{"input": "2", "output": "4"}]
+
+
 def test_two_problems_of_one_id(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", *({"question": f"{n}?", "answer": "1", "id": "x"} for n in range(2)))
     with pytest.raises(DataError, match=r"a\.jsonl:2: its id 'x' is that of another problem, at .*a\.jsonl:1"):

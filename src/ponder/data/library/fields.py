@@ -4,7 +4,8 @@ import difflib
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ponder.core.errors import ConfigError
+from ponder.core.code_tests import read_tests
+from ponder.core.errors import ConfigError, DataError
 from ponder.data.library import layouts
 from ponder.data.library.records import Kind, Layout, Question
 from ponder.data.library.rows import Row, as_text
@@ -19,7 +20,7 @@ PUBLISHED: dict[Kind, Layout] = {
 }
 JSON_COLUMNS: dict[Kind, tuple[str, ...]] = {  # which hold lists, in a table as JSON
     "choice": ("choices", "options"),
-    "code": ("tests", "test_list"),
+    "code": ("tests", "test_cases", "test_list"),
     "logic": ("names", "solution"),
     "instructions": ("instruction_id_list", "kwargs"),
     "gym": ("metadata",),
@@ -114,6 +115,10 @@ def _program(row: Row) -> Question:
     if not isinstance(tests, list | dict) or not tests:
         raise row.error("no tests; expected in 'tests' a list of {input, output} or {function, args, expected}")
     facts: dict[str, object] = {"tests": tests}
+    try:
+        read_tests(facts)
+    except DataError as error:
+        raise row.error(str(error)) from None
     if isinstance(prefix := row.find("prefix"), str):
         facts["prefix"] = prefix
     return Question(text=_question(row), facts=facts)
