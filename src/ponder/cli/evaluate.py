@@ -16,14 +16,13 @@ from ponder.cli.live import progress_display
 from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, percent, print_json, shown_path
 from ponder.cli.suites import (
-    OwnSets,
     add_drawing,
     add_suite,
     default_name,
     grader,
     identity,
     longest_completion,
-    open_sets,
+    open_suite,
 )
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
@@ -43,7 +42,7 @@ from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 
 _OF_SUITES = (
-    *("data", "kind", "fields", "split", "top_p", "into"),
+    *("data", "kind", "fields", "split", "drop_unanswered", "allow_missing", "top_p", "into"),
     *("batch_tokens", "max_thought_tokens", "greedy", "contests"),
 )
 
@@ -118,15 +117,7 @@ def run_suite(arguments: argparse.Namespace) -> int:
     path = find_model(arguments.model, arguments.runs)
     folder = EvaluationFolder(arguments.into or EVALUATIONS / default_name(arguments.model, arguments.suite))
     with ExitStack() as stack:
-        sets = stack.enter_context(
-            open_sets(
-                arguments.suite,
-                arguments.data,
-                count=arguments.count,
-                samples=arguments.samples,
-                own=OwnSets.of(arguments),
-            )
-        )
+        sets = stack.enter_context(open_suite(arguments, samples=arguments.samples))
         workers = stack.enter_context(Workers(ComputeConfig()))
         model = open_shown(path, workers)
         config = DrawingConfig(
