@@ -378,6 +378,7 @@ def test_wrong_uses_are_told(at_home: Path, capsys: Capture) -> None:
         ([*EVAL, "--temperature", "0"], "add --greedy to measure it too"),
         ([*EVAL, "--data", "nowhere"], "--data nowhere: there is no such folder"),
         (["eval", "model", "--suite", "gsm9k"], "did you mean gsm8k"),
+        ([*EVAL, "--into", "rated", "--contests", "."], ". has no contest of the evaluation's problems"),
         ([*EVAL, "--into", "sums.jsonl"], "a file stands where a folder is needed"),
         ([*EVAL, "--into", "long", "--max-tokens", "1000"], "of the model's 128 positions; give that or fewer"),
         ([*EVAL, "--kind", "math", "--suite", "gym/gcd"], "gym/gcd names none"),
@@ -392,6 +393,7 @@ def test_wrong_uses_are_told(at_home: Path, capsys: Capture) -> None:
         code, out, err = run(arguments, capsys)
         assert (code, out) == (1, ""), arguments
         assert message in err, arguments
+    assert not Path("rated").exists()
 
 
 def test_scaling_measures_both_curves(at_home: Path, capsys: Capture) -> None:

@@ -29,7 +29,7 @@ from ponder.core.seeds import python_rng
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.problems import held_out_problems
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
-from ponder.evals.codeforces import rate
+from ponder.evals.codeforces import RATINGS, load_ratings, rate, rated_contests
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.evaluator import EvaluationConfig, evaluate
 from ponder.evals.suites.folder import EVALUATIONS, EvaluationFolder
@@ -118,6 +118,9 @@ def run_suite(arguments: argparse.Namespace) -> int:
     folder = EvaluationFolder(arguments.into or EVALUATIONS / default_name(arguments.model, arguments.suite))
     with ExitStack() as stack:
         sets = stack.enter_context(open_suite(arguments, samples=arguments.samples))
+        if arguments.contests is not None:  # what cannot be rated shows before anything is drawn
+            rated_contests((problem.id for tasks in sets for problem in tasks.problems), arguments.contests)
+            load_ratings(arguments.contests / RATINGS)
         workers = stack.enter_context(Workers(ComputeConfig()))
         model = open_shown(path, workers)
         config = DrawingConfig(
@@ -151,7 +154,7 @@ def run_suite(arguments: argparse.Namespace) -> int:
     if rating is not None:
         console.print(
             f"Codeforces rating {rating.rating:,.0f}, above {rating.percentile} % of all users; "
-            f"{len(rating.contests)} contests, {rating.left_out} without standings"
+            f"{len(rating.contests)} contests, {rating.left_out} left out"
         )
     console.print(f"look at the samples: ponder samples {shown_path(folder.path)}", soft_wrap=True)
     return 0
