@@ -153,6 +153,32 @@ def test_steps_beyond_what_the_model_was_trained_on_are_said_to_the_end(workers:
     )
 
 
+def test_a_safety_model_that_tells_nothing_apart_is_said_too(workers: Workers) -> None:
+    config = PreferenceRewardConfig(weight=0.6, safety_weight=0.5)
+
+    def reward(scale: float, config: PreferenceRewardConfig = config) -> PreferenceReward:
+        return PreferenceReward(ScoreByDigit(), TOKENIZER, workers, config, safe=ScoreByDigit("safety", scale))
+
+    work = reward(-4.0)  # logits of "safe" of -4 for each digit
+    for step, answers in enumerate((("1", "2", "3"), ("1", "1", "3"))):
+        metrics = work.metrics(work(groups(*answers)))
+        assert metrics["reward/safety_at_limit"] == pytest.approx((2 / 3, 1 / 3)[step])  # 8 and more
+        work.count_step(step, metrics)
+    resumed = reward(10.0)
+    resumed.load_state(json.loads(json.dumps(work.state())))
+    resumed.count_step(2, resumed.metrics(resumed(groups("1", "2"))))  # surely safe is as little told apart
+    assert resumed.remark == (
+        "The safety model was saturated in 2 of 3 steps, the last in step 2, where 100 % of the replies lay beyond a "
+        "logit of ±8, surely safe or surely not, and it told nothing apart. The policy may be exploiting it: look at "
+        "the samples, stop earlier, or train it anew on such replies."
+    )
+    older = reward(1.0)
+    older.load_state({"scored": 4, "saturated": 0, "last": 0, "last_share": 0.0})  # as it was kept before
+    assert older.remark == ""
+    without = reward(10.0, PreferenceRewardConfig(safety_weight=0.0))
+    assert "reward/safety_at_limit" not in without.metrics(without(groups("2")))
+
+
 def test_a_completion_that_was_left_out_stays_out(workers: Workers) -> None:
     model = ScoreByDigit()
     [_, talk] = groups("2")

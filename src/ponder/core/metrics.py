@@ -61,6 +61,7 @@ GLOSSARY: dict[str, Metric] = {
     "reward/accuracy": Metric(SHARE, "graded completions whose answer is right"),
     "reward/preference": Metric("reward", "mean weighted part of the reward model, over the replies that it scored"),
     "reward/preference_at_limit": Metric(SHARE, "replies that the reward model scored at the ends of its range"),
+    "reward/safety_at_limit": Metric(SHARE, "replies that the safety model puts beyond ±8: surely safe, or surely not"),
     "reward/format": Metric(SHARE, "completions of the required form"),
     "groups/no_spread_share": Metric(SHARE, "groups whose scores are all equal: they teach nothing"),
     "groups/resampled": Metric("groups", "groups drawn anew because their scores were all equal"),

@@ -71,10 +71,9 @@ def run_distill(
     """
     with run.lock():
         check_claim(_as_begun(recipe, run), run, resume=resume)
-        with Workers(recipe.compute) as workers, open_task(recipe.task) as opened:
-            lab = _Lab(
-                recipe, run, reporter, workers, opened
-            )  # what is wrong with the recipe shows here: nothing is begun yet
+        with Workers(recipe.compute) as workers, open_task(recipe.task, recipe.sandbox, reporter) as opened:
+            # what is wrong with the recipe, or missing on this machine, shows up to here: nothing is begun yet
+            lab = _Lab(recipe, run, reporter, workers, opened)
             lab.costs.begin()
             note_engine(recipe.engine, reporter)
             lab.gather(endpoint)
@@ -315,7 +314,8 @@ def _as_begun(recipe: DistillRecipe, run: RunFolder) -> DistillRecipe:
     """The recipe with what may differ from one start to the next as the run has it: it changes no answer."""
     if not run.config.exists():
         return recipe
-    begun = apply_settings(recipe, read_toml(run.config)).endpoint
+    begun = apply_settings(recipe, read_toml(run.config))
     free = ("key_file", "concurrency", "attempts", "pause_seconds", "timeout_seconds")
-    same = replace(recipe.endpoint, **{name: getattr(begun, name) for name in free})
-    return replace(recipe, endpoint=same)
+    endpoint = replace(recipe.endpoint, **{name: getattr(begun.endpoint, name) for name in free})
+    sandbox = replace(recipe.sandbox, allow_missing=begun.sandbox.allow_missing)
+    return replace(recipe, endpoint=endpoint, sandbox=sandbox)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ponder.core.types import Problem
 from ponder.data.traces import Trace
 from ponder.recipes.teachers import Teacher, Wanted
-from ponder.train.judge import Ask
+from ponder.train.judge import Ask, Refused
 
 
 def teacher_ask(teacher: Teacher) -> Ask:
@@ -15,12 +15,14 @@ def teacher_ask(teacher: Teacher) -> Ask:
     Raises `GenerationError` where the teacher fails for good.
     """
 
-    def ask(questions: Sequence[tuple[str, int]]) -> list[str | None]:
-        answers: dict[str, str] = {}
+    def ask(questions: Sequence[tuple[str, int]]) -> list[str | Refused | None]:
+        answers: dict[str, str | Refused] = {}
 
         def keep(trace: Trace) -> None:
             if trace.flaw in (None, "no thought"):
                 answers[trace.problem.id] = trace.answer
+            elif trace.flaw == "refused":
+                answers[trace.problem.id] = Refused(trace.note or "the judge refuses it")
 
         wanted = [Wanted(Problem(id=str(seed), prompt=question), 0) for question, seed in questions]
         teacher.ask(wanted, keep)

@@ -4,13 +4,19 @@ import random
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
-from ponder.core.errors import ConfigError, DataError
+from ponder.core.errors import ConfigError, DataError, MissingLayerError
+from ponder.core.files import what_is
+from ponder.core.progress import Reporter, SilentReporter
+from ponder.core.seeds import python_rng
 from ponder.core.time_limit import CHECK_SECONDS
 from ponder.core.types import Problem, Split
 from ponder.data.problems import split_of
 from ponder.recipes.tasks import BUILT_IN, Task, TaskConfig, build_task
+from ponder.verify.code.config import SandboxConfig
+from ponder.verify.trial import TRIED, require_working
 
 GYM = "gym/"  # how the name of a task of reasoning-gym begins
 
@@ -65,15 +71,32 @@ def set_and_split(name: str) -> tuple[str, str]:
     (('hub:acme/sums', 'train'), ('hub:acme/sums', ''), ('gsm8k', ''))
     """
     found, colon, split = name.rpartition(":")
-    return (name, "") if not colon or found == "hub" else (found, split)
+    whole = not colon or found == "hub" or what_is(Path(name)) == "file"
+    return (name, "") if whole else (found, split)
+
+
+def fixed_problems(name: str) -> str:
+    """The same problems by a name that holds in any folder: a file of one's own by its whole path.
+
+    A file is known by its suffix: without one, a name is that of a set, whatever lies in the folder.
+    """
+    found, _ = set_and_split(name)
+    if not Path(found).suffix or what_is(Path(found)) != "file":
+        return name
+    return f"{Path(found).resolve()}{name[len(found) :]}"
 
 
 @contextmanager
-def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
-    """The task of that name. The processes of its checker end with the block.
+def open_task(
+    config: TaskConfig, sandbox: SandboxConfig | None = None, reporter: Reporter | None = None
+) -> Iterator[OpenedTask]:
+    """The task of that name. The processes of its checker end with the block; programs are run by `sandbox`.
 
     Beside the built-in tasks and a user's file: `gym/TASK`, a set of `ponder problems` (`NAME` or `NAME:SPLIT`), or a
-    file of one's own with questions and answers, whose `kind` and `fields` the config tells.
+    file of one's own with questions and answers, whose `kind` and `fields` the config tells. Of a set's rows, those
+    that are no problems here are told to `reporter`.
+
+    Raises `DataError` or `SandboxError` where answers to the problems cannot be judged on this machine.
     """
     if config.file or config.name in BUILT_IN:
         yield OpenedTask(build_task(config), CHECK_SECONDS)
@@ -88,12 +111,15 @@ def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
     from ponder.data.library.library import problem_set
     from ponder.data.library.records import read_kind
     from ponder.data.library.sets import ALIASES, PROBLEM_SETS
-    from ponder.recipes.problem_sets import Checkers
+    from ponder.recipes.problem_sets import CheckerConfig, Checkers
 
-    with Checkers() as checkers:
+    sandbox, reporter = sandbox or SandboxConfig(), reporter or SilentReporter()
+    problems: Sequence[Problem]
+    with Checkers(CheckerConfig(code=sandbox)) as checkers:
         if config.name.startswith(GYM):
             source = GymSource(name=config.name.removeprefix(GYM))
             task = Task(name=config.name, problems=source, documents=None, check=checkers.of_gym())
+            problems = [source.sample("train", python_rng(0, "trial", i)) for i in range(TRIED)]
         else:
             name, split = set_and_split(config.name)
             published = PROBLEM_SETS.get(ALIASES.get(name, name))
@@ -102,7 +128,16 @@ def open_task(config: TaskConfig) -> Iterator[OpenedTask]:
                 split=split or _training_split(name, published.splits if published else None),
                 kind=read_kind(config.kind) if config.kind else None,
                 fields=read_fields(config.fields) if config.fields else None,
+                drop_unanswered=config.drop_unanswered,
             )
+            for note in loaded.notes:
+                reporter.note(note)
             listed = ListedProblems(loaded.name, loaded.problems)
             task = Task(name=loaded.name, problems=listed, documents=None, check=checkers.of(loaded.kind))
+            problems = loaded.problems
+        try:
+            require_working(task.name, problems, task.check)
+        except MissingLayerError as error:
+            names = ", ".join(f'"{layer}"' for layer in (*sandbox.allow_missing, *error.layers))
+            raise error.with_setting(f"--sandbox.allow_missing='[{names}]'") from error
         yield OpenedTask(task, checkers.config.seconds)

@@ -23,6 +23,7 @@ class TaskConfig:
     file: str = ""  # a Python file with a task of one's own; wins over `name`
     kind: str = ""  # of a table of one's own or a set of the Hub: how answers are judged; empty: exact
     fields: str = ""  # of the same: which column is what, such as question=q,answer=a; empty: the usual names
+    drop_unanswered: bool = False  # of sets: leave rows without an answer out, where they would be refused
     chain: ChainSource = field(default_factory=ChainSource)
     countdown: CountdownSource = field(default_factory=CountdownSource)
 

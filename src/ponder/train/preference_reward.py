@@ -18,6 +18,7 @@ from ponder.text.reasoning import parse_completion
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.parallel import current
 from ponder.train.reward_model import RewardModel
+from ponder.train.reward_quality import SATURATED
 from ponder.train.rollout import Grade
 from ponder.verify.checkers import Finding
 from ponder.verify.grader import Grader
@@ -25,7 +26,7 @@ from ponder.verify.rewards import NamedReward, RewardConfig
 
 NO_RULE = "no rule says whether it is right"
 PREFERENCE, SAFETY = "preference", "safety"
-AT_LIMIT = "reward/preference_at_limit"
+AT_LIMIT, SAFETY_AT_LIMIT = "reward/preference_at_limit", "reward/safety_at_limit"
 SATURATED_SHARE = 0.5  # of a step's replies at the ends of the range: from there on it is said
 
 
@@ -90,6 +91,24 @@ class _Saturation:
     last: int = 0  # the last of them, counted from 0 as in the logs
     last_share: float = 0.0  # of its replies
 
+    def counted(self, step: int, at_limit: float | None) -> "_Saturation":
+        """With one more step; `at_limit` is the share of its replies at the ends, None where none was scored."""
+        if at_limit is None:
+            return self
+        scored = replace(self, scored=self.scored + 1)
+        if at_limit <= SATURATED_SHARE:
+            return scored
+        return replace(scored, saturated=self.saturated + 1, last=step, last_share=at_limit)
+
+    def said(self, model: str, where: str) -> str:
+        """A sentence, empty where it never was so; `where` its replies lay."""
+        if not self.saturated:
+            return ""
+        return (
+            f"The {model} model was saturated in {self.saturated} of {self.scored} steps, the last in step "
+            f"{self.last}, where {100 * self.last_share:.0f} % of the replies lay {where} and it told nothing apart."
+        )
+
 
 class PreferenceReward:
     """A `GroupReward` of a helpfulness model, and of a safety model where there is one.
@@ -119,7 +138,7 @@ class PreferenceReward:
             model.model.to(current().device)
         self._helpful, self._safe = helpful, safe
         self._tokenizer, self._workers, self._config = tokenizer, workers, config or PreferenceRewardConfig()
-        self._steps = _Saturation()
+        self._steps = self._safety_steps = _Saturation()
 
     def __call__(self, groups: Sequence[Group]) -> list[Group]:
         """See `ponder.train.rollout.GroupReward`."""
@@ -140,19 +159,20 @@ class PreferenceReward:
         if not parts:
             return {}
         at_limit = sum(part <= 0.0 or part >= self._config.weight for part in parts)
-        return {
+        found = {
             "reward/preference": math.fsum(parts) / len(parts),
             AT_LIMIT: at_limit / len(parts),
         }
+        costs = [-r.verdict.parts[SAFETY] for g in groups for r in g.rollouts if SAFETY in r.verdict.parts]
+        if costs and self._config.safety_weight:  # a model that costs nothing decides nothing
+            low, high = (self._config.safety_weight * unsafe_share(logit) for logit in (SATURATED, -SATURATED))
+            found[SAFETY_AT_LIMIT] = sum(cost <= low or cost >= high for cost in costs) / len(costs)
+        return found
 
     def count_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """See `ponder.train.rollout.GroupReward`."""
-        at_limit = metrics.get(AT_LIMIT)
-        if at_limit is None:
-            return
-        self._steps = replace(self._steps, scored=self._steps.scored + 1)
-        if at_limit > SATURATED_SHARE:
-            self._steps = replace(self._steps, saturated=self._steps.saturated + 1, last=step, last_share=at_limit)
+        self._steps = self._steps.counted(step, metrics.get(AT_LIMIT))
+        self._safety_steps = self._safety_steps.counted(step, metrics.get(SAFETY_AT_LIMIT))
 
     @property
     def models(self) -> list[ScoringModel]:
@@ -162,23 +182,25 @@ class PreferenceReward:
     @property
     def remark(self) -> str:
         """See `ponder.train.rollout.GroupReward`."""
-        steps = self._steps
-        if not steps.saturated:
+        beyond = f"beyond {self._config.limit:g} standard deviations of what it was trained on"
+        found = [
+            self._steps.said("reward", beyond),
+            self._safety_steps.said("safety", f"beyond a logit of ±{SATURATED:g}, surely safe or surely not,"),
+        ]
+        if not any(found):
             return ""
-        return (
-            f"The reward model was saturated in {steps.saturated} of {steps.scored} steps, the last in step "
-            f"{steps.last}, where {100 * steps.last_share:.0f} % of the replies lay beyond {self._config.limit:g} "
-            "standard deviations of what it was trained on and it told nothing apart. The policy may be exploiting it: "
-            "look at the samples, stop earlier, or train it anew on such replies."
-        )
+        advice = "The policy may be exploiting it: look at the samples, stop earlier, or train it anew on such replies."
+        return " ".join(filter(None, [*found, advice]))
 
     def state(self) -> dict[str, Any]:
         """See `ponder.train.rollout.GroupReward`."""
-        return asdict(self._steps)
+        return {**asdict(self._steps), **({"safety": asdict(self._safety_steps)} if self._safe else {})}
 
     def load_state(self, numbers: Mapping[str, Any]) -> None:
         """See `ponder.train.rollout.GroupReward`."""
-        self._steps = _Saturation(**numbers)
+        ours = dict(numbers)
+        self._safety_steps = _Saturation(**ours.pop("safety", {}))  # older checkpoints lack it
+        self._steps = _Saturation(**ours)
 
     def _reply(self, rollout: Rollout) -> Message | None:
         reasoning = parse_completion(rollout.completion, self._tokenizer)
