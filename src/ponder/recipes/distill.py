@@ -77,6 +77,8 @@ def run_distill(
             )  # what is wrong with the recipe shows here: nothing is begun yet
             lab.costs.begin()
             note_engine(recipe.engine, reporter)
+            for note in lab.task.notes:
+                reporter.note(note)
             lab.gather(endpoint)
             conversations = lab.verify()
             lab.measure("before")
@@ -114,7 +116,9 @@ class _Lab:
             _require_room(recipe, teacher, self.held_out)
         if is_traces(recipe.teacher):
             self._read_traces()
-        about = {"task": self.task.name, "task_fingerprint": fingerprint}
+        about: dict[str, Any] = {"task": self.task.name, "task_fingerprint": fingerprint}
+        if self.task.sets:
+            about["sets"] = dict(self.task.sets)
         about |= {"teacher": recipe.teacher, "student": recipe.student, "kind": recipe.distill.kind}
         self.costs = RunCosts(run, recipe, self.model.config, about)
         if self.costs.summary.get("task_fingerprint") != fingerprint:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_kind, recipe_path
 from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path, is_preset
+from ponder.recipes.practised_sets import SetConfig, is_set
 from ponder.recipes.r1_recipe import R1Recipe
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.zero_recipe import ZeroRecipe
@@ -189,6 +190,16 @@ def _task_of(config: Path) -> TaskConfig | None:
     if kind == DistillRecipe.kind:
         return apply_settings(DistillRecipe(), settings).task
     if kind == R1Recipe.kind:
-        file = apply_settings(R1Recipe(), settings).task_file
-        return TaskConfig(file=file) if file else None
+        recipe = apply_settings(R1Recipe(), settings)
+        if recipe.task_file:
+            return TaskConfig(file=recipe.task_file)
+        return _task_of_set(recipe)
     return None
+
+
+def _task_of_set(recipe: R1Recipe) -> TaskConfig | None:
+    """The one set of problems that R1's pipeline was trained on; None where that is not one set."""
+    names = [name for name, share in recipe.tasks.items() if share] or list(recipe.problems)
+    if len(names) != 1 or not (names[0] in recipe.problems or is_set(names[0])):
+        return None
+    return TaskConfig(name=names[0], **asdict(recipe.problems.get(names[0], SetConfig())))

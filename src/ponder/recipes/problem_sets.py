@@ -14,6 +14,7 @@ from ponder.verify.choice import check_choice
 from ponder.verify.code.checker import CodeChecker
 from ponder.verify.code.config import SandboxConfig
 from ponder.verify.code.judge import CodeJudge
+from ponder.verify.code.layers import present_layers
 from ponder.verify.gym import GymChecker, GymConfig, GymPool
 from ponder.verify.instructions.checker import InstructionChecker
 from ponder.verify.knights import check_knights
@@ -64,6 +65,11 @@ class Checkers:
         """One checker for all problems of these sets, by their task's name. `added` are further tasks' own."""
         own: dict[str, AnswerChecker] = {loaded.name: self.of(loaded.kind) for loaded in sets}
         return CheckerByTask({**own, **(added or {})})
+
+    def require(self, kind: Kind) -> None:
+        """Raises `SandboxError` where this machine lacks a protection that judging programs needs."""
+        if kind == "code":
+            present_layers(self.config.code)
 
     @property
     def open_kinds(self) -> tuple[Kind, ...]:

@@ -37,7 +37,7 @@ from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
 from ponder.recipes.r1_files import try_files
 from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, example_passages, text_passages
 from ponder.recipes.r1_preferences import pairs_of
-from ponder.recipes.r1_recipe import IMITATING, R1Recipe
+from ponder.recipes.r1_recipe import R1Recipe
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
@@ -74,16 +74,14 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
     """
     with run.lock():
         check_claim(recipe, run, resume=resume)
-        imitated = not IMITATING.isdisjoint(recipe.stages)
-        with (
-            Workers(recipe.compute) as workers,
-            Practice(recipe.tasks, recipe.task_file, imitated=imitated) as practice,
-        ):
+        with Workers(recipe.compute) as workers, practice_of(recipe) as practice:
             _require_measured(recipe, practice)
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
             try_files(recipe, reporter)
             pipeline.costs.begin()
             note_engine(recipe.engine, reporter)
+            for note in practice.notes:
+                reporter.note(note)
             for stage in recipe.stages:
                 pipeline.do(stage)
             pipeline.measure_all()
@@ -106,10 +104,17 @@ class _Pipeline:
             self._plain = Prompter.of(tokenizer, opened.chat_template)
         about: dict[str, Any] = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
         about[TEXTS_HELD_BACK] = True
+        if practice.sets:
+            about["sets"] = practice.sets
         self.costs = RunCosts(run, recipe, loaded.model.config, about)
         begun = self.costs.summary.setdefault("task_fingerprint", practice.fingerprint)  # older runs do not tell
         if begun != practice.fingerprint:
             raise RunError(f"{recipe.task_file} has changed since the run {run.path} began; begin another run with it")
+        for name, known in self.costs.summary.get("sets", {}).items():
+            if practice.sets[name]["fingerprint"] != known["fingerprint"]:
+                raise RunError(
+                    f"the problems of {name} have changed since the run {run.path} began; begin another run with them"
+                )
         self._stages: Mapping[str, Callable[[], None]] = {
             "ordinary": self._answer_ordinary_prompts,
             "cold-start": self._cold_start,
@@ -459,6 +464,18 @@ class _Pipeline:
     def _rollout_weights(self) -> TorchFormat:
         """What the engine holds where nothing is trained on its logprobs."""
         return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
+
+
+def practice_of(recipe: R1Recipe) -> Practice:
+    """What the recipe practises; close it at the end. Raises what `Practice` does."""
+    return Practice(
+        recipe.tasks,
+        recipe.task_file,
+        imitated=recipe.imitates,
+        problems=recipe.problems,
+        measured=(*recipe.measure.tasks, *recipe.measure.apart),
+        sandbox=recipe.sandbox,
+    )
 
 
 def _require_measured(recipe: R1Recipe, practice: Practice) -> None:

@@ -1,7 +1,7 @@
 """The recipe of R1: everything that its pipeline depends on, from a TOML file and the command line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,14 @@ from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_path
 from ponder.recipes.opening import fixed_path
+from ponder.recipes.practised_sets import SetConfig
 from ponder.train.collect import CollectConfig
 from ponder.train.grpo import GrpoConfig
 from ponder.train.optimizer import OptimizerConfig
 from ponder.train.preference_reward import PreferenceRewardConfig
 from ponder.train.reward_stage import RewardConfig as RewardModelConfig
 from ponder.train.sft import SftConfig
+from ponder.verify.code.config import SandboxConfig
 from ponder.verify.rewards import RewardConfig
 
 STAGES = ("ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
@@ -137,7 +139,8 @@ class R1Recipe:
     engine: str = "auto"  # native: compiled kernels; torch: plain PyTorch; auto: the first that is there
     adapter: AdapterConfig = field(default_factory=lambda: AdapterConfig(kind="lora", rank=32, alpha=64.0))
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    tasks: Mapping[str, float] = field(default_factory=dict)  # name → share of the problems; empty: all alike
+    # name → share of the problems: tasks, of reasoning-gym too, sets and files of problems; empty: all that are worked
+    tasks: Mapping[str, float] = field(default_factory=dict)
     task_file: str = ""  # a Python file with a task of one's own, among the others or, without `tasks`, alone
     ordinary: OrdinaryConfig = field(default_factory=OrdinaryConfig)
     cold_start: SftConfig = field(default_factory=SftConfig)
@@ -152,6 +155,8 @@ class R1Recipe:
     final_rewards: RewardConfig = field(default_factory=lambda: RewardConfig(accuracy=0.8, format=0.1, language=0.1))
     control: SftConfig = field(default_factory=SftConfig)  # goes on from the cold start, instead of RL
     measure: MeasureConfig = field(default_factory=MeasureConfig)
+    problems: Mapping[str, SetConfig] = field(default_factory=dict)  # what is told of problem sets, by a task's name
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)  # where the programs of code problems are judged
 
     def __post_init__(self) -> None:
         if self.checkpoint_every < 1:
@@ -178,6 +183,12 @@ class R1Recipe:
                         f"{earlier} before {stage}, or leave one of them out"
                     )
 
+    @property
+    def imitates(self) -> bool:
+        """Whether a stage learns from worked traces."""
+        stages = set(self.stages) if self.rejection.worked_share else set(self.stages) - {"second-sft"}
+        return not IMITATING.isdisjoint(stages)
+
     def model_after(self, stage: str) -> str | None:
         """Which of this recipe's stages makes the model that there is after `stage`: that one, else the nearest of
         `MODELS` before it; None for the model to start from.
@@ -202,15 +213,21 @@ class R1Recipe:
 
 
 def load_r1_recipe(
-    source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None
+    source: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    task_file: Path | None = None,
+    problems: tuple[str, SetConfig] | None = None,
 ) -> R1Recipe:
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top.
 
-    `task_file`: a person's own task, which is then the only one, unless `overrides` name others to go with it.
+    `task_file`: a person's own task, or `problems`: a set by its name with what is told of it; these are then the only
+    ones, unless `overrides` name others to go with them.
     """
     settings = read_toml(recipe_path(source))
     if task_file is not None:
         settings = merged_tables(_without_tasks(settings), _settings_of_task(task_file))
+    if problems is not None:
+        settings = merged_tables(_without_tasks(settings), _settings_of_set(*problems))
     recipe = apply_settings(R1Recipe(), merged_tables(settings, overrides or {}))
     return replace(
         recipe,
@@ -221,9 +238,16 @@ def load_r1_recipe(
 
 def _without_tasks(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's settings but for those that name its own tasks."""
-    left = {name: value for name, value in settings.items() if name != "tasks"}
+    left = {name: value for name, value in settings.items() if name not in ("tasks", "problems")}
     measure = {name: value for name, value in left.get("measure", {}).items() if name not in ("tasks", "apart")}
     return {**left, "measure": {**measure, "apart": []}}
+
+
+def _settings_of_set(name: str, told: SetConfig) -> dict[str, Any]:
+    """The settings of a recipe for this set alone."""
+    words = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    settings: dict[str, Any] = {"name": f"r1-{words}", "tasks": {name: 1.0}, "task_file": ""}
+    return settings if told == SetConfig() else {**settings, "problems": {name: asdict(told)}}
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:
