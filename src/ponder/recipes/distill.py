@@ -28,7 +28,8 @@ from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.distill_report import write_distill_report
 from ponder.evals.drawing import KeptSamples
 from ponder.models.transformer import Transformer
-from ponder.recipes.distill_recipe import DistillRecipe, is_traces, is_url, teacher_is_model
+from ponder.recipes.distill_recipe import DistillRecipe, is_traces, teacher_is_model
+from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.open_task import OpenedTask, open_task
@@ -320,6 +321,4 @@ def _as_begun(recipe: DistillRecipe, run: RunFolder) -> DistillRecipe:
     if not run.config.exists():
         return recipe
     begun = apply_settings(recipe, read_toml(run.config)).endpoint
-    free = ("key_file", "concurrency", "attempts", "pause_seconds", "timeout_seconds")
-    same = replace(recipe.endpoint, **{name: getattr(begun, name) for name in free})
-    return replace(recipe, endpoint=same)
+    return replace(recipe, endpoint=recipe.endpoint.as_begun(begun))

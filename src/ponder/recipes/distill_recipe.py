@@ -13,6 +13,7 @@ from ponder.core.runs import RUNS, RunFolder
 from ponder.core.workers import ComputeConfig
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
+from ponder.recipes.endpoint_config import EndpointConfig, is_url
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_kind, recipe_path
 from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path, is_preset
@@ -26,35 +27,6 @@ from ponder.train.sft import SftConfig
 from ponder.verify.readable import ReadableConfig
 
 DEFAULT_RECIPE = "distill"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointConfig:
-    """A teacher behind an OpenAI-compatible address. What is not the model's own may differ when a run goes on."""
-
-    url: str = ""  # up to and with /v1; empty: the teacher is a model of this machine
-    model: str = ""  # as the server calls it; empty: the first that it lists
-    key_file: str = ""  # a file with the API key alone in it
-    concurrency: int = 8  # requests at once
-    attempts: int = 6  # for one answer, where what went wrong may pass (429, 5xx, no connection, no JSON)
-    pause_seconds: float = 1.0  # before the second attempt; doubled before each further one, 60 at most
-    timeout_seconds: float = 600.0  # for one answer
-    instruction: str = ""  # said after each problem, to the teacher alone: how its answer is to be written
-    limit_name: str = "max_tokens"  # what the server calls the longest answer (max_completion_tokens for some)
-    seeded: bool = True  # a `seed` goes with each request
-    extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)  # further fields of each request
-
-    def __post_init__(self) -> None:
-        for name in ("concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"endpoint.{name} = {getattr(self, name)}; expected 1 or more")
-        for name in ("pause_seconds", "timeout_seconds"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"endpoint.{name} = {getattr(self, name)}; expected a number of seconds above 0")
-        if clash := {"model", "messages", "stream", self.limit_name} & set(self.extra):
-            raise ConfigError(
-                f"endpoint.extra sets {', '.join(sorted(clash))}, which have settings or are fixed; leave them out"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +123,6 @@ def load_distill_recipe(
         student = fixed_path(student, runs)
     engine = named_engine(recipe.engine, recipe.compute.device)
     return replace(recipe, teacher=teacher, student=student, endpoint=endpoint, engine=engine)
-
-
-def is_url(teacher: str) -> bool:
-    """Whether a teacher's name is an address."""
-    return teacher.startswith(("http://", "https://"))
 
 
 def is_traces(teacher: str) -> bool:

@@ -11,8 +11,10 @@ from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
+from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_path
+from ponder.recipes.judging import JudgingConfig
 from ponder.recipes.opening import fixed_path
 from ponder.recipes.practised_sets import SetConfig
 from ponder.train.collect import CollectConfig
@@ -102,12 +104,18 @@ class PreferenceConfig:
     pairs: str = ""  # a file of preference pairs; none: our own, of ordinary replies and worse ones made of them
     safety: str = ""  # a file of replies labelled safe or unsafe; none: no safety model
     ordinary_share: float = 0.25  # of the last stage's prompts: ordinary ones, which no rule judges
+    judge: JudgingConfig = field(default_factory=JudgingConfig)  # who makes pairs of the model's answers; none: nobody
     training: RewardModelConfig = field(default_factory=RewardModelConfig)
     reward: PreferenceRewardConfig = field(default_factory=PreferenceRewardConfig)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.ordinary_share < 1.0:
             raise ConfigError(f"preferences.ordinary_share = {self.ordinary_share}; expected a share from 0 to below 1")
+        if self.pairs and self.judge.model:
+            raise ConfigError(
+                f"preferences.pairs = {self.pairs!r}, and preferences.judge.model = {self.judge.model!r} makes pairs; "
+                "leave one of them out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +184,8 @@ class R1Recipe:
                         f"stages = {list(self.stages)}: {stage} stands on {needed}; put the stage {needed} before it"
                         f"{instead}"
                     )
-            for earlier in _BEFORE.get(stage, ()):
+            judged = MODELS if stage == "reward-model" and self.preferences.judge.model else ()
+            for earlier in (*_BEFORE.get(stage, ()), *judged):
                 if earlier in self.stages[place:]:
                     raise ConfigError(
                         f"stages = {list(self.stages)}: {stage} comes before {earlier}, on which it builds; put "
@@ -200,7 +209,7 @@ class R1Recipe:
     def _stands_on(self, stage: str) -> dict[str, str]:
         """The stages whose results this one cannot do without, and what to set so that it can."""
         ordinary, needed = self.ordinary, {}
-        if stage == "reward-model" and not self.preferences.pairs:
+        if stage == "reward-model" and not self.preferences.pairs and not self.preferences.judge.model:
             needed["ordinary"] = ", or name a file of pairs (preferences.pairs)"
         if stage in IMITATING and (ordinary.share or ordinary.text_share):
             own = ["share"] * bool(ordinary.share) + ["texts", "text_share"] * bool(ordinary.text_share)
@@ -229,9 +238,13 @@ def load_r1_recipe(
     if problems is not None:
         settings = merged_tables(_without_tasks(settings), _settings_of_set(*problems))
     recipe = apply_settings(R1Recipe(), merged_tables(settings, overrides or {}))
+    judge = recipe.preferences.judge
+    if judge.model and not is_url(judge.model):
+        judge = replace(judge, model=fixed_path(judge.model))
     return replace(
         recipe,
         start_from=fixed_path(recipe.start_from),
+        preferences=replace(recipe.preferences, judge=judge),
         engine=named_engine(recipe.engine, recipe.compute.device),
     )
 
