@@ -215,9 +215,11 @@ def test_what_cannot_be_practised_is_refused(gsm8k: Path, tmp_path: Path, monkey
         open_set("charges", SetConfig(path=write(tmp_path / "one.jsonl", *charges(1, 1))))
     with pytest.raises(DataError, match=r"gone\.csv: no such file"):
         Practice({}, problems={"charges": SetConfig(path=str(tmp_path / "gone.csv"))}, imitated=False)
-    unanswered = write(tmp_path / "u.jsonl", {"question": "Why?"})
+    unanswered = SetConfig(path=write(tmp_path / "u.jsonl", {"question": "Why?"}, *charges(0, 60)))
     with pytest.raises(DataError, match=r"u\.jsonl:1: no answer"):
-        Practice({}, problems={"charges": SetConfig(path=unanswered)}, imitated=False)
+        Practice({}, problems={"charges": unanswered}, imitated=False)
+    [note] = open_set("charges", replace(unanswered, drop_unanswered=True)).notes
+    assert note.startswith("charges: ")
     tests = [{"question": f"Add {n}.", "tests": [{"input": "1", "output": str(1 + n)}]} for n in range(40)]
     code = {"adding": SetConfig(path=write(tmp_path / "code.jsonl", *tests), kind="code")}
     lack = layers.Missing("landlock", "this kernel has no Landlock", "Get another")
@@ -251,6 +253,17 @@ def test_r1_learns_a_table_by_trial_alone(base: Path, tmp_path: Path, kind: str)
     write(tmp_path / "c.jsonl", *charges(1, 60))
     with pytest.raises(RunError, match=r"the problems of charges have changed since the run .* began"):
         run_r1(recipe, run, SilentReporter(), resume=True)
+
+
+def test_problems_that_the_context_has_no_room_for_are_refused(base: Path, tmp_path: Path) -> None:
+    long = {"question": "Why? " * 120, "answer": "so"}
+    recipe = small_r1(base, problems={"charges": SetConfig(path=write(tmp_path / "c.jsonl", long, *charges(0, 60)))})
+    run = RunFolder.create(tmp_path / "run")
+    with pytest.raises(
+        ConfigError, match=r"charges: prompts of up to 6\d\d tokens and replies of up to 8 exceed the mod"
+    ):
+        run_r1(recipe, run, SilentReporter())
+    assert not run.config.exists()
 
 
 class _Notes(SilentReporter):

@@ -72,14 +72,11 @@ def run_distill(
     """
     with run.lock():
         check_claim(_as_begun(recipe, run), run, resume=resume)
-        with Workers(recipe.compute) as workers, open_task(recipe.task) as opened:
-            lab = _Lab(
-                recipe, run, reporter, workers, opened
-            )  # what is wrong with the recipe shows here: nothing is begun yet
+        with Workers(recipe.compute) as workers, open_task(recipe.task, recipe.sandbox, reporter) as opened:
+            # what is wrong with the recipe, or missing on this machine, shows up to here: nothing is begun yet
+            lab = _Lab(recipe, run, reporter, workers, opened)
             lab.costs.begin()
             note_engine(recipe.engine, reporter)
-            for note in lab.task.notes:
-                reporter.note(note)
             lab.gather(endpoint)
             conversations = lab.verify()
             lab.measure("before")

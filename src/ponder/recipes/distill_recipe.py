@@ -24,6 +24,7 @@ from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.train.distill import DistillConfig
 from ponder.train.optimizer import OptimizerConfig
 from ponder.train.sft import SftConfig
+from ponder.verify.code.config import SandboxConfig
 from ponder.verify.readable import ReadableConfig
 
 DEFAULT_RECIPE = "distill"
@@ -74,6 +75,7 @@ class DistillRecipe:
     engine: str = "auto"  # native: compiled kernels; torch: plain PyTorch; auto: the first that is there
     adapter: AdapterConfig = FULL_TRAINING  # all of the student's weights, or an adapter to them
     task: TaskConfig = field(default_factory=TaskConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)  # of problems whose answers are programs
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     traces: TraceConfig = field(default_factory=TraceConfig)

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from ponder.core.errors import ConfigError
+from ponder.core.progress import Reporter, SilentReporter
 from ponder.core.time_limit import CHECK_SECONDS
 from ponder.data.gym import GymSource
 from ponder.data.library.generated import STORY_SETS
@@ -27,13 +28,15 @@ class OpenedTask(NamedTuple):
 
 
 @contextmanager
-def open_task(config: TaskConfig, sandbox: SandboxConfig | None = None) -> Iterator[OpenedTask]:
+def open_task(
+    config: TaskConfig, sandbox: SandboxConfig | None = None, reporter: Reporter | None = None
+) -> Iterator[OpenedTask]:
     """The task of that name. The processes of its checker end with the block.
 
     Beside the built-in tasks and a user's file: `gym/TASK`, a set of `ponder problems` (`NAME` or `NAME:SPLIT`), or a
     file of one's own with questions and answers, whose `kind` and `fields` the config tells. Of listed problems, what
-    is measured is left out of what is trained on. `sandbox`: where programs are judged. Raises `SandboxError` where
-    they are to be, and a protection is missing.
+    is measured is left out of what is trained on; what is left out is told to `reporter`. `sandbox`: where programs are
+    judged. Raises `SandboxError` where they are to be, and a protection is missing.
     """
     if not config.of_library:
         yield OpenedTask(build_task(config), CHECK_SECONDS)
@@ -43,7 +46,13 @@ def open_task(config: TaskConfig, sandbox: SandboxConfig | None = None) -> Itera
             f"task.name = {config.name!r} needs the library of problems; install it with: pip install "
             f"'ponder[reason]'. Without it there are {', '.join(BUILT_IN)}, and a Python file with a task"
         )
-    told = SetConfig(path=config.path, kind=config.kind, fields=config.fields, test=config.test)
+    told = SetConfig(
+        path=config.path,
+        kind=config.kind,
+        fields=config.fields,
+        drop_unanswered=config.drop_unanswered,
+        test=config.test,
+    )
     generated = config.name.startswith(GYM) or (config.name in STORY_SETS and not config.path)
     if generated and told != SetConfig():
         raise ConfigError(
@@ -62,6 +71,8 @@ def open_task(config: TaskConfig, sandbox: SandboxConfig | None = None) -> Itera
             opened = open_set(config.name, told)
             checkers.require(opened.kind)
             opened = opened.without(opened.problems.of("held_out"))
+            for note in opened.notes:
+                (reporter or SilentReporter()).note(note)
             task = Task(
                 name=opened.name,
                 problems=opened.problems,
@@ -69,6 +80,5 @@ def open_task(config: TaskConfig, sandbox: SandboxConfig | None = None) -> Itera
                 check=checkers.of(opened.kind),
                 fingerprint=opened.fingerprint,
                 sets={opened.name: opened.about()},
-                notes=opened.notes,
             )
         yield OpenedTask(task, checkers.config.seconds)

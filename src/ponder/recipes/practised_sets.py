@@ -33,6 +33,7 @@ class SetConfig:
     path: str = ""  # a file of one's own; of a published set, a folder that stands in for the Hub
     kind: str = ""  # of one's own or the Hub: how answers are judged; empty: exact
     fields: str = ""  # of the same: which column is what, such as question=q,answer=a; empty: the usual names
+    drop_unanswered: bool = False  # leave rows without an answer out, where they would be refused
     test: str = ""  # a set or file to measure with; empty: the set's own split `test`, else one problem in ten
 
 
@@ -145,7 +146,8 @@ def set_and_split(name: str) -> tuple[str, str]:
     (('hub:acme/sums', 'train'), ('hub:acme/sums', ''), ('gsm8k', ''))
     """
     found, colon, split = name.rpartition(":")
-    return (name, "") if not colon or found == "hub" else (found, split)
+    whole = not colon or found == "hub" or what_is(Path(name)) == "file"
+    return (name, "") if whole else (found, split)
 
 
 def open_set(name: str, config: SetConfig, task: str | None = None) -> PractisedSet:
@@ -210,6 +212,7 @@ def _loaded(name: str, config: SetConfig, split: str | None) -> LoadedSet:
         split=split,
         kind=read_kind(config.kind) if config.kind else None,
         fields=read_fields(config.fields) if config.fields else None,
+        drop_unanswered=config.drop_unanswered,
     )
 
 

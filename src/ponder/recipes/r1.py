@@ -109,6 +109,7 @@ class _Pipeline:
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         with open_whole(model_folder(start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
+        practice.require_room(self.prompter, recipe.longest_reply, loaded.model.config.max_positions)
         about: dict[str, Any] = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
         about[TEXTS_HELD_BACK] = True
         if practice.sets:
@@ -541,10 +542,13 @@ def _as_begun(recipe: R1Recipe, run: RunFolder) -> R1Recipe:
     """The recipe with what may differ from one start to the next as the run has it: it changes no judgement."""
     if not run.config.exists():
         return recipe
-    preferences = recipe.preferences
-    begun = apply_settings(R1Recipe(), read_toml(run.config)).preferences.judge.endpoint
-    judge = replace(preferences.judge, endpoint=preferences.judge.endpoint.as_begun(begun))
-    return replace(recipe, preferences=replace(preferences, judge=judge))
+    begun, preferences = apply_settings(R1Recipe(), read_toml(run.config)), recipe.preferences
+    endpoint = preferences.judge.endpoint.as_begun(begun.preferences.judge.endpoint)
+    return replace(
+        recipe,
+        preferences=replace(preferences, judge=replace(preferences.judge, endpoint=endpoint)),
+        sandbox=replace(recipe.sandbox, allow_missing=begun.sandbox.allow_missing),
+    )
 
 
 def practice_of(recipe: R1Recipe) -> Practice:

@@ -193,6 +193,18 @@ class Practice:
         source = self._sources.get(name) or _gym_source(name)
         return held_out_problems(source, count, rng)
 
+    def require_room(self, prompter: Prompter, reply: int, positions: int) -> None:
+        """Raises `ConfigError` where a listed problem and a reply of so many tokens exceed a context of `positions`."""
+        listed = {name: [*opened.problems.of("train")] for name, opened in self._sets.items()}
+        for name, problems in [*listed.items(), *self._listed.items()]:
+            longest = max(map(len, prompter.encode_batch([problem.prompt for problem in problems])))
+            if longest + reply > positions:
+                raise ConfigError(
+                    f"{name}: prompts of up to {longest} tokens and replies of up to {reply} exceed the model's "
+                    f"{positions} positions; lower max_tokens of the stages and of measure.drawing, leave the longest "
+                    "problems out, or take a model with a longer context"
+                )
+
     def _check_names(self, worked: Mapping[str, WorkedSource], trained: Sequence[str], measured: Sequence[str]) -> None:
         """Refuse names that are nothing, and settings of sets that nobody uses."""
         for name in self._told:

@@ -198,6 +198,16 @@ class R1Recipe:
         stages = set(self.stages) if self.rejection.worked_share else set(self.stages) - {"second-sft"}
         return not IMITATING.isdisjoint(stages)
 
+    @property
+    def longest_reply(self) -> int:
+        """Tokens that a reply to a practised problem may have, in any of its stages or in measuring."""
+        of = {
+            "reasoning-rl": self.reasoning_rl.max_tokens,
+            "rejection": self.rejection.collect.max_tokens,
+            "final-rl": self.final_rl.max_tokens,
+        }
+        return max(self.measure.drawing.max_tokens, *(of.get(stage, 0) for stage in self.stages))
+
     def model_after(self, stage: str) -> str | None:
         """Which of this recipe's stages makes the model that there is after `stage`: that one, else the nearest of
         `MODELS` before it; None for the model to start from.

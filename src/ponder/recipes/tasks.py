@@ -23,6 +23,7 @@ class TaskConfig:
     file: str = ""  # a Python file with a task of one's own; wins over `name`
     kind: str = ""  # of a table of one's own or a set of the Hub: how answers are judged; empty: exact
     fields: str = ""  # of the same: which column is what, such as question=q,answer=a; empty: the usual names
+    drop_unanswered: bool = False  # of sets: leave rows without an answer out, where they would be refused
     path: str = ""  # of a set: a file of one's own, or of a published set a folder that stands in for the Hub
     test: str = ""  # of a set: one to measure with; empty: its own split `test`, else one problem in ten
     chain: ChainSource = field(default_factory=ChainSource)
@@ -46,7 +47,6 @@ class Task:
     file: TaskFile | None = None
     rewards: tuple[NamedReward, ...] = ()  # that the file adds
     sets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # what is told of problem sets, by name
-    notes: tuple[str, ...] = ()  # for people: what was left out
 
 
 def rewards_of(file: TaskFile, task: str | None = None) -> tuple[NamedReward, ...]:

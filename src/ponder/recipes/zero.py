@@ -49,13 +49,11 @@ def run_zero(
     """
     with run.lock():
         check_claim(recipe, run, resume=resume)
-        with Workers(recipe.compute) as workers, open_task(recipe.task, recipe.sandbox) as opened:
+        with Workers(recipe.compute) as workers, open_task(recipe.task, recipe.sandbox, reporter) as opened:
             # what is wrong with the recipe shows here: nothing is begun yet
             lab = _Lab(recipe, run, reporter, workers, opened)
             lab.costs.begin()
             note_engine(recipe.engine, reporter)
-            for note in lab.task.notes:
-                reporter.note(note)
             lab.prepare_base()
             lab.measure("base")
             if not base_only:
