@@ -15,7 +15,7 @@ from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import python_rng
 from ponder.data.problems import split_of
-from ponder.evals.card import read_training, stages_table
+from ponder.evals.card import ModelFacts, model_card, stages_table
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.evaluator import EvaluationConfig
 from ponder.evals.graded import read_graded
@@ -287,7 +287,10 @@ def test_r1_imitates_a_sets_own_solutions_and_names_its_licence(base: Path, gsm8
     run_r1(recipe, run, reporter)
     assert any("1 of 31 training problems are left out" in note for note in reporter.notes)
     assert "without worked traces, and so for reinforcement learning alone: basic_arithmetic" in reporter.notes
-    assert read_training(run).summary["sets"]["gsm8k"]["licence"] == "MIT"
+    facts = ModelFacts(
+        name="m", shape="s", parameters_total=1, parameters_active=1, context=1, vocabulary=1, stored="fp32"
+    )  # fmt: skip
+    assert "| problem sets | gsm8k (licence: MIT; 30 problems) |" in model_card(facts, run)
 
 
 def test_zero_learns_a_table(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
