@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from code_attacks import MAGIC, attacks
+from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript
 from ponder.core.errors import SandboxError
-from ponder.verify.code.cases import CallCase, InputCase, Tests, TestScript
 from ponder.verify.code.config import SandboxConfig
 from ponder.verify.code.judge import CodeJudge
 

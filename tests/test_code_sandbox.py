@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from benchmark_data import benchmark_rows
-from ponder.core.errors import ConfigError, SandboxError
+from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript, read_tests
+from ponder.core.errors import ConfigError, DataError, SandboxError
 from ponder.core.types import Problem
 from ponder.verify.code import layers
-from ponder.verify.code.cases import CallCase, InputCase, Tests, TestScript, read_tests
 from ponder.verify.code.checker import CodeChecker
 from ponder.verify.code.config import SandboxConfig
 from ponder.verify.code.extraction import program_in
@@ -198,7 +198,7 @@ def test_a_sandbox_ends_with_the_process_that_uses_it(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent("""
             from ponder.verify.code.judge import CodeJudge
-            from ponder.verify.code.cases import InputCase
+            from ponder.core.code_tests import InputCase
             judge = CodeJudge()
             judge.judge("print(1)", [InputCase(input="", output="1")])
             pid = judge._pool._idle["candidate"][0]._process.pid
@@ -322,6 +322,14 @@ def test_the_checker_reads_tests_from_a_problem(judge: CodeJudge) -> None:
     assert check(problem(), answer).score is None
     assert check(problem(tests=[{"function": "f", "result": 4}]), answer).score is None
     assert read_tests({"tests": TestScript(code="f()")}) == TestScript(code="f()")
+
+
+def test_a_test_too_deep_to_be_sent_says_so(judge: CodeJudge) -> None:
+    nested: list[object] = []
+    for _ in range(200):
+        nested = [nested]
+    with pytest.raises(DataError, match="a test holds a value with more than 100 containers inside one another"):
+        judge.judge("def f(): return 1", [CallCase(function="f", expected=nested)])
 
 
 def test_values_that_are_no_values_are_refused() -> None:

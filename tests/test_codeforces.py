@@ -20,6 +20,7 @@ from ponder.evals.codeforces import (
     people_ahead,
     percentile,
     rate,
+    rated_contests,
     rating_at,
     standing,
 )
@@ -140,20 +141,41 @@ def test_a_bad_list_of_ratings_is_refused(tmp_path: Path, text: str, message: st
         percentile(1500, [])
 
 
+def save_contest(folder: Path, number: int, people: int) -> None:
+    """A contest with the problems A and B, and so many people of rating 1400, each with 4 points less than the last."""
+    rows = [{"party": {"members": [{"handle": f"h{i}"}]}, "points": 2000 - 4 * i, "penalty": 0} for i in range(people)]
+    problems = [{"contestId": number, "index": i, "points": points} for i, points in (("A", 500), ("B", 1000))]
+    result = {"contest": {"name": f"Round {number}"}, "problems": problems, "rows": rows}
+    (folder / f"{number}.standings.json").write_text(json.dumps({"result": result}))
+    changes = [{"handle": f"h{i}", "oldRating": 1400} for i in range(people)]
+    (folder / f"{number}.changes.json").write_text(json.dumps({"result": changes}))
+
+
+def graded(problem: str, sample: int, correct: bool | None) -> GradedSample:
+    return GradedSample(
+        task="codeforces", problem_id=f"codeforces/{problem}", prompt=problem, sample=sample, text="", correct=correct
+    )
+
+
+def test_a_contest_of_few_people_is_left_out(tmp_path: Path) -> None:
+    save_contest(tmp_path, 7, 200)
+    save_contest(tmp_path, 9, 201)
+    (tmp_path / "sorted_ratings.json").write_text("[0, 4000]")
+    samples = [graded(problem, 0, correct=True) for problem in ("7/A", "8/A", "9/A")]
+    found = rate(samples, tmp_path)
+    assert (list(found.contests), found.left_out) == (["9"], 2)
+    with pytest.raises(DataError, match=r"no contest of .* but those of 200 rated participants or fewer: 7; .* 7, 8$"):
+        rate(samples[:2], tmp_path)
+    assert list(rated_contests(["codeforces/9/B", "codeforces/7/A"], tmp_path)) == ["9"]
+    with pytest.raises(DataError, match="the contest has no problem '9C'; it has 9A, 9B"):
+        rated_contests(["codeforces/9/C"], tmp_path)
+
+
 def test_samples_of_an_evaluation_are_rated(tmp_path: Path) -> None:
-    rows = [{"party": {"members": [{"handle": f"h{i}"}]}, "points": 2000 - 4 * i, "penalty": 0} for i in range(201)]
-    problems = [{"contestId": 9, "index": "A", "points": 500}, {"contestId": 9, "index": "B", "points": 1000}]
-    result = {"contest": {"name": "Round 9"}, "problems": problems, "rows": rows}
-    (tmp_path / "9.standings.json").write_text(json.dumps({"result": result}))
-    changes = [{"handle": f"h{i}", "oldRating": 1400} for i in range(201)]
-    (tmp_path / "9.changes.json").write_text(json.dumps({"result": changes}))
+    save_contest(tmp_path, 9, 201)
     (tmp_path / "sorted_ratings.json").write_text(json.dumps(list(range(0, 2000, 10))))
     outcomes = {"9/A": [None, True], "9/B": [False, False, True], "8/A": [True]}
-    samples = [
-        GradedSample(task="codeforces", problem_id=f"codeforces/{p}", prompt=p, sample=i, text="", correct=correct)
-        for p, group in outcomes.items()
-        for i, correct in enumerate(group)
-    ]
+    samples = [graded(problem, i, correct) for problem, group in outcomes.items() for i, correct in enumerate(group)]
     found = rate(samples, tmp_path)
     # A at the first graded try, B at the third: 500 + 900 points, behind 151 people, of 2000 to 1400
     assert found.contests == {"9": rating_at(151, [1400] * 201)}

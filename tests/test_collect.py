@@ -167,6 +167,25 @@ def test_a_checker_that_fails_makes_a_sample_ungraded_not_wrong(tmp_path: Path) 
     assert (made.conversations, made.without_any, made.correct_share) == (0, 2, None)
 
 
+def test_a_collection_that_nobody_could_grade_is_graded_by_the_next_call(tmp_path: Path) -> None:
+    said = [("ok", "1"), ("hm", "9"), "cut", ("ok", "1")]
+    broken = Grader(TOKENIZER, lambda problem, answer: 1 / 0, RewardConfig())
+    made = collect(problems(2), by_sample(*said), PROMPTER, broken, CONFIG, tmp_path, ORIGIN)
+    assert made.outcomes == {"truncated": 2, "ungraded": 6}
+    assert made.first_ungraded == "checker failed: ZeroDivisionError: division by zero"
+    assert "the first ungraded one: checker failed: ZeroDivisionError" in str(made)
+    assert read_collection(tmp_path) == made
+    again = by_sample(*said)
+    made = collect(problems(2), again, PROMPTER, GRADE, CONFIG, tmp_path, ORIGIN)
+    assert again.asked == ["p0", "p1"]
+    assert (made.outcomes["kept"], made.first_ungraded) == (1, "")
+    fails_once = iter((0, 1, 1, 1, 1, 1, 1))
+    flaky = Grader(TOKENIZER, lambda problem, answer: 1 / next(fails_once) > 1, RewardConfig())
+    for _ in range(2):  # what was judged is not judged again
+        made = collect(problems(2), by_sample(*said), PROMPTER, flaky, CONFIG, tmp_path / "flaky", ORIGIN)
+        assert made.outcomes == {"truncated": 2, "ungraded": 1, "wrong": 5}
+
+
 @pytest.mark.parametrize("stop", [1, 3, 4, 7])
 def test_a_collection_that_was_stopped_goes_on_without_loss_or_repeats(stop: int, tmp_path: Path) -> None:
     def script(name: str, sample: int) -> tuple[str, str]:

@@ -32,14 +32,14 @@ from ponder.recipes.open_task import open_task
 from ponder.recipes.students import TraceExamples, open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.teachers import Keep, LocalTeacher, Wanted
-from ponder.recipes.tracing import distinct_problems, task_fingerprint, verify_traces
+from ponder.recipes.tracing import Verified, distinct_problems, task_fingerprint, verify_traces
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.collect import Origin as Collected
 from ponder.train.distill import DistillConfig, require_same_vocabulary
 from ponder.train.optimizer import OptimizerConfig
-from ponder.verify.checkers import check_exact
+from ponder.verify.checkers import AnswerChecker, check_exact
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 from ponder.weights.checkpoint import save_model
@@ -95,6 +95,28 @@ def test_an_answer_to_a_prompt_beyond_the_vocabulary_is_counted_once(tmp_path: P
         tmp_path / "verified", Collected(model="worked", seed=0), SilentReporter(),
     )  # fmt: skip
     assert found.counts["outcomes"] == {"truncated": 2, "beyond the student's vocabulary or context": 1, "kept": 1}
+
+
+def test_traces_that_nobody_could_judge_say_why_and_are_judged_by_the_next_call(tmp_path: Path) -> None:
+    prompter = Prompter(Tokenizer.for_arithmetic())
+    problem = Problem(id="1+1", prompt="1+1=?", answer="2", task="chain")
+    flaws = (None, "truncated", "truncated")
+    traces = [
+        Trace(problem=problem, sample=sample, flaw=flaw, thought="1+1=2", answer="2", tokens=3)
+        for sample, flaw in enumerate(flaws)
+    ]
+
+    def verify(checker: AnswerChecker) -> Verified:
+        grade = Grader(prompter.tokenizer, checker, RewardConfig())
+        origin = Collected(model="worked", seed=0)
+        return verify_traces(traces, RECIPE.traces, prompter, 96, grade, tmp_path / "v", origin, SilentReporter())
+
+    with pytest.raises(
+        DataError,
+        match=r"2 truncated, 1 ungraded\)\. The checker could not judge them: checker failed: no worker\. .*--resume",
+    ):
+        verify(lambda problem, answer: (None, "no worker"))
+    assert verify(check_exact).counts["outcomes"] == {"truncated": 2, "kept": 1}
 
 
 def test_the_student_learns_the_form(whole: RunFolder) -> None:

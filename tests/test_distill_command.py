@@ -3,15 +3,19 @@
 import json
 import shlex
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from distilling import CHAIN, RECIPE, distilled, save_student
+from distilling import CHAIN, RECIPE, StopAt, Worked, distilled, save_student
 from local_models import CHATML_MARKS, byte_tokenizer
-from ponder.cli.main import main
-from ponder.core.errors import ConfigError
+from ponder.cli import distill
+from ponder.cli.main import build_parser, main
+from ponder.core.config import parse_overrides
+from ponder.core.errors import ConfigError, DataError, MissingLayerError, RunError
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import python_rng, torch_rng
@@ -25,13 +29,16 @@ from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_recipe import load_distill_recipe
 from ponder.recipes.open_task import open_task
-from ponder.recipes.practised_sets import set_and_split
+from ponder.recipes.practised_sets import fixed_problems, set_and_split
 from ponder.recipes.students import open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.tracing import distinct_problems, task_fingerprint
 from ponder.text.prompt import PLAIN_TEMPLATE
 from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import finding_of
+from ponder.verify.code import layers
+from ponder.verify.code.config import SandboxConfig
+from ponder.verify.code.layers import Missing
 from ponder.weights.checkpoint import save_model
 from small_models import random_model, small_dense
 from teacher_server import teacher_server
@@ -196,6 +203,91 @@ def test_a_file_of_questions_and_answers_is_a_task_and_a_benchmark_is_not(tmp_pa
         open_task(TaskConfig(name="aime24")),
     ):
         pass
+
+
+def table(path: Path, *rows: dict[str, object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+PROGRAMS = [{"question": f"Print {i}", "tests": [{"input": "", "output": f"{i}\n"}]} for i in range(30)]
+
+
+def test_programs_that_cannot_be_run_are_refused_before_the_teacher_is_asked(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if layers.missing_layers():
+        pytest.skip("this machine lacks a protection")
+    monkeypatch.setattr(layers, "missing_layers", lambda: (Missing("namespaces", "no bubblewrap", "Install it"),))
+    task = TaskConfig(name=str(table(tmp_path / "mine.jsonl", *PROGRAMS)), kind="code")
+    recipe, teacher = replace(RECIPE, student=str(model_folder), task=task), Worked()
+    run = RunFolder.create(tmp_path / "run")
+    with pytest.raises(MissingLayerError) as refused:
+        run_distill(recipe, run, SilentReporter(), endpoint=lambda: nullcontext(teacher))
+    assert "namespaces: no bubblewrap. Install it" in str(refused.value)
+    *_, setting = str(refused.value).split()
+    assert (setting, teacher.asked) == ("""--sandbox.allow_missing='["namespaces"]'""", 0)
+    assert not run.config.exists()
+    both = {"teacher": "https://api.test/v1", "student": str(model_folder), "task": {"name": task.name}}
+    told = load_distill_recipe(overrides={**both, **parse_overrides(shlex.split(setting))})
+    with open_task(task, told.sandbox) as (opened, _):
+        problem = opened.problems.sample("train", python_rng(0, "a"))
+        assert finding_of(opened.check(problem, f"print({problem.prompt.split()[1]})")).score == 1.0
+
+
+def test_a_protection_may_be_done_without_when_a_run_goes_on(tmp_path: Path, model_folder: Path) -> None:
+    recipe, run = replace(RECIPE, student=str(model_folder)), RunFolder.create(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_distill(recipe, run, StopAt("traces", 0), endpoint=lambda: nullcontext(Worked()))
+    without = replace(recipe, sandbox=SandboxConfig(allow_missing=("namespaces",)))
+    with pytest.raises(KeyboardInterrupt):
+        run_distill(without, run, StopAt("traces", 0), endpoint=lambda: nullcontext(Worked()), resume=True)
+    slower = replace(recipe, sandbox=SandboxConfig(seconds=5.0))
+    with pytest.raises(RunError, match=r"sandbox\.seconds is 10\.0 there and 5\.0 here"):
+        run_distill(slower, run, SilentReporter(), endpoint=lambda: nullcontext(Worked()), resume=True)
+
+
+def test_rows_that_are_no_problems_are_told(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"question": f"{i}+{i}=?", "answer": str(2 * i)} for i in range(60)]
+    rows += [{"question": "3+3=?", "answer": "6"}, {"question": "4+4=?", "answer": "9"}, {"question": "?"}]
+    path = table(tmp_path / "mine.jsonl", *rows)
+
+    class Noting(SilentReporter):
+        notes: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    config = TaskConfig(name=str(path))
+    with pytest.raises(DataError, match=r"jsonl:63: no answer; .*--task\.drop_unanswered=true"), open_task(config):
+        pass
+    with open_task(replace(config, drop_unanswered=True), reporter=Noting()):
+        pass
+    assert Noting.notes == [
+        f"mine: 1 row is left out; the first: {path}:63: no answer",
+        f"mine: 2 rows are left out whose question was there already, 1 of them with another answer; the first: "
+        f"{path}:62: the same question as at {path}:5, with another answer: '9', there '8'",
+    ]
+
+
+def test_a_file_of_problems_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    table(folder / "mine.jsonl", {"question": "1+1=?", "answer": "2"})
+    (folder / "chain").write_text("a file with the name of a task", encoding="utf-8")
+    words = ["distill", "https://api.test/v1", "tiny-dense", "--problems"]
+    for name, fixed in (
+        ("mine.jsonl", f"{folder}/mine.jsonl"),
+        ("./mine.jsonl:train", f"{folder}/mine.jsonl:train"),
+        ("chain", "chain"),
+        ("hub:acme/sums", "hub:acme/sums"),
+        ("other.jsonl", "other.jsonl"),
+    ):
+        arguments = build_parser([*words, name]).parse_args([*words, name])
+        assert distill._named(arguments)["task"]["name"] == fixed
+        assert fixed_problems(fixed) == fixed
+    assert set_and_split(f"{folder}/mine.jsonl") == (f"{folder}/mine.jsonl", "")
 
 
 def test_a_split_is_told_from_the_name_of_a_data_set() -> None:

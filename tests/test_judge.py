@@ -3,13 +3,16 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 
 from ponder.core.errors import ConfigError, DataError, GenerationError
 from ponder.core.metrics import read_json_lines
+from ponder.core.progress import SilentReporter
 from ponder.core.types import Message, Sampling
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.traces import Trace, flaw_of
@@ -23,6 +26,7 @@ from ponder.train.judge import (
     Candidates,
     Comparison,
     JudgeConfig,
+    Refused,
     RewardJudge,
     generator_ask,
     judge_candidates,
@@ -183,6 +187,39 @@ def test_a_model_on_this_machine_can_be_asked() -> None:
     assert generator.seeds == [5, 6]
 
 
+def test_what_is_too_long_for_the_judge_has_no_verdict_and_keeps_no_other_from_one(tmp_path: Path) -> None:
+    class Noting(SilentReporter):
+        notes: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    generator = by_sample(("hm", "A: 7, B: 3"))  # which takes 60 tokens
+    prompter = Prompter(Tokenizer.for_arithmetic())
+    local = generator_ask(generator, prompter, Sampling(max_tokens=64))
+
+    def ask(questions: Sequence[tuple[str, int]]) -> Sequence[str | Refused | None]:
+        return local(
+            [("long " * 50 if "long" in question else "é" if "é" in question else "?", s) for question, s in questions]
+        )
+
+    assert ask([("a", 1), ("long", 2), ("b", 3)])[::2] == ["A: 7, B: 3", "A: 7, B: 3"]
+    config = JudgeConfig(asks=2, pairs_per_batch=1)  # the one that is too long is a batch of its own
+    pairs = [pair("long", "x"), pair("1", "2"), pair("é", "x"), pair("3", "4")]
+    path = tmp_path / "j.jsonl"
+    for _ in range(2):
+        judge_candidates(pairs, AskingJudge(ask, 2, seed=3), config, path, Noting())
+    assert len(read_json_lines(path)) == 4
+    assert Noting.notes == [f"the judge did not take 2 of 4 pairs; the first: {read_json_lines(path)[0]['refused']}"]
+    _, report = read_judged(path, config)
+    assert (report.judged, report.refused, report.unanswered, report.close) == (4, 2, 0, 2)
+    assert report.findings[0].startswith("2 of 4 pairs have no verdict, since the judge did not take them; the first: ")
+    assert "leaves no room" in report.first_refusal
+    for _ in range(2):  # a judge that takes none is the wrong one: nothing is noted
+        with pytest.raises(GenerationError, match=r"the judge takes none of 1 pairs; the first: .* leaves no room"):
+            judge_candidates(pairs[:1], AskingJudge(ask, 2, seed=3), config, tmp_path / "none.jsonl")
+
+
 def test_pairs_are_made_of_every_two_different_answers() -> None:
     answers = [Message("assistant", text) for text in ("a", "b", " a", "c")]
     assert [(p.a.content, p.b.content) for p in pairs_of(USER, answers)] == [(" a", "b"), (" a", "c"), ("b", "c")]
@@ -226,3 +263,11 @@ class Teacher:
 
 def test_a_teacher_can_be_asked() -> None:
     assert teacher_ask(Teacher())([("x", 1), ("y", 2), ("z", 3)]) == ["about x", "about y", None]
+
+
+def test_what_a_teacher_refuses_to_judge_is_refused() -> None:
+    class Refusing(Teacher):
+        def ask(self, wanted: Sequence[Wanted], keep: Keep) -> None:
+            super().ask(wanted, lambda trace: keep(replace(trace, answer="", flaw="refused", note="too long")))
+
+    assert teacher_ask(Refusing())([("x", 1)]) == [Refused("too long")]

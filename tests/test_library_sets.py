@@ -1,5 +1,6 @@
 """Problem sets by name, of one's own and of the Hub become problems, or a message with file and line."""
 
+import csv
 import gzip
 import json
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ GSM8K = [
     {"question": "Tom has 3 apples and buys 2. How many?", "answer": "3 + 2 = <<3+2=5>>5 apples.\n#### 5"},
     {"question": "A box holds 1,000 pens. How many in 2?", "answer": "1,000 x 2 = 2,000\n#### 2,000"},
 ]
+
+DAMAGED = gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 20  # a header, and nothing that could follow it
 
 
 def write(path: Path, *rows: object) -> Path:
@@ -286,6 +289,14 @@ def test_rows_without_an_answer(tmp_path: Path) -> None:
         ("a.csv", b"", "no problems"),
         ("a.parquet", b"PAR1 or not", "cannot be read as Parquet"),
         ("a.jsonl.gz", b"no gzip", "cannot be read"),
+        ("a.jsonl.gz", DAMAGED, r"a\.jsonl\.gz: cannot be read: Error -3 while decompressing"),
+        ("a.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-9], r"a\.jsonl\.gz: cannot be read"),
+        (
+            "a.jsonl",
+            rb'{"question": "1", "answer": "1"}' + b"\n" + rb'{"question": "\ud83d x", "answer": "1"}',
+            r"a\.jsonl:2: the row holds a lone surrogate, which cannot be written: '\\ud83d x'",
+        ),
+        ("a.json", rb'[{"question": "x", "answer": "1 \udc00"}]', r"a\.json:1: the row holds a lone surrogate"),
         ("a.xlsx", b"", "not known how to read it"),
     ],
 )
@@ -345,6 +356,72 @@ def test_settings_that_do_not_fit(tmp_path: Path) -> None:
         with pytest.raises(DataError) as error:
             wrong()
         assert message in str(error.value)
+
+
+@pytest.mark.parametrize("fields", [Fields(), Fields(question="question", answer="answer")])
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ('"2+2?",,"two plus two is 4",', "a.csv:2: no answer; give every row one"),
+        (',4,"two plus two is 4","2 and 2?"', "a.csv:2: 'question' is empty; expected text"),
+    ],
+)
+def test_an_empty_cell_takes_no_other_column(cells: str, message: str, fields: Fields, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(f"question,answer,solution,prompt\n{cells}\n", encoding="utf-8")
+    with pytest.raises(DataError) as error:
+        problem_set("mine", file, fields=fields)
+    assert message in str(error.value)
+    row = dict(zip(("question", "answer", "solution", "prompt"), next(csv.reader([cells])), strict=True))
+    nulls = {name: cell or None for name, cell in row.items()}
+    with pytest.raises(DataError, match=message.partition(":2: ")[2].partition(";")[0]):
+        problem_set("mine", write(tmp_path / "a.jsonl", nulls), fields=fields)
+
+
+def test_an_empty_column_is_not_another_one_of_choices_or_tests(tmp_path: Path) -> None:
+    choice = {"question": "2+2?", "choices": ["3", "4"], "answer": "", "label": 0}
+    with pytest.raises(DataError, match=r"a\.jsonl:1: no answer"):
+        problem_set("mine", write(tmp_path / "a.jsonl", choice), kind="choice")
+    code = {"question": "Double it", "tests": [], "test_list": ["assert f(2) == 4"]}
+    with pytest.raises(DataError, match=r"a\.jsonl:1: no tests"):
+        problem_set("mine", write(tmp_path / "a.jsonl", code), kind="code")
+
+
+@pytest.mark.parametrize(
+    ("tests", "message"),
+    [
+        ([{"input": 5, "output": 25}], "test 1 has as 'input' a int; expected text"),
+        ([{"input": "5", "output": "25"}, {"input": "6", "output": 36}], "test 2 has as 'output' a int; expected text"),
+        ([{"input": "5"}], "missing 1 required keyword-only argument: 'output'"),
+        (
+            {"function": "f", "args": 3, "expected": 9},
+            "a problem has no tests that can be read",
+        ),
+        ([{"function": "f", "args": 3, "expected": 9}], "test 1 has as 'args' a int; expected a list of arguments"),
+        ([{"function": "f", "args": [3], "kwargs": [1], "expected": 9}], "'kwargs' a list; expected an object"),
+        ([{"function": "f", "args": [3], "expected": 9, "tolerance": "0.1"}], "'tolerance' a str; expected a number"),
+        ([{"function": ["f"], "args": [3], "expected": 9}], "test 1 has as 'function' a list; expected text"),
+        (
+            {"inputs": ["1"], "outputs": ["1"]},
+            "a problem has no tests that can be read",
+        ),
+        ({"code": ["assert f(1)"]}, "the code with assertions has as 'code' a list; expected text"),
+        ({"code": "assert f(1)", "interface": "f"}, "'interface' a str; expected a list of names"),
+    ],
+)
+def test_tests_of_another_form_are_refused_where_they_stand(tests: object, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", {"question": "Square n", "tests": tests})
+    with pytest.raises(DataError) as error:
+        problem_set("mine", file, kind="code")
+    assert str(error.value).startswith(f"{file}:1: ")
+    assert message in str(error.value)
+
+
+def test_a_tables_test_cases_are_no_code(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('question,test_cases\nDouble n,"[{""input"": ""2"", ""output"": ""4""}]"\n', encoding="utf-8")
+    [problem] = problem_set("mine", file, kind="code").problems
+    assert problem.facts["tests"] == [{"input": "2", "output": "4"}]
 
 
 def test_two_problems_of_one_id(tmp_path: Path) -> None:

@@ -219,12 +219,12 @@ def test_what_cannot_be_practised_is_refused(gsm8k: Path, tmp_path: Path, monkey
     with pytest.raises(DataError, match=r"u\.jsonl:1: no answer"):
         Practice({}, problems={"charges": unanswered}, imitated=False)
     [note] = open_set("charges", replace(unanswered, drop_unanswered=True)).notes
-    assert note.startswith("charges: ")
+    assert "1 row is left out" in note
     tests = [{"question": f"Add {n}.", "tests": [{"input": "1", "output": str(1 + n)}]} for n in range(40)]
     code = {"adding": SetConfig(path=write(tmp_path / "code.jsonl", *tests), kind="code")}
     lack = layers.Missing("landlock", "this kernel has no Landlock", "Get another")
     monkeypatch.setattr(layers, "missing_layers", lambda: (lack,))
-    with pytest.raises(SandboxError, match=r"(?s)missing:\n  landlock: .*sandbox\.allow_missing = "):
+    with pytest.raises(SandboxError, match=r"(?s)missing:\n  landlock: .*--sandbox\.allow_missing='\[\"landlock\"\]'"):
         Practice({}, problems=code, imitated=False)
     with (
         pytest.raises(SandboxError, match="landlock"),

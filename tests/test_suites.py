@@ -16,8 +16,8 @@ import torch
 
 from benchmark_data import benchmark_file
 from ponder.cli.main import build_parser, main
-from ponder.cli.suites import OwnSets, default_name, identity, open_sets, place_of
-from ponder.core.errors import ConfigError, DataError, RunError, RunLockedError
+from ponder.cli.suites import OwnSets, default_name, identity, open_sets, open_suite, place_of
+from ponder.core.errors import ConfigError, DataError, MissingLayerError, RunError, RunLockedError
 from ponder.core.progress import SilentReporter
 from ponder.core.types import Problem
 from ponder.data.library.fields import Fields
@@ -33,10 +33,13 @@ from ponder.models.transformer import Transformer
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import check_exact, finding_of
+from ponder.verify.code import layers
+from ponder.verify.code.layers import Missing
 from ponder.verify.instructions import language
 from ponder.verify.instructions.checker import InstructionChecker
 from ponder.verify.math.checker import MathChecker
 from ponder.verify.math.pool import MathPool
+from ponder.verify.trial import require_working
 from ponder.weights.checkpoint import save_model
 from small_models import small_dense
 from test_by_task import PROBLEMS, Scripted, grade
@@ -102,6 +105,44 @@ def test_kind_and_columns_of_a_file_of_ones_own(tmp_path: Path) -> None:
         pass
 
 
+def test_a_missing_protection_is_done_without_by_an_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if layers.missing_layers():
+        pytest.skip("this machine lacks a protection")
+    monkeypatch.setattr(layers, "missing_layers", lambda: (Missing("namespaces", "no bubblewrap", "Install it"),))
+    row = {"question": "Print 1", "tests": [{"input": "", "output": "1"}]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+
+    def tried(*further: str) -> None:
+        words = ["eval", "model", "--suite", str(tmp_path / "a.jsonl"), "--kind", "code", *further]
+        with open_suite(build_parser(words).parse_args(words), samples=1) as [programs]:
+            require_working(programs.name, programs.problems, programs.checker)
+            assert finding_of(programs.checker(programs.problems[0], "print(1)")).score == 1.0
+
+    with pytest.raises(MissingLayerError, match=r"namespaces: no bubblewrap\. Install it") as refused:
+        tried()
+    *_, option, layer = str(refused.value).split()
+    assert (option, layer) == ("--allow-missing", "namespaces")
+    tried(option, layer)
+
+
+def test_rows_that_are_no_problems_are_told_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["1+1=?,2", "1+2=?,3", "1+1=?,2", "1+4=?,"]
+    (tmp_path / "a.csv").write_text("\n".join(["question,answer", *rows]) + "\n", encoding="utf-8")
+    name = str(tmp_path / "a.csv")
+    with (
+        pytest.raises(DataError, match=r"a\.csv:5: no answer; .*--drop-unanswered"),
+        open_sets(name, None, count=None, samples=None),
+    ):
+        pass
+    words = ["eval", "model", "--suite", name, "--drop-unanswered", "--samples", "1"]
+    with open_suite(build_parser(words).parse_args(words), samples=1) as [own]:
+        pass
+    told = capsys.readouterr().err
+    assert f"note: a: 1 row is left out; the first: {name}:5: no answer\n" in told
+    assert f"note: a: 1 row is left out whose question was there already; the first: {name}:4: the same" in told
+    assert (len(own.problems), own.duplicates, own.left_out) == (2, 1, 1)
+
+
 SETS = [
     SuiteSet(name="plus", problems=PROBLEMS[:3], checker=check_exact, samples=4, ballot=EXACT),
     SuiteSet(name="times", problems=PROBLEMS[3:], checker=check_exact, samples=2),
@@ -140,6 +181,19 @@ def test_an_evaluation_is_a_folder(tmp_path: Path) -> None:
     assert evaluate(tmp_path / "e", again).samples == evaluated.samples
     assert again.made == 0
     assert find_samples(str(tmp_path / "e"), tmp_path).samples == evaluated.samples
+
+
+def test_an_evaluation_counts_the_rows_that_are_no_problems(tmp_path: Path) -> None:
+    times = {"problems": 2, "samples": 2, "digest": problems_digest(PROBLEMS[3:])}
+    sets = [SETS[0], replace(SETS[1], duplicates=3, left_out=1)]
+    evaluate(tmp_path / "e", Scripted(), sets)
+    folder = EvaluationFolder(tmp_path / "e")
+    assert folder.read_settings()["sets"]["times"] == {**times, "duplicates": 3, "left_out": 1}
+    again = Scripted()
+    evaluate(tmp_path / "e", again, SETS)  # the problems are the same, and so is the evaluation
+    evaluate(tmp_path / "older", Scripted())
+    evaluate(tmp_path / "older", again, sets)
+    assert again.made == 0
 
 
 def test_other_settings_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -324,10 +378,13 @@ def test_wrong_uses_are_told(at_home: Path, capsys: Capture) -> None:
         ([*EVAL, "--temperature", "0"], "add --greedy to measure it too"),
         ([*EVAL, "--data", "nowhere"], "--data nowhere: there is no such folder"),
         (["eval", "model", "--suite", "gsm9k"], "did you mean gsm8k"),
+        ([*EVAL, "--into", "rated", "--contests", "."], ". has no contest of the evaluation's problems"),
         ([*EVAL, "--into", "sums.jsonl"], "a file stands where a folder is needed"),
         ([*EVAL, "--into", "long", "--max-tokens", "1000"], "of the model's 128 positions; give that or fewer"),
         ([*EVAL, "--kind", "math", "--suite", "gym/gcd"], "gym/gcd names none"),
         (["eval", "model", "--kind", "math"], "--kind belongs to --suite"),
+        (["eval", "model", "--drop-unanswered"], "--drop-unanswered belongs to --suite"),
+        (["eval", "model", "--allow-missing", "seccomp"], "--allow-missing belongs to --suite"),
         (["scaling", "model", "--suite", "sums.jsonl", "--budgets", "8,400"], "give smaller --budgets or fewer"),
         (["compare", "first", "nothing"], "there is no evaluation, run or samples file 'nothing'"),
         (["samples", "nothing"], "there is no evaluation, run or samples file 'nothing'"),
@@ -336,6 +393,7 @@ def test_wrong_uses_are_told(at_home: Path, capsys: Capture) -> None:
         code, out, err = run(arguments, capsys)
         assert (code, out) == (1, ""), arguments
         assert message in err, arguments
+    assert not Path("rated").exists()
 
 
 def test_scaling_measures_both_curves(at_home: Path, capsys: Capture) -> None:

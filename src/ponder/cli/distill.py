@@ -26,6 +26,7 @@ from ponder.recipes.distill_recipe import DEFAULT_RECIPE, DistillRecipe, load_di
 from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.files import merged_tables
 from ponder.recipes.open_teacher import open_address
+from ponder.recipes.practised_sets import fixed_problems
 from ponder.recipes.teachers import Teacher
 from ponder.train.parallel import joined
 
@@ -48,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", metavar="RECIPE", help=f"a TOML file or a recipe's name ({DEFAULT_RECIPE})")
     parser.add_argument("--task", type=Path, metavar="FILE", help="a Python file that defines a task of your own")
-    parser.add_argument("--problems", metavar="NAME", help="a built-in task, a set of `ponder problems`, or gym/TASK")
+    parser.add_argument(
+        "--problems", metavar="NAME", help="a built-in task, a set of `ponder problems` (also a file), or gym/TASK"
+    )
     parser.add_argument("--key-file", metavar="FILE", help="the API key of an address, alone in a file")
     parser.add_argument("--teacher-model", metavar="NAME", help="the model at an address (the first that it lists)")
     parser.add_argument(
@@ -152,7 +155,7 @@ def _named(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.task is not None:
         settings["task"] = {"file": str(arguments.task.resolve())}
     elif arguments.problems is not None:
-        settings["task"] = {"name": arguments.problems, "file": ""}
+        settings["task"] = {"name": fixed_problems(arguments.problems), "file": ""}
     endpoint = {"key_file": arguments.key_file, "model": arguments.teacher_model}
     endpoint = {name: value for name, value in endpoint.items() if value is not None}
     if endpoint and arguments.teacher is not None and not is_url(arguments.teacher):

@@ -16,21 +16,20 @@ from ponder.cli.live import progress_display
 from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, percent, print_json, shown_path
 from ponder.cli.suites import (
-    OwnSets,
     add_drawing,
     add_suite,
     default_name,
     grader,
     identity,
     longest_completion,
-    open_sets,
+    open_suite,
 )
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.problems import held_out_problems
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
-from ponder.evals.codeforces import rate
+from ponder.evals.codeforces import RATINGS, load_ratings, rate, rated_contests
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.evaluator import Evaluated, EvaluationConfig, evaluate
 from ponder.evals.suites.folder import EVALUATIONS, EvaluationFolder
@@ -44,7 +43,7 @@ from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 
 _OF_SUITES = (
-    *("data", "kind", "fields", "split", "top_p", "into"),
+    *("data", "kind", "fields", "split", "drop_unanswered", "allow_missing", "top_p", "into"),
     *("batch_tokens", "max_thought_tokens", "greedy", "contests"),
 )
 
@@ -132,15 +131,10 @@ def run_suite(arguments: argparse.Namespace) -> int:
     path = find_model(arguments.model, arguments.runs)
     folder = EvaluationFolder(arguments.into or EVALUATIONS / default_name(arguments.model, arguments.suite))
     with ExitStack() as stack:
-        sets = stack.enter_context(
-            open_sets(
-                arguments.suite,
-                arguments.data,
-                count=arguments.count,
-                samples=arguments.samples,
-                own=OwnSets.of(arguments),
-            )
-        )
+        sets = stack.enter_context(open_suite(arguments, samples=arguments.samples))
+        if arguments.contests is not None:  # what cannot be rated shows before anything is drawn
+            rated_contests((problem.id for tasks in sets for problem in tasks.problems), arguments.contests)
+            load_ratings(arguments.contests / RATINGS)
         workers = stack.enter_context(Workers(ComputeConfig()))
         model = open_shown(path, workers)
         config = DrawingConfig(
@@ -174,7 +168,7 @@ def run_suite(arguments: argparse.Namespace) -> int:
     if rating is not None:
         console.print(
             f"Codeforces rating {rating.rating:,.0f}, above {rating.percentile} % of all users; "
-            f"{len(rating.contests)} contests, {rating.left_out} without standings"
+            f"{len(rating.contests)} contests, {rating.left_out} left out"
         )
     console.print(f"look at the samples: ponder samples {shown_path(folder.path)}", soft_wrap=True)
     return 0

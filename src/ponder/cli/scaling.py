@@ -16,13 +16,12 @@ from ponder.cli.live import progress_display
 from ponder.cli.models import open_shown
 from ponder.cli.output import err, out, percent, print_json, shown_path
 from ponder.cli.suites import (
-    OwnSets,
     add_drawing,
     add_suite,
     default_name,
     grader,
     identity,
-    open_sets,
+    open_suite,
     room_after_prompts,
 )
 from ponder.core.errors import ConfigError
@@ -75,10 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = find_model(arguments.model, arguments.runs)
     into: Path = arguments.into or EVALUATIONS / f"{default_name(arguments.model, arguments.suite)}-scaling"
     with ExitStack() as stack:
-        own = OwnSets.of(arguments)
-        sets = stack.enter_context(
-            open_sets(arguments.suite, arguments.data, count=arguments.count, samples=None, own=own)
-        )
+        sets = stack.enter_context(open_suite(arguments, samples=None))
         workers = stack.enter_context(Workers(ComputeConfig()))
         model = open_shown(path, workers)
         if model.prompter.thought is None:

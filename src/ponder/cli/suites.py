@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ponder.cli.arguments import count, temperature, whole_number
-from ponder.cli.output import err
-from ponder.core.errors import ConfigError, DataError
+from ponder.cli.output import err, printable
+from ponder.core.errors import ConfigError, DataError, MissingLayerError
 from ponder.core.files import what_is
 from ponder.core.progress import Transfer
 from ponder.data.library.fields import Fields, read_fields
@@ -25,6 +25,7 @@ from ponder.recipes.opening import OpenModel, model_folder
 from ponder.recipes.problem_sets import CheckerConfig, Checkers
 from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import AnswerChecker
+from ponder.verify.code.config import LAYERS, SandboxConfig
 from ponder.verify.grader import Grader
 from ponder.verify.math.pool import MathPool
 from ponder.verify.rewards import RewardConfig
@@ -66,6 +67,15 @@ def add_suite(parser: argparse.ArgumentParser, *, required: bool) -> None:
         "--fields", metavar="LIST", help="of files and hub: sets: question=…,answer=…,id=…,choices=…,tests=…"
     )
     parser.add_argument("--split", metavar="S", help="of hub: sets (train)")
+    parser.add_argument(
+        "--drop-unanswered", action="store_true", help="leave rows without an answer out, where they would be refused"
+    )
+    parser.add_argument(
+        "--allow-missing",
+        action="append",
+        choices=LAYERS,
+        help="run programs without this protection of the sandbox, where the machine lacks it; may be given again",
+    )
     parser.add_argument("--top-p", type=share, metavar="P", help="of the samples of a suite (0.95)")
     parser.add_argument("--into", type=Path, metavar="DIR", help="the evaluation's folder (evaluations/MODEL-SUITE)")
     parser.add_argument(
@@ -94,12 +104,36 @@ def share(text: str) -> float:
 
 
 @contextmanager
+def open_suite(arguments: argparse.Namespace, *, samples: int | None) -> Iterator[list[SuiteSet]]:
+    """`open_sets` with what the arguments of `add_suite` and `add_drawing` say."""
+    checkers = CheckerConfig(code=SandboxConfig(allow_missing=tuple(arguments.allow_missing or ())))
+    with open_sets(
+        arguments.suite,
+        arguments.data,
+        count=arguments.count,
+        samples=samples,
+        own=OwnSets.of(arguments),
+        drop_unanswered=arguments.drop_unanswered,
+        checkers=checkers,
+    ) as sets:
+        yield sets
+
+
+@contextmanager
 def open_sets(
-    names: str, data: Path | None, *, count: int | None, samples: int | None, own: OwnSets = OwnSets()
+    names: str,
+    data: Path | None,
+    *,
+    count: int | None,
+    samples: int | None,
+    own: OwnSets = OwnSets(),
+    drop_unanswered: bool = False,
+    checkers: CheckerConfig | None = None,
 ) -> Iterator[list[SuiteSet]]:
     """The sets of a list of suites and sets, with checkers that hold processes until the block ends.
 
-    What cannot be found is told before anything is fetched.
+    What cannot be found is told before anything is fetched; rows that are no problems here, on standard error. A
+    protection that the block finds missing is told with the argument that does without it.
     """
     wanted = suite_sets(names, [*PROBLEM_SETS, *ALIASES, *STORY_SETS])
     if own != OwnSets() and not any(is_own(name) or _of_hub(name) for name in wanted):
@@ -110,9 +144,12 @@ def open_sets(
     if data is not None and what_is(data) != "folder":
         raise ConfigError(f"--data {data}: there is no such folder; expected one that holds the sets' folders")
     places = [place_of(name, data) for name in wanted]
-    loaded = [_loaded(name, place, count, own) for name, place in zip(wanted, places, strict=True)]
+    loaded = [_loaded(name, place, count, own, drop_unanswered) for name, place in zip(wanted, places, strict=True)]
+    for note in (note for of in loaded for note in of.notes):
+        err().print(f"note: {printable(note)}", soft_wrap=True)
     with ExitStack() as stack:
-        checkers = stack.enter_context(Checkers())
+        stack.enter_context(_missing_layers_explained())
+        opened = stack.enter_context(Checkers(checkers))
         ballots: dict[str, Ballot] = {"exact": EXACT, "gym": EXACT, "choice": CHOICE}
         if any(of.kind == "math" for of in loaded):
             ballots["math"] = math_ballot(stack.enter_context(MathPool()))
@@ -120,23 +157,42 @@ def open_sets(
             SuiteSet(
                 name=of.name,
                 problems=of.problems,
-                checker=checkers.of(of.kind),
+                checker=opened.of(of.kind),
                 samples=samples or samples_of(of.name),
                 ballot=ballots.get(of.kind),
+                duplicates=len(of.duplicates),
+                left_out=len(of.left_out),
             )
             for of in loaded
         ]
+
+
+@contextmanager
+def _missing_layers_explained() -> Iterator[None]:
+    try:
+        yield
+    except MissingLayerError as error:
+        raise error.with_setting(" ".join(f"--allow-missing {layer}" for layer in error.layers)) from error
 
 
 def _of_hub(name: str) -> bool:
     return name.startswith("hub:")
 
 
-def _loaded(name: str, place: Path | None, count: int | None, own: OwnSets) -> LoadedSet:
+def _loaded(name: str, place: Path | None, count: int | None, own: OwnSets, drop_unanswered: bool) -> LoadedSet:
     if not is_own(name) and not _of_hub(name):
         own = OwnSets()
     split = own.split if _of_hub(name) else None
-    return problem_set(name, place, count=count, kind=own.kind, fields=own.fields, split=split, report=_told)
+    return problem_set(
+        name,
+        place,
+        count=count,
+        kind=own.kind,
+        fields=own.fields,
+        split=split,
+        drop_unanswered=drop_unanswered,
+        report=_told,
+    )
 
 
 def _told(transfer: Transfer) -> None:

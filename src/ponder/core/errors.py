@@ -11,11 +11,14 @@
     ├── TrainingError           training cannot go on
     │   └── NonFiniteLossError  the loss is NaN or infinite; the step was not taken
     ├── SandboxError            programs cannot be run safely here
+    │   └── MissingLayerError   a protection is missing; it may be done without, by name
     └── GenerationError         a request that the generator cannot serve
         └── QueueFullError      too many wait already; it may be tried again later
 
 A message says what is wrong, what was found, what was expected and what to do.
 """
+
+from collections.abc import Sequence
 
 
 class PonderError(Exception):
@@ -60,6 +63,21 @@ class NonFiniteLossError(TrainingError):
 
 class SandboxError(PonderError):
     """The sandbox lacks a protection, or does not start."""
+
+
+class MissingLayerError(SandboxError):
+    """Protections of the sandbox are missing. `layers`: their names."""
+
+    def __init__(self, missing: str, layers: Sequence[str], setting: str) -> None:
+        """`missing` says what is missing and how to get it, `setting` what does without it."""
+        super().__init__(
+            f"{missing}\nTo run them without that protection, on a machine that you can afford to lose: {setting}"
+        )
+        self.missing, self.layers = missing, tuple(layers)
+
+    def with_setting(self, setting: str) -> "MissingLayerError":
+        """The same, with the words of whoever met it for doing without."""
+        return MissingLayerError(self.missing, self.layers, setting)
 
 
 class GenerationError(PonderError):

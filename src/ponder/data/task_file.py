@@ -44,6 +44,7 @@ from ponder.data.problems import (
     split_of,
     token_lengths,
 )
+from ponder.data.unwritable import unwritable
 from ponder.data.user_file import Place, UserFile
 from ponder.text.tokenizer import Tokenizer
 
@@ -330,8 +331,8 @@ def _text(place: Place, value: object, what: str, longest: int) -> str:
         raise place.error(f"{what} is empty")
     if len(value) > longest:
         raise place.error(f"{what} has {len(value)} characters; at most {longest} are allowed")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise place.error(f"{what} holds a lone surrogate, which cannot be written: {value[:60]!a}")
+    if fault := unwritable(value):
+        raise place.error(f"{what} {fault}")
     return value
 
 

@@ -9,7 +9,7 @@ number from 0 to 100 above the best participant's.
 import bisect
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from ponder.evals.graded import GradedSample
 WRONG_TRY_POINTS = 50  # taken from a problem's points for each earlier wrong try
 WRONG_TRY_PENALTY = 10  # minutes, where problems are only counted
 ABOVE_THE_BEST = 100  # highest rating that a contest can give, above its best participant's
+RATINGS = "sorted_ratings.json"  # of all users
 TRIES = 8  # at a problem, as in CodeElo
 FEWEST_PARTICIPANTS = 200  # of a contest that says something; the authors' script asks for more than so many
 
@@ -50,7 +51,7 @@ class CodeforcesRating:
     rating: float  # mean over contests
     percentile: float  # percent of all users with a lower rating
     contests: Mapping[str, int]  # the rating of each
-    left_out: int  # contests that were asked, and whose standings are not there
+    left_out: int  # contests that were asked, and whose standings are not there or hold too few people
 
 
 class Standing(NamedTuple):
@@ -117,7 +118,7 @@ def rating_at(place: int, ratings: Sequence[float]) -> int:
 
 def contest_rating(contest: Contest, tries: Mapping[str, Sequence[bool]]) -> int:
     """The rating that these tries are worth in this contest. Raises `DataError` for one with too few participants."""
-    if len(contest.participants) <= FEWEST_PARTICIPANTS:
+    if not says_something(contest):
         raise DataError(
             f"{contest.name} has {len(contest.participants)} rated participants; expected more than "
             f"{FEWEST_PARTICIPANTS}: a place among few says little"
@@ -126,36 +127,70 @@ def contest_rating(contest: Contest, tries: Mapping[str, Sequence[bool]]) -> int
     return rating_at(ahead, [person.rating for person in contest.participants])
 
 
+def says_something(contest: Contest) -> bool:
+    """Whether a place in it does: it has more than `FEWEST_PARTICIPANTS` rated participants."""
+    return len(contest.participants) > FEWEST_PARTICIPANTS
+
+
+def rated_contests(problem_ids: Iterable[str], folder: Path) -> dict[str, Contest]:
+    """The contests of these problems (see `rate`) that `folder` holds and that say something, by their numbers.
+
+    Raises `DataError` where there is none, where a file is damaged, and where a contest does not have a problem.
+    """
+    asked: dict[str, set[str]] = {}
+    for name, index in map(_contest_and_index, problem_ids):
+        asked.setdefault(name, set()).add(index)
+    found: dict[str, Contest] = {}
+    small = []
+    for name, indices in sorted(asked.items()):
+        standings = folder / f"{name}.standings.json"
+        if not standings.is_file():
+            continue
+        contest = load_contest(standings, folder / f"{name}.changes.json")
+        standing(contest.problems, dict.fromkeys((f"{name}{index}" for index in indices), ()))
+        if says_something(contest):
+            found[name] = contest
+        else:
+            small.append(name)
+    if not found:
+        there = f" but those of {FEWEST_PARTICIPANTS} rated participants or fewer: {', '.join(small[:5])}"
+        raise DataError(
+            f"{folder} has no contest of the evaluation's problems{there if small else ''}; expected "
+            "CONTEST.standings.json and CONTEST.changes.json of "
+            f"{', '.join(sorted(asked)[:5]) or 'the contests that were asked'}"
+        )
+    return found
+
+
 def rate(samples: Sequence[GradedSample], folder: Path, tries: int = TRIES) -> CodeforcesRating:
     """The rating of an evaluation on Codeforces' problems, whose ids end in CONTEST/INDEX, such as codeforces/2024/A.
 
     The first `tries` samples of a problem are tries at it, in their order; an ungraded one is none. `folder` holds
     contests as `load_contest` reads them, CONTEST.standings.json and CONTEST.changes.json, and the ratings of all users
-    in sorted_ratings.json. Raises `DataError` where no sample is of one of these contests.
+    in sorted_ratings.json. Contests that are not there, or have too few rated participants, are left out and counted.
+    Raises `DataError` where no sample is of any other.
     """
     by_contest: dict[str, dict[str, list[bool]]] = {}
     for sample in samples:
-        contest, _, index = sample.problem_id.rpartition("/")
-        contest = contest.rpartition("/")[2]
+        contest, index = _contest_and_index(sample.problem_id)
         if sample.drawn == "sampled" and sample.sample < tries and sample.correct is not None:
             by_contest.setdefault(contest, {}).setdefault(f"{contest}{index}", []).append(sample.correct)
-    ratings = {}
-    for contest, attempts in sorted(by_contest.items()):
-        standings = folder / f"{contest}.standings.json"
-        if standings.is_file():
-            ratings[contest] = contest_rating(load_contest(standings, folder / f"{contest}.changes.json"), attempts)
-    if not ratings:
-        raise DataError(
-            f"{folder} has no contest of the evaluation's problems; expected CONTEST.standings.json and "
-            f"CONTEST.changes.json of {', '.join(sorted(by_contest)[:5]) or 'the contests that were asked'}"
-        )
+    asked = [f"{contest}/{name[len(contest) :]}" for contest, attempts in by_contest.items() for name in attempts]
+    contests = rated_contests(asked, folder)
+    ratings = {name: contest_rating(contest, by_contest[name]) for name, contest in contests.items()}
     rating = mean_rating(list(ratings.values()))
     return CodeforcesRating(
         rating=rating,
-        percentile=percentile(rating, load_ratings(folder / "sorted_ratings.json")),
+        percentile=percentile(rating, load_ratings(folder / RATINGS)),
         contests=ratings,
         left_out=len(by_contest) - len(ratings),
     )
+
+
+def _contest_and_index(problem_id: str) -> tuple[str, str]:
+    """`codeforces/2024/A` → 2024 and A."""
+    contest, _, index = problem_id.rpartition("/")
+    return contest.rpartition("/")[2], index
 
 
 def mean_rating(ratings: Sequence[int]) -> float:

@@ -317,5 +317,6 @@ def _as_begun(recipe: DistillRecipe, run: RunFolder) -> DistillRecipe:
     """The recipe with what may differ from one start to the next as the run has it: it changes no answer."""
     if not run.config.exists():
         return recipe
-    begun = apply_settings(recipe, read_toml(run.config)).endpoint
-    return replace(recipe, endpoint=recipe.endpoint.as_begun(begun))
+    begun = apply_settings(recipe, read_toml(run.config))
+    sandbox = replace(recipe.sandbox, allow_missing=begun.sandbox.allow_missing)
+    return replace(recipe, endpoint=recipe.endpoint.as_begun(begun.endpoint), sandbox=sandbox)

@@ -16,7 +16,16 @@ from ponder.recipes.open_teacher import open_address
 from ponder.recipes.opening import open_model
 from ponder.recipes.teachers import LocalTeacher, Teacher, Wanted
 from ponder.train.collect import CollectConfig
-from ponder.train.judge import Ask, AskingJudge, Candidates, JudgeConfig, JudgeReport, judge_candidates, pairs_of
+from ponder.train.judge import (
+    Ask,
+    AskingJudge,
+    Candidates,
+    JudgeConfig,
+    JudgeReport,
+    Refused,
+    judge_candidates,
+    pairs_of,
+)
 
 TOP_P = 0.95  # of a judge's samples
 
@@ -78,13 +87,15 @@ def teacher_ask(teacher: Teacher, tally: Tally | None = None) -> Ask:
     """
     counted = Tally() if tally is None else tally
 
-    def ask(questions: Sequence[tuple[str, int]]) -> list[str | None]:
-        answers: dict[str, str] = {}
+    def ask(questions: Sequence[tuple[str, int]]) -> list[str | Refused | None]:
+        answers: dict[str, str | Refused] = {}
 
         def keep(trace: Trace) -> None:
             counted.count(trace)
             if trace.flaw in (None, "no thought"):
                 answers[trace.problem.id] = trace.answer
+            elif trace.flaw == "refused":
+                answers[trace.problem.id] = Refused(trace.note or "the judge refuses it")
 
         wanted = [Wanted(Problem(id=str(seed), prompt=question), 0) for question, seed in questions]
         counted.questions += len(wanted)
@@ -126,6 +137,7 @@ def told(report: JudgeReport, tally: dict[str, int]) -> str:
     left_out = {
         "too close to tell apart": report.close,
         "without scores that could be read": report.unanswered,
+        "that the judge did not take": report.refused,
         "of unlike lengths": report.unlike_lengths,
     }
     parts = [f"{report.judged:,} pairs judged in both orders, {report.kept:,} kept"]

@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 from ponder.core.errors import ConfigError
 from ponder.core.progress import Reporter, SilentReporter
+from ponder.core.seeds import python_rng
 from ponder.core.time_limit import CHECK_SECONDS
 from ponder.data.gym import GymSource
 from ponder.data.library.generated import STORY_SETS
 from ponder.data.worked.stories import STORIES
-from ponder.recipes.practised_sets import SetConfig, open_set
-from ponder.recipes.problem_sets import CheckerConfig, Checkers
+from ponder.recipes.practised_sets import ListedProblems, SetConfig, open_set
+from ponder.recipes.problem_sets import CheckerConfig, Checkers, require_judged
 from ponder.recipes.tasks import BUILT_IN, Task, TaskConfig, build_task
 from ponder.verify.checkers import check_exact
 from ponder.verify.code.config import SandboxConfig
+from ponder.verify.trial import TRIED
 
 GYM = "gym/"  # how the name of a task of reasoning-gym begins
 
@@ -36,7 +38,7 @@ def open_task(
     Beside the built-in tasks and a user's file: `gym/TASK`, a set of `ponder problems` (`NAME` or `NAME:SPLIT`), or a
     file of one's own with questions and answers, whose `kind` and `fields` the config tells. Of listed problems, what
     is measured is left out of what is trained on; what is left out is told to `reporter`. `sandbox`: where programs are
-    judged. Raises `SandboxError` where they are to be, and a protection is missing.
+    judged. Raises `DataError` or `SandboxError` where answers to the problems cannot be judged on this machine.
     """
     if not config.of_library:
         yield OpenedTask(build_task(config), CHECK_SECONDS)
@@ -59,7 +61,8 @@ def open_task(
             f"{config.name} is generated; leave out task.path, task.kind, task.fields and task.test, which are told of "
             "files and sets"
         )
-    with Checkers(CheckerConfig(code=sandbox or SandboxConfig())) as checkers:
+    sandbox = sandbox or SandboxConfig()
+    with Checkers(CheckerConfig(code=sandbox)) as checkers:
         if config.name.startswith(GYM):
             source = GymSource(name=config.name.removeprefix(GYM))
             task = Task(name=config.name, problems=source, documents=None, check=checkers.of_gym())
@@ -69,7 +72,6 @@ def open_task(
             task = Task(name=config.name, problems=STORIES, documents=None, check=check_exact)
         else:
             opened = open_set(config.name, told)
-            checkers.require(opened.kind)
             opened = opened.without(opened.problems.of("held_out"))
             for note in opened.notes:
                 (reporter or SilentReporter()).note(note)
@@ -81,4 +83,7 @@ def open_task(
                 fingerprint=opened.fingerprint,
                 sets={opened.name: opened.about()},
             )
+        tried = [task.problems.sample("train", python_rng(0, "trial", i)) for i in range(TRIED)]
+        listed = task.problems.of("train") if isinstance(task.problems, ListedProblems) else tried
+        require_judged(task.name, listed, task.check, sandbox)
         yield OpenedTask(task, checkers.config.seconds)

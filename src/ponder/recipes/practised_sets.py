@@ -150,6 +150,17 @@ def set_and_split(name: str) -> tuple[str, str]:
     return (name, "") if whole else (found, split)
 
 
+def fixed_problems(name: str) -> str:
+    """The same problems by a name that holds in any folder: a file of one's own by its whole path.
+
+    A file is known by its suffix: without one, a name is that of a set, whatever lies in the folder.
+    """
+    found, _ = set_and_split(name)
+    if not Path(found).suffix or what_is(Path(found)) != "file":
+        return name
+    return f"{Path(found).resolve()}{name[len(found) :]}"
+
+
 def open_set(name: str, config: SetConfig, task: str | None = None) -> PractisedSet:
     """The set of that name: `NAME` or `NAME:SPLIT` of `ponder problems`, `hub:OWNER/NAME`, a file of one's own, or any
     name with `config.path`. `task`: what it is called here; None: the set's own name.
@@ -163,19 +174,13 @@ def open_set(name: str, config: SetConfig, task: str | None = None) -> Practised
     loaded = _loaded(found, config, split)
     task = task or loaded.name
     problems = ListedProblems(task, _as_task(loaded, task), _held_out(found, config, loaded, task))
-    notes = []
-    if loaded.duplicates or loaded.left_out:
-        notes.append(
-            f"{task}: {len(loaded.duplicates):,} questions that were there already and {len(loaded.left_out):,} rows "
-            "that nothing can judge are left out"
-        )
     return PractisedSet(
         name=task,
         kind=loaded.kind,
         licence=loaded.record.licence,
         problems=problems,
         fingerprint=hashlib.blake2b(repr(problems).encode(), digest_size=8).hexdigest(),
-        notes=tuple(notes),
+        notes=tuple(loaded.notes),
         solved=_solved(loaded.kind, problems.of("train")),
     )
 

@@ -23,7 +23,7 @@ from ponder.data.worked.source import WorkedSource
 from ponder.data.worked.words import WORD_TASKS
 from ponder.recipes.open_task import GYM
 from ponder.recipes.practised_sets import PractisedSet, SetConfig, is_set, open_measured, open_set
-from ponder.recipes.problem_sets import CheckerConfig, Checkers
+from ponder.recipes.problem_sets import CheckerConfig, Checkers, require_judged
 from ponder.recipes.tasks import rewards_of
 from ponder.text.examples import Example, encode_conversation
 from ponder.text.prompt import Prompter
@@ -108,7 +108,8 @@ class Practice:
         names of what is measured besides. `sandbox`: where programs are judged.
 
         What is measured of listed problems is left out of what is trained on. Raises `ConfigError` for a name that is
-        no task or set, and where there is nothing to imitate; `SandboxError` where programs cannot be judged safely.
+        no task or set, and where there is nothing to imitate; `DataError` or `SandboxError` where answers cannot be
+        judged on this machine.
         """
         worked: dict[str, WorkedSource] = {source.name: source for source in (*NUMBER_TASKS, *WORD_TASKS)}
         own_task = OwnTask(load_task_file(Path(task_file)), imitated=imitated) if task_file else None
@@ -130,9 +131,8 @@ class Practice:
         self._taught = {name: source for name in self.shares if (source := self._teacher_of(name, worked)) is not None}
         self._taught_choice = self._choice_of_taught(imitated)
         self._open = ExitStack()
-        checkers = self._open.enter_context(Checkers(CheckerConfig(code=sandbox or SandboxConfig())))
-        for kind in self._kinds.values():
-            checkers.require(kind)
+        sandbox = sandbox or SandboxConfig()
+        checkers = self._open.enter_context(Checkers(CheckerConfig(code=sandbox)))
         pool = self._open.enter_context(GymPool())
         # that an answer's check may take in all
         self.check_seconds = max(pool.config.seconds + WAITING, checkers.config.seconds if self._kinds else 0.0)
@@ -143,6 +143,13 @@ class Practice:
         own |= {name: gym if kind == "gym" else checkers.of(kind) for name, kind in self._kinds.items()}
         self.check = CheckerByTask(own, default=gym)
         self.rewards = () if own_task is None else rewards_of(own_task.file, own_task.name)  # in learning by trial
+        try:
+            learned = {name: opened.problems.of("train") for name, opened in self._sets.items()}
+            for name, found in {**self._listed, **learned}.items():
+                require_judged(name, found, self.check, sandbox)
+        except BaseException:
+            self._open.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

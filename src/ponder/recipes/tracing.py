@@ -20,7 +20,7 @@ from ponder.recipes.tasks import Task
 from ponder.recipes.teachers import Teacher, Wanted
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import Progress
-from ponder.train.collect import REFUSED, CollectConfig, collect
+from ponder.train.collect import REFUSED, UNGRADED, CollectConfig, collect
 from ponder.train.collect import Origin as Collected
 from ponder.train.loop import Clock
 from ponder.train.rollout import Grade
@@ -122,7 +122,8 @@ def verify_traces(
     counts = trace_counts(traces, answers.beyond, collection.outcomes)
     if not collection.conversations:
         said = ", ".join(f"{count} {reason}" for reason, count in counts["outcomes"].items())
-        raise DataError(f"none of the {len(traces)} traces can be learned from ({said}). {_advice(counts['outcomes'])}")
+        advice = _advice(counts["outcomes"], collection.first_ungraded)
+        raise DataError(f"none of the {len(traces)} traces can be learned from ({said}). {advice}")
     return Verified(read_conversations(collection.path), counts)
 
 
@@ -140,9 +141,11 @@ def trace_counts(traces: Sequence[Trace], beyond: int, outcomes: dict[str, int])
     }
 
 
-def _advice(outcomes: dict[str, int]) -> str:
+def _advice(outcomes: dict[str, int], first_ungraded: str) -> str:
     """What to do where nothing can be learned from, by what most answers came to."""
     advice = {
+        UNGRADED: f"The checker could not judge them: {first_ungraded}. Mend that, and go on with --resume: where it "
+        "could judge none, it judges all of them again, and none is asked for again",
         "no thought": "The teacher shows no thoughts: take a reasoning model, or accept answers without a thought "
         "(--traces.require_thought=false)",
         "truncated": "Let answers be longer (--traces.max_tokens)",
@@ -150,4 +153,6 @@ def _advice(outcomes: dict[str, int]) -> str:
         "refused": "The file of traces holds what the teacher said",
     }
     most = max(outcomes, key=lambda reason: outcomes[reason], default="")
+    if UNGRADED in outcomes and "wrong" not in outcomes:  # of those that were right in form, it could judge none
+        most = UNGRADED
     return advice.get(most, "Loosen traces.readable, or take another teacher")

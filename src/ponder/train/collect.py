@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ponder.core.errors import ConfigError, DataError, GenerationError, RunError, TokenizerError, TrainingError
 from ponder.core.files import atomic_write_text, clean_leftovers, explain_os_errors
@@ -40,6 +40,8 @@ COLLECTED, TRIED, SETTINGS, SUMMARY, LOCK = (
 )  # fmt: skip
 KEPT, REFUSED = "kept", "prompt refused"  # what is counted of a sample, beside the reasons to drop it
 NOT_RIGHT = ("wrong", "malformed", "truncated")  # what is counted of a graded sample that is no right answer
+UNGRADED = "ungraded"  # what is counted of a sample that the checker could not judge
+NOT_GRADED = (UNGRADED, "malformed", "truncated", REFUSED)  # what is counted without a checker's verdict
 SHOWN = 3  # conversations given to the reporter after a batch
 
 
@@ -96,19 +98,21 @@ class Collection:
     without_any: int  # problems of which nothing was kept
     graded: bool  # whether a checker judged the samples
     path: Path  # the conversations
+    first_ungraded: str = ""  # why the checker could not judge the first of the ungraded samples
 
     @property
     def correct_share(self) -> float | None:
         """Right answers over graded samples; None where nothing was graded."""
         wrong = sum(self.outcomes.get(reason, 0) for reason in NOT_RIGHT)
-        graded = self.samples - self.outcomes.get("ungraded", 0) - self.outcomes.get(REFUSED, 0)
+        graded = self.samples - self.outcomes.get(UNGRADED, 0) - self.outcomes.get(REFUSED, 0)
         return 1.0 - wrong / graded if self.graded and graded else None
 
     def __str__(self) -> str:
         dropped = ", ".join(f"{n} {reason}" for reason, n in sorted(self.outcomes.items()) if reason != KEPT)
+        why = f"; the first ungraded one: {self.first_ungraded}" if self.first_ungraded else ""
         return (
             f"{self.conversations} conversations from {self.samples} samples of {self.problems} problems; "
-            f"{self.without_any} problems gave none; dropped: {dropped or 'none'}"
+            f"{self.without_any} problems gave none; dropped: {dropped or 'none'}{why}"
         )
 
 
@@ -120,6 +124,22 @@ class _Candidate:
     answer: str
     rollout: Rollout
     sample: int
+
+
+class _Dropped(NamedTuple):
+    """A sample that did not: what is counted of it, and the checker's words where it is ungraded."""
+
+    outcome: str
+    reason: str = ""
+
+
+class _Worked(NamedTuple):
+    """A problem, what is kept of its samples, how many of them came to what, and why the first was not graded."""
+
+    problem: Problem
+    kept: list[_Candidate]
+    outcomes: dict[str, int]
+    ungraded: str
 
 
 def answer_prompts(
@@ -158,7 +178,7 @@ def collect(
     `grade` None: nobody judges the answers. A problem whose id came before is passed over, and one whose prompt the
     generator refuses (too long, or beyond its vocabulary) is counted. Raises `RunError` where the folder was begun with
     other settings or is in use, `GenerationError` where the generator refuses every prompt: then nothing is noted, and
-    the same call tries them again.
+    the same call tries them again. A collection of which no sample could be graded is begun anew by the next call.
     """
     reporter = reporter or SilentReporter()
     listed = list(problems)
@@ -176,17 +196,22 @@ def collect(
         with JsonLines(folder / COLLECTED) as collected, JsonLines(folder / TRIED) as tried:
             collector = _Collector(generator, prompter, grade, config, origin)
             done = read_json_lines(folder / TRIED)
+            if _nothing_graded(done):
+                tried.truncate(0)
+                done = []
             _drop_unfinished(folder, collected, done)
             finished = {line["id"] for line in done}
             left = [p for p in {p.id: p for p in listed}.values() if p.id not in finished]
             reporter.stage("collect", len(left) + len(done))
             for batch in _batches(left, max(1, config.completions_per_batch // config.samples_per_problem)):
                 shown: list[Sample] = []
-                for problem, kept, outcomes in collector.work(batch):
-                    for candidate in kept:
-                        collected.append(collector.row(problem, candidate, outcomes))
+                for worked in collector.work(batch):
+                    for candidate in worked.kept:
+                        collected.append(collector.row(worked.problem, candidate, worked.outcomes))
                         shown.append(Sample.of(candidate.rollout))
-                    done.append({"id": problem.id, "outcomes": outcomes, "end": collected.offset()})
+                    done.append({"id": worked.problem.id, "outcomes": worked.outcomes, "end": collected.offset()})
+                    if worked.ungraded:
+                        done[-1]["ungraded"] = worked.ungraded
                     tried.append(done[-1])
                 reporter.advance(len(done))
                 reporter.samples(shown[:SHOWN])
@@ -221,27 +246,25 @@ class _Collector:
         self._sampling = Sampling(max_tokens=config.max_tokens, temperature=config.temperature, top_p=config.top_p)
         self.first_refusal = ""  # in the words of who refused it
 
-    def work(self, problems: Sequence[Problem]) -> Iterator[tuple[Problem, list[_Candidate], dict[str, int]]]:
-        """For each problem: what is kept, and how many samples came to what."""
+    def work(self, problems: Sequence[Problem]) -> Iterator[_Worked]:
+        """What comes of each problem."""
         for problem, completions in zip(problems, self._sample(problems), strict=True):
             if completions is None:
-                yield problem, [], {REFUSED: self._config.samples_per_problem}
+                yield _Worked(problem, [], {REFUSED: self._config.samples_per_problem}, "")
                 continue
-            outcomes: Counter[str] = Counter()
-            candidates = []
-            for sample, completion in enumerate(completions):
-                outcome = self._judge(problem, completion, sample)
-                if isinstance(outcome, _Candidate):
-                    candidates.append(outcome)
-                else:
-                    outcomes[outcome] += 1
+            judged = [self._judge(problem, completion, sample) for sample, completion in enumerate(completions)]
+            candidates = [each for each in judged if isinstance(each, _Candidate)]
+            dropped = [each for each in judged if isinstance(each, _Dropped)]
+            outcomes = Counter(each.outcome for each in dropped)
+            ungraded = next((each.reason for each in dropped if each.outcome == UNGRADED), "")
             texts = [f"{c.thought}\n{c.answer}" for c in candidates]
             costs = [self._cost(c.rollout.completion) for c in candidates]
             choice = choose_different(texts, costs, self._config.keep_per_problem, self._config.near_duplicate)
             outcomes["duplicate"] += choice.duplicates
             outcomes["more than wanted"] += len(candidates) - choice.duplicates - len(choice.kept)
             outcomes[KEPT] += len(choice.kept)
-            yield problem, [candidates[i] for i in choice.kept], {k: n for k, n in outcomes.items() if n}
+            counts = {name: count for name, count in outcomes.items() if count}
+            yield _Worked(problem, [candidates[i] for i in choice.kept], counts, ungraded)
 
     def _cost(self, completion: Completion) -> float:
         """The lower, the sooner a sample is taken."""
@@ -268,7 +291,7 @@ class _Collector:
         }
         if self._grade is not None:
             wrong = sum(outcomes.get(reason, 0) for reason in NOT_RIGHT)
-            graded = self._config.samples_per_problem - outcomes.get("ungraded", 0)
+            graded = self._config.samples_per_problem - outcomes.get(UNGRADED, 0)
             origin |= {"score": verdict.score, "reason": verdict.reason, "pass_rate": 1.0 - wrong / graded}
         return conversation_row(conversation) | {"origin": origin}
 
@@ -311,10 +334,10 @@ class _Collector:
                     )
         return made
 
-    def _judge(self, problem: Problem, completion: Completion, sample: int) -> _Candidate | str:
+    def _judge(self, problem: Problem, completion: Completion, sample: int) -> _Candidate | _Dropped:
         """A sample that may be kept, or why it may not."""
         if completion.finish_reason == "length":
-            return "truncated"
+            return _Dropped("truncated")
         tokenizer = self._prompter.tokenizer
         reasoning = parse_reasoning(
             completion.ids,
@@ -324,7 +347,7 @@ class _Collector:
             thought_required=self._grade is not None and tokenizer.control.think is not None,
         )
         if reasoning.flaw is not None or reasoning.answer is None:
-            return "malformed"
+            return _Dropped("malformed")
         if self._grade is None:
             text = tokenizer.decode(completion.ids)
             verdict = Verdict(score=None, correct=None, reason="not judged")
@@ -332,12 +355,12 @@ class _Collector:
         else:
             rollout = self._grade(problem, completion)
             if rollout.verdict.correct is None:
-                return "ungraded"
+                return _Dropped(UNGRADED, rollout.verdict.reason)
             if not rollout.verdict.correct:
-                return "wrong"
+                return _Dropped("wrong")
         thought, answer = reasoning.thought.strip(), reasoning.answer.strip()
         fault = unreadable(thought, answer, completion.ids, self._config.readable)
-        return fault or _Candidate(thought, answer, rollout, sample)
+        return _Dropped(fault) if fault else _Candidate(thought, answer, rollout, sample)
 
 
 def _batches(problems: Sequence[Problem], size: int) -> Iterator[Sequence[Problem]]:
@@ -381,6 +404,12 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
+def _nothing_graded(done: Sequence[dict[str, Any]]) -> bool:
+    """Whether the checker was asked, and judged none of these samples: then it did not work, and they say nothing."""
+    outcomes = {outcome for line in done for outcome in line.get("outcomes", ())}
+    return UNGRADED in outcomes and outcomes.issubset(NOT_GRADED)
+
+
 def _drop_unfinished(folder: Path, collected: JsonLines, done: Sequence[dict[str, Any]]) -> None:
     """Cut `collected.jsonl` back to what `tried.jsonl` knows. Raises `RunError` where that is damaged."""
     if any(not {"id", "outcomes"} <= line.keys() or not isinstance(line.get("end"), int) for line in done):
@@ -400,4 +429,5 @@ def _summary(folder: Path, done: Sequence[dict[str, Any]], *, graded: bool) -> C
         without_any=sum(not line["outcomes"].get(KEPT) for line in done),
         graded=graded,
         path=folder / COLLECTED,
+        first_ungraded=next((line["ungraded"] for line in done if line.get("ungraded")), ""),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ponder.algo.pass_at_k import Interval, mean_interval
-from ponder.core.errors import ConfigError, DataError, GenerationError
+from ponder.core.errors import ConfigError, DataError, GenerationError, TokenizerError
 from ponder.core.generator import Generator
 from ponder.core.metrics import JsonLines, read_json_lines
 from ponder.core.progress import Reporter, SilentReporter
@@ -30,8 +30,18 @@ from ponder.text.prompt import Prompter
 from ponder.text.reasoning import parse_completion
 from ponder.train.reward_model import RewardModel
 
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """In place of a reply: the judge does not take the question, and will not another time. It is too long for it,
+    beyond its vocabulary, or forbidden.
+    """
+
+    reason: str
+
+
 # Questions, each with a seed → replies in order; None for one that did not come. Thoughts are left out of replies.
-Ask = Callable[[Sequence[tuple[str, int]]], Sequence[str | None]]
+Ask = Callable[[Sequence[tuple[str, int]]], Sequence[str | Refused | None]]
 
 LOWEST, HIGHEST = 1, 10
 QUESTION = """Two assistants answered the same message. Judge how helpful each answer is: is it right, does it do what \
@@ -75,6 +85,7 @@ class Comparison:
 
     a_first: tuple[float, ...]  # a stood in the first place
     b_first: tuple[float, ...]
+    refused: str = ""  # why the judge did not take the question, where it did not
 
     @property
     def difference(self) -> float | None:
@@ -137,16 +148,19 @@ class AskingJudge:
         replies = list(self._ask(questions))
         if len(replies) != len(questions):
             raise GenerationError(f"a judge gave {len(replies)} replies to {len(questions)} questions")
-        if questions and all(reply is None for reply in replies):
+        taken = [reply for reply in replies if not isinstance(reply, Refused)]
+        if taken and all(reply is None for reply in taken):
             raise GenerationError(
                 f"the judge answered none of {len(questions)} questions; what was judged before is kept, try again"
             )
         compared = []
         for start in range(0, len(replies), self._asks):
-            gaps = [read_scores(reply) for reply in replies[start : start + self._asks]]
+            group = replies[start : start + self._asks]
+            gaps = [None if isinstance(reply, Refused) else read_scores(reply) for reply in group]
             a_first = [gap for gap in gaps[0::2] if gap is not None]
             b_first = [-gap for gap in gaps[1::2] if gap is not None]
-            compared.append(Comparison(a_first=tuple(a_first), b_first=tuple(b_first)))
+            refused = next((reply.reason for reply in group if isinstance(reply, Refused)), "")
+            compared.append(Comparison(a_first=tuple(a_first), b_first=tuple(b_first), refused=refused))
         return compared
 
 
@@ -164,13 +178,27 @@ class RewardJudge:
 
 
 def generator_ask(generator: Generator, prompter: Prompter, sampling: Sampling) -> Ask:
-    """Asks a model that is on this machine."""
+    """Asks a model that is on this machine. What it does not take, since it is too long for its context or beyond its
+    vocabulary, is refused, and nothing else with it.
+    """
 
-    def ask(questions: Sequence[tuple[str, int]]) -> list[str | None]:
+    def answers(questions: Sequence[tuple[str, int]]) -> list[str | Refused | None]:
         ids = prompter.encode_batch([question for question, _ in questions])
         prompts = [Prompt(problem_id=str(seed), ids=i) for i, (_, seed) in zip(ids, questions, strict=True)]
         made = generator.generate(prompts, sampling, [[seed] for _, seed in questions])
         return [parse_completion(completions[0], prompter.tokenizer).answer for completions in made]
+
+    def alone(question: tuple[str, int]) -> str | Refused | None:
+        try:
+            return answers([question])[0]
+        except (GenerationError, TokenizerError) as error:
+            return Refused(str(error))
+
+    def ask(questions: Sequence[tuple[str, int]]) -> list[str | Refused | None]:
+        try:
+            return answers(questions)
+        except (GenerationError, TokenizerError):  # one question is enough to refuse all: each on its own
+            return [alone(question) for question in questions]
 
     return ask
 
@@ -196,12 +224,14 @@ def read_scores(reply: str | None) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeReport:
-    """What came of judging. Counts are of pairs; each is in one of kept, close, unanswered and unlike_lengths."""
+    """What came of judging. Counts are of pairs; each is in one of kept, close, unanswered, refused, unlike_lengths."""
 
     judged: int
     kept: int
     close: int  # their scores differ by the threshold or less
     unanswered: int  # one order never got two scores
+    refused: int  # the same, since the judge did not take the question
+    first_refusal: str  # why it did not take the first of these
     unlike_lengths: int
     first_place: Interval | None  # points that standing first is worth; None without two orders
     changed_by_order: float | None  # share of pairs that the judge decides otherwise when they are swapped
@@ -211,6 +241,11 @@ class JudgeReport:
     def findings(self) -> list[str]:
         """What is wrong, in words."""
         found = []
+        if self.refused:
+            found.append(
+                f"{self.refused} of {self.judged} pairs have no verdict, since the judge did not take them; the first: "
+                f"{self.first_refusal}."
+            )
         if self.judged and self.unanswered > self.judged / 4:
             found.append(
                 f"{self.unanswered} of {self.judged} pairs got no scores that could be read: take a judge that follows "
@@ -237,21 +272,31 @@ def judge_candidates(
 ) -> None:
     """Have every pair judged, each line written as soon as it is known; pairs that the file has are passed over.
 
-    A judge that fails half-way leaves what it judged: call it again to go on. Read it with `read_judged`.
+    A judge that fails half-way leaves what it judged: call it again to go on. Read it with `read_judged`. A pair that
+    the judge does not take has no verdict, which is told. Raises `GenerationError` where it takes none: then nothing is
+    noted, and the same call tries them again.
     """
     reporter = reporter or SilentReporter()
     listed = {pair.id: pair for pair in candidates}
     with JsonLines(path) as lines:
-        known = {row.get("id") for row in read_json_lines(path)}
+        rows = read_json_lines(path)
+        known = {row.get("id") for row in rows}
         left = [pair for name, pair in listed.items() if name not in known]
         done = len(listed) - len(left)
         reporter.stage("judge", len(listed))
         for start in range(0, len(left), config.pairs_per_batch):
             batch = left[start : start + config.pairs_per_batch]
             for pair, comparison in zip(batch, judge.compare(batch), strict=True):
-                lines.append(_row(pair, comparison))
+                rows.append(_row(pair, comparison))
+                lines.append(rows[-1])
                 done += 1
             reporter.advance(done)
+        refused = [row["refused"] for row in rows if row.get("refused")]
+        if refused and all(row.get("refused") and not (row["a_first"] or row["b_first"]) for row in rows):
+            lines.truncate(0)
+            raise GenerationError(f"the judge takes none of {len(rows)} pairs; the first: {refused[0]}")
+        if refused and left:
+            reporter.note(f"the judge did not take {len(refused)} of {len(rows)} pairs; the first: {refused[0]}")
 
 
 def read_judged(path: Path, config: JudgeConfig) -> tuple[list[PreferencePair], JudgeReport]:
@@ -261,11 +306,14 @@ def read_judged(path: Path, config: JudgeConfig) -> tuple[list[PreferencePair], 
     """
     rows = [_read(row, f"{path}, line {i}") for i, row in enumerate(read_json_lines(path), 1)]
     kept: list[PreferencePair] = []
+    refusals: list[str] = []
     close = unanswered = unlike = 0
     for pair, comparison in rows:
         difference = comparison.difference
         lengths = sorted((len(pair.a.content), len(pair.b.content)))
-        if difference is None:
+        if difference is None and comparison.refused:
+            refusals.append(comparison.refused)
+        elif difference is None:
             unanswered += 1
         elif abs(difference) <= config.threshold:
             close += 1
@@ -283,6 +331,8 @@ def read_judged(path: Path, config: JudgeConfig) -> tuple[list[PreferencePair], 
         kept=len(kept),
         close=close,
         unanswered=unanswered,
+        refused=len(refusals),
+        first_refusal=refusals[0] if refusals else "",
         unlike_lengths=unlike,
         first_place=_interval(places),
         changed_by_order=sum(_changed(c) for c in answered) / len(answered) if answered else None,
@@ -311,6 +361,7 @@ def _row(pair: Candidates, comparison: Comparison) -> dict[str, Any]:
         "b": message_row(pair.b),
         "a_first": list(comparison.a_first),
         "b_first": list(comparison.b_first),
+        **({"refused": comparison.refused} if comparison.refused else {}),
     }
 
 
@@ -321,7 +372,7 @@ def _read(row: dict[str, Any], where: str) -> tuple[Candidates, Comparison]:
         gaps = {name: tuple(float(gap) for gap in row[name]) for name in ("a_first", "b_first")}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where} is no judgement ({error!r}); expected prompt, a, b, a_first and b_first") from None
-    return Candidates(prompt=prompt, a=a, b=b), Comparison(**gaps)
+    return Candidates(prompt=prompt, a=a, b=b), Comparison(**gaps, refused=str(row.get("refused", "")))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -4,7 +4,8 @@ import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ponder.core.errors import ConfigError
+from ponder.core.code_tests import read_tests
+from ponder.core.errors import ConfigError, DataError
 from ponder.data.library import layouts
 from ponder.data.library.records import Kind, Layout, Question
 from ponder.data.library.rows import Row, as_text
@@ -19,7 +20,7 @@ PUBLISHED: dict[Kind, Layout] = {
 }
 JSON_COLUMNS: dict[Kind, tuple[str, ...]] = {  # which hold lists, in a table as JSON
     "choice": ("choices", "options"),
-    "code": ("tests", "test_list"),
+    "code": ("tests", "test_cases", "test_list"),
     "logic": ("names", "solution"),
     "instructions": ("instruction_id_list", "kwargs"),
     "gym": ("metadata",),
@@ -75,7 +76,7 @@ def layout_of(kind: Kind, chosen: Fields) -> Layout:
 
 
 def _renamed(row: Row, chosen: Fields, kind: Kind) -> Row:
-    """The row with the chosen columns under their usual names, which then hide others of that name."""
+    """The row with the chosen columns under the usual names that are looked for first."""
     values: dict[str, Any] = dict(row.values)
     for field in fields(Fields):
         column = getattr(chosen, field.name)
@@ -91,8 +92,6 @@ def _renamed(row: Row, chosen: Fields, kind: Kind) -> Row:
             continue
         values[field.name] = row.values[column]
         if field.name == "question":
-            for usual in QUESTIONS[1:]:
-                values.pop(usual, None)
             values["quiz"] = values["prompt"] = row.values[column]
     for name in JSON_COLUMNS.get(kind, ()):
         if isinstance(values.get(name), str) and values[name].lstrip()[:1] in ("[", "{"):
@@ -123,6 +122,10 @@ def _program(row: Row) -> Question:
     if not isinstance(tests, list | dict) or not tests:
         raise row.error("no tests; expected in 'tests' a list of {input, output} or {function, args, expected}")
     facts: dict[str, object] = {"tests": tests}
+    try:
+        read_tests(facts)
+    except DataError as error:
+        raise row.error(str(error)) from None
     if isinstance(prefix := row.find("prefix"), str):
         facts["prefix"] = prefix
     return Question(text=_question(row), facts=facts)

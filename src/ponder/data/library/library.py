@@ -25,6 +25,7 @@ from ponder.data.library.sets import (
     PROBLEM_SETS,
     find_set,
 )
+from ponder.data.unwritable import unwritable
 
 GENERATED = 200  # problems of a generated set where no number is asked for
 _HUB = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -43,6 +44,7 @@ class Dropped:
 
     place: str
     reason: str
+    contradicts: bool = False  # a question that was there already, with another answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,21 @@ class LoadedSet:
     @property
     def kind(self) -> Kind:
         return self.record.kind
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the rows that are no problems here: a sentence for each sort of them."""
+        said = []
+        if self.left_out:
+            first = self.left_out[0]
+            said.append(f"{self.name}: {_rows(len(self.left_out))} left out; the first: {first.place}: {first.reason}")
+        if self.duplicates:
+            against = [each for each in self.duplicates if each.contradicts]
+            first = [*against, *self.duplicates][0]
+            other = f", {len(against):,} of them with another answer" if against else ""
+            many = f"{_rows(len(self.duplicates))} left out whose question was there already{other}"
+            said.append(f"{self.name}: {many}; the first: {first.place}: {first.reason}")
+        return said
 
     def draw(self, count: int, seed: int = 0) -> tuple[Problem, ...]:
         """`count` of the problems (all where there are fewer): fewer are the first of more."""
@@ -233,18 +250,23 @@ def _loaded(record: ProblemSet, split: str, rows: Iterable[Row], *, drop: bool) 
         except NotUsable as error:
             left_out.append(Dropped(place=row.place, reason=str(error)))
             continue
+        parts = [question.text, question.answer, question.id, question.slots, question.facts]
+        if fault := unwritable(parts):
+            raise row.error(f"the row {fault}; write the character whole, or leave it out")
         if question.answer is None and record.kind in _ANSWERED:
             if not drop:
                 raise row.error(
                     "no answer; give every row one, name the column that holds it, or have such rows left out "
-                    "(drop_unanswered, --drop-unanswered)"
+                    "(--drop-unanswered; of a distillation --task.drop_unanswered=true)"
                 )
             left_out.append(Dropped(place=row.place, reason="no answer"))
             continue
         problem = _problem(record, question)
         first = seen.setdefault(" ".join(problem.prompt.split()), (problem, row.place))
         if first[0] is not problem:
-            duplicates.append(Dropped(place=row.place, reason=_repetition(first[0], first[1], problem)))
+            reason = _repetition(first[0], first[1], problem)
+            against = first[0].answer != problem.answer
+            duplicates.append(Dropped(place=row.place, reason=reason, contradicts=against))
             continue
         if (place := ids.setdefault(problem.id, row.place)) != row.place:
             raise row.error(f"its id {question.id!r} is that of another problem, at {place}; ids have to differ")
@@ -256,6 +278,10 @@ def _loaded(record: ProblemSet, split: str, rows: Iterable[Row], *, drop: bool) 
         duplicates=tuple(duplicates),
         left_out=tuple(left_out),
     )
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count:,} rows are"
 
 
 def _problem(record: ProblemSet, question: Question) -> Problem:

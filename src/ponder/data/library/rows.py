@@ -4,7 +4,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,19 +33,29 @@ class Row:
         return DataError(f"{self.place}: {message}")
 
     def find(self, *names: str) -> Any:
-        """The value of the first of these columns that is there and not empty; None where none is."""
-        for name in names:
-            value = self.values.get(name)
-            if value is not None and value != "":
-                return value
-        return None
+        """The value of the first of these columns that is there; None where none is, or where its cell is empty.
+
+        An empty cell is empty: another column of the row may well hold something else.
+        """
+        name = self._first(names)
+        value = None if name is None else self.values[name]
+        return None if value == "" else value
 
     def text(self, *names: str) -> str:
         """The same as text. Raises `DataError` where there is none."""
-        value = as_text(self.find(*names))
-        if value is None or not value.strip():
+        name = self._first(names)
+        if name is None:
             raise self.error(f"no {' or '.join(map(repr, names))}; the row has {', '.join(self.values) or 'nothing'}")
-        return value
+        value = self.values[name]
+        text = as_text(value)
+        if value is not None and text is None:
+            raise self.error(f"{name!r} is a {type(value).__name__}; expected text")
+        if text is None or not text.strip():
+            raise self.error(f"{name!r} is empty; expected text")
+        return text
+
+    def _first(self, names: Sequence[str]) -> str | None:
+        return next((name for name in names if name in self.values), None)
 
 
 def as_text(value: object) -> str | None:
@@ -84,7 +95,7 @@ def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 

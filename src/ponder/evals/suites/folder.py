@@ -15,6 +15,7 @@ from ponder.evals.by_task import TaskEvaluation
 from ponder.evals.drawing import KeptSamples
 
 EVALUATIONS = Path("evaluations")  # where evaluations are kept unless said otherwise
+NOT_PROBLEMS = ("duplicates", "left_out")  # what is told of a set beside its settings: its digest says it all
 Settings = Mapping[str, Any]
 
 
@@ -79,8 +80,7 @@ class EvaluationFolder:
         return TaskEvaluation.from_json(_read_object(self.result), str(self.result))
 
     def _check(self, settings: Settings) -> None:
-        there = self.read_settings()
-        wanted = json.loads(json.dumps(settings))
+        there, wanted = _compared(self.read_settings()), _compared(json.loads(json.dumps(settings)))
         if there != wanted:
             name, was, now = _first_difference(there, wanted)
             raise RunError(
@@ -107,6 +107,15 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunError(f"{path} is damaged: expected a JSON object, got {type(data).__name__}")
     return data
+
+
+def _compared(settings: Settings) -> Settings:
+    """What has to be the same for an evaluation to go on."""
+    sets = settings.get("sets")
+    if not isinstance(sets, dict) or not all(isinstance(of, dict) for of in sets.values()):
+        return settings
+    kept = {name: {key: value for key, value in of.items() if key not in NOT_PROBLEMS} for name, of in sets.items()}
+    return {**settings, "sets": kept}
 
 
 def _first_difference(there: Settings, wanted: Settings) -> tuple[str, object, object]:

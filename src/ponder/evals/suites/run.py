@@ -11,14 +11,11 @@ from ponder.core.types import Problem
 from ponder.evals.by_task import EvaluatedTasks, TaskSet, evaluate_sets
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.graded import Grade
-from ponder.evals.suites.folder import EvaluationFolder, problems_digest
+from ponder.evals.suites.folder import NOT_PROBLEMS, EvaluationFolder, problems_digest
 from ponder.evals.voting import Ballot
 from ponder.text.prompt import Prompter
-from ponder.verify.checkers import AnswerChecker, finding_of
-
-TRIED = 3  # problems on which a checker is tried first
-# Answers that it is tried on. They hold letters: for a number alone, no library is asked whether it is another number.
-PROBES = ("x + 1", "X + 1")
+from ponder.verify.checkers import AnswerChecker
+from ponder.verify.trial import require_working
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +27,8 @@ class SuiteSet:
     checker: AnswerChecker
     samples: int  # k
     ballot: Ballot | None = None
+    duplicates: int = 0  # rows of its files that repeat a question
+    left_out: int = 0  # rows of its files that nothing here can judge
 
 
 def evaluate_suite(
@@ -56,7 +55,7 @@ def evaluate_suite(
             raise DataError(f"the problem set {tasks.name} is empty; expected at least one problem")
         if names.count(tasks.name) > 1:
             raise DataError(f"two problem sets are named {tasks.name}; leave one out")
-        _require_working(tasks)
+        require_working(tasks.name, tasks.problems, tasks.checker)
     settings = suite_settings(sets, model=model, suite=suite, config=config, seed=seed)
     with folder.begin(settings) as kept:
         evaluated = evaluate_sets(
@@ -82,38 +81,10 @@ def evaluate_suite(
     return evaluated
 
 
-def _require_working(tasks: SuiteSet) -> None:
-    """Hours of completions that nobody can judge are worth nothing: each checker is tried before they are drawn."""
-    reason = ""
-    try:
-        for problem in tasks.problems[:TRIED]:
-            finding = finding_of(tasks.checker(problem, PROBES[0]))
-            if finding.score is not None:
-                break
-            reason = finding.reason
-        else:
-            raise DataError(reason)
-        for problem in _of_each_rule(tasks.problems):
-            for probe in PROBES:
-                tasks.checker(problem, probe)
-    except DataError as error:
-        raise DataError(f"answers to {tasks.name} cannot be judged here: {error}") from error
-
-
-def _of_each_rule(problems: Sequence[Problem]) -> list[Problem]:
-    """A problem with each rule of IFEval that these hold: a rule may need a library that the others do not."""
-    found: dict[str, Problem] = {}
-    for problem in problems:
-        rules = problem.facts.get("instructions")
-        for rule in rules if isinstance(rules, list | tuple) else ():
-            found.setdefault(str(rule), problem)
-    return list({id(problem): problem for problem in found.values()}.values())
-
-
 def suite_settings(
     sets: Sequence[SuiteSet], *, model: dict[str, Any], suite: str, config: DrawingConfig, seed: int
 ) -> dict[str, Any]:
-    """All that a result depends on."""
+    """All that a result depends on, and how many rows of a set's files are no problems of it."""
     drawing = dataclasses.asdict(config)
     del drawing["tokens_per_batch"], drawing["samples"]
     return {
@@ -126,6 +97,7 @@ def suite_settings(
                 "problems": len(tasks.problems),
                 "samples": tasks.samples,
                 "digest": problems_digest(tasks.problems),
+                **{name: count for name in NOT_PROBLEMS if (count := getattr(tasks, name))},
             }
             for tasks in sets
         },

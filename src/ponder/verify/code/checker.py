@@ -1,9 +1,9 @@
 """Checks an answer that is a program."""
 
+from ponder.core.code_tests import read_tests
 from ponder.core.errors import DataError
 from ponder.core.types import Problem
 from ponder.verify.checkers import Finding
-from ponder.verify.code.cases import read_tests
 from ponder.verify.code.extraction import program_in
 from ponder.verify.code.judge import CodeJudge
 

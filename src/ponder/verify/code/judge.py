@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript
 from ponder.core.errors import DataError
 from ponder.core.workers import available_cores
-from ponder.verify.code.cases import CallCase, InputCase, Tests, TestScript
 from ponder.verify.code.config import MEGABYTE, SandboxConfig
 from ponder.verify.code.guest.values import Channel, WireError, encode
 from ponder.verify.code.pool import SandboxPool
@@ -179,20 +179,20 @@ def _cases(cases: Sequence[CallCase]) -> bytes:
     def refuse(value: object) -> int:
         raise DataError(f"a test holds a {type(value).__name__}; expected plain data")
 
-    return json.dumps(
-        {
-            "cases": [
-                {
-                    "function": case.function,
-                    "args": encode(list(case.args), refuse),
-                    "kwargs": encode(dict(case.kwargs), refuse),
-                    "expected": encode(case.expected, refuse),
-                    "tolerance": case.tolerance,
-                }
-                for case in cases
-            ]
-        }
-    ).encode()
+    try:
+        written = [
+            {
+                "function": case.function,
+                "args": encode(list(case.args), refuse),
+                "kwargs": encode(dict(case.kwargs), refuse),
+                "expected": encode(case.expected, refuse),
+                "tolerance": case.tolerance,
+            }
+            for case in cases
+        ]
+    except WireError as error:
+        raise DataError(f"a test holds {error}; expected flatter data") from None
+    return json.dumps({"cases": written}).encode()
 
 
 @contextlib.contextmanager

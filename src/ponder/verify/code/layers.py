@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from ponder.core.errors import SandboxError
+from ponder.core.errors import MissingLayerError
 from ponder.verify.code.config import Layer, SandboxConfig
 from ponder.verify.code.guest.limits import landlock_version
 from ponder.verify.code.system_calls import seccomp_filter
@@ -25,16 +25,18 @@ class Missing:
 
 
 def present_layers(config: SandboxConfig) -> frozenset[Layer]:
-    """The protections that will be used. Raises `SandboxError` where one is missing that the config does not allow."""
+    """The protections that will be used. Raises `MissingLayerError` where one is missing that the config does not
+    allow.
+    """
     missing = missing_layers()
     refused = [lack for lack in missing if lack.layer not in config.allow_missing]
     if refused:
         told = "\n".join(f"  {lack.layer}: {lack.reason}. {lack.remedy}" for lack in refused)
         names = ", ".join(f'"{lack.layer}"' for lack in refused)
-        raise SandboxError(
-            f"programs that a model wrote cannot be run safely on this machine; missing:\n{told}\n"
-            f"To run them without that protection, on a machine that you can afford to lose: "
-            f"sandbox.allow_missing = [{names}]"
+        raise MissingLayerError(
+            f"programs that a model wrote cannot be run safely on this machine; missing:\n{told}",
+            [lack.layer for lack in refused],
+            f"sandbox.allow_missing = [{names}]",
         )
     absent = {lack.layer for lack in missing}
     layers: tuple[Layer, ...] = ("namespaces", "seccomp", "landlock")

@@ -47,9 +47,28 @@ class TestScript:
 
 Tests = Sequence[InputCase] | Sequence[CallCase] | TestScript
 
+_TEXT = (str, "text")
+_TYPES: Mapping[type, Mapping[str, tuple[Any, str]]] = {  # of each field: what it is, and how that is called
+    InputCase: {"input": _TEXT, "output": _TEXT},
+    CallCase: {
+        "function": _TEXT,
+        "args": (list | tuple, "a list of arguments"),
+        "kwargs": (Mapping, "an object of arguments by name"),
+        "tolerance": (int | float, "a number"),
+    },
+    TestScript: {
+        "code": _TEXT,
+        "setup": _TEXT,
+        "entry": (str | None, "the name of a function"),
+        "interface": (tuple | None, "a list of names"),
+        "in_place": (bool, "true or false"),
+    },
+}
+
 
 def read_tests(facts: Mapping[str, object]) -> Tests:
-    """The tests in a problem's facts, under "tests". Raises `DataError` for anything else.
+    """The tests in a problem's facts, under "tests". Raises `DataError` for anything else, and for values of another
+    type than a test can have.
 
     A mapping is a `TestScript`, a list of mappings are cases: those with "input" are `InputCase`, those with
     "function" `CallCase`.
@@ -58,19 +77,35 @@ def read_tests(facts: Mapping[str, object]) -> Tests:
     try:
         match tests:
             case TestScript():
-                return tests
+                return _checked(tests, "the code with assertions")
             case {"code": _}:
                 interface = tests.get("interface")
-                return TestScript(**{**tests, "interface": interface and tuple(interface)})
+                names = tuple(interface) if isinstance(interface, list) else interface
+                return _checked(TestScript(**{**tests, "interface": names}), "the code with assertions")
             case [InputCase() | CallCase(), *_]:
-                return list(tests)
+                return _all_checked(tests)
             case [{"input": _}, *_]:
-                return [InputCase(**case) for case in tests]
+                return _all_checked([InputCase(**case) for case in tests])
             case [{"function": _}, *_]:
-                return [CallCase(**case) for case in tests]
+                return _all_checked([CallCase(**case) for case in tests])
     except TypeError as error:
         raise DataError(f"a problem's tests cannot be read: {error}") from None
     raise DataError(
-        'a problem has no tests; expected under "tests" a list of {input, output} or {function, args, expected}, '
-        "or {code, entry}"
+        'a problem has no tests that can be read; expected under "tests" a list of {input, output} or '
+        "{function, args, expected}, or {code, entry}"
     )
+
+
+def _all_checked(cases: Sequence[Any]) -> list[Any]:
+    return [_checked(case, f"test {number}") for number, case in enumerate(cases, 1)]
+
+
+def _checked(case: Any, what: str) -> Any:
+    """A case whose values are what they should be. Raises `TypeError` with `what` it is that has another."""
+    if type(case) not in _TYPES:
+        raise TypeError(f"{what} is a {type(case).__name__}")
+    for name, (kind, expected) in _TYPES[type(case)].items():
+        value = getattr(case, name)
+        if not isinstance(value, kind):
+            raise TypeError(f"{what} has as {name!r} a {type(value).__name__}; expected {expected}")
+    return case
