@@ -28,7 +28,8 @@ from ponder.models.transformer import Transformer
 from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_recipe import load_distill_recipe
-from ponder.recipes.open_task import fixed_problems, open_task, set_and_split
+from ponder.recipes.open_task import open_task
+from ponder.recipes.practised_sets import fixed_problems, set_and_split
 from ponder.recipes.students import open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.tracing import distinct_problems, task_fingerprint

@@ -14,8 +14,8 @@ from live_server import live_server
 from ponder.core.errors import ConfigError, DataError, GenerationError, RunError
 from ponder.core.types import Problem, Sampling
 from ponder.data.traces import Origin, Trace, TraceLog, read_traces, require_task, split_thought
-from ponder.recipes.distill_recipe import EndpointConfig
 from ponder.recipes.endpoint import Endpoint, answer_of
+from ponder.recipes.endpoint_config import EndpointConfig
 from ponder.recipes.teachers import Wanted
 from ponder.serve.errors import ApiError
 from ponder.serve.records import Ask, Conversation

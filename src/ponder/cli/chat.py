@@ -82,10 +82,12 @@ def read_key(path: Path) -> str:
 
 
 def task_of(folder: Path) -> Task | None:
-    """The task that the model of this run was trained on. A chat can do without, so a task file may be gone by now."""
+    """The task that the model of this run was trained on. A chat can do without, so a task file may be gone by now, and
+    no set of problems is fetched for it.
+    """
     try:
         recipe = recipe_of(folder)
-        return None if recipe is None else build_task(recipe.task)
+        return None if recipe is None or recipe.task.of_library else build_task(recipe.task)
     except PonderError as error:
         err().print(f"no examples: {error}", style="dim", soft_wrap=True)
         return None

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,11 @@ from ponder.evals.distill_report import distill_json
 from ponder.recipes.comparison_recipe import DEFAULT_COMPARISON, load_comparison_recipe
 from ponder.recipes.distill import run_distill
 from ponder.recipes.distill_comparison import run_comparison
-from ponder.recipes.distill_recipe import DEFAULT_RECIPE, DistillRecipe, is_url, load_distill_recipe
+from ponder.recipes.distill_recipe import DEFAULT_RECIPE, DistillRecipe, load_distill_recipe
+from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.files import merged_tables
-from ponder.recipes.open_task import fixed_problems
+from ponder.recipes.open_teacher import open_address
+from ponder.recipes.practised_sets import fixed_problems
 from ponder.recipes.teachers import Teacher
 from ponder.train.parallel import joined
 
@@ -101,16 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
 @contextmanager
 def open_endpoint(recipe: DistillRecipe) -> Iterator[Teacher]:
     """The teacher behind the recipe's address."""
-    if find_spec("httpx") is None:
-        raise ConfigError(
-            "a teacher behind an address needs the package httpx; install it with: pip install 'ponder[reason]'"
-        )
-    from ponder.recipes.endpoint import Endpoint  # the HTTP client: a teacher of this machine needs none
-
     traces = recipe.traces
     sampling = Sampling(max_tokens=traces.max_tokens, temperature=traces.temperature, top_p=traces.top_p)
-    with Endpoint(recipe.endpoint, sampling, recipe.seed, thought_wanted=traces.require_thought) as endpoint:
-        yield endpoint
+    with open_address(recipe.endpoint, sampling, recipe.seed, thought_wanted=traces.require_thought) as teacher:
+        yield teacher
 
 
 def _compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> int:

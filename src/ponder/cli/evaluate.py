@@ -31,12 +31,13 @@ from ponder.data.problems import held_out_problems
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
 from ponder.evals.codeforces import RATINGS, load_ratings, rate, rated_contests
 from ponder.evals.drawing import DrawingConfig
-from ponder.evals.evaluator import EvaluationConfig, evaluate
+from ponder.evals.evaluator import Evaluated, EvaluationConfig, evaluate
 from ponder.evals.suites.folder import EVALUATIONS, EvaluationFolder
 from ponder.evals.suites.registry import TEMPERATURE, TOP_P
 from ponder.evals.suites.run import evaluate_suite
+from ponder.recipes.open_task import OpenedTask, open_task
 from ponder.recipes.opening import find_model
-from ponder.recipes.tasks import BUILT_IN, TaskConfig, build_task
+from ponder.recipes.tasks import BUILT_IN, TaskConfig
 from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
@@ -80,7 +81,26 @@ def run(arguments: argparse.Namespace) -> int:
     folder = find_model(arguments.model, arguments.runs)
     recipe = recipe_of(folder)
     task_config, config = choose(arguments, recipe)
-    task = build_task(task_config)
+    with open_task(task_config, None if recipe is None else recipe.sandbox) as opened:
+        measured = _measure(arguments, folder, recipe, opened, config)
+        task = opened.task
+    figures = measured.evaluation.to_json()
+    if arguments.json:
+        print_json({"model": arguments.model, "task": task.name, **figures})
+        return 0
+    out().print(evaluation_table({arguments.model: figures}))
+    return 0
+
+
+def _measure(
+    arguments: argparse.Namespace,
+    folder: Path,
+    recipe: ZeroRecipe | None,
+    opened: OpenedTask,
+    config: EvaluationConfig,
+) -> Evaluated:
+    """What the model is worth on the task's held-out problems."""
+    task = opened.task
     problems = held_out_problems(task.problems, config.problems, python_rng(0, "held-out", task.name))
     seed = arguments.seed if arguments.seed is not None else 0 if recipe is None else recipe.seed
     if not problems:
@@ -91,21 +111,15 @@ def run(arguments: argparse.Namespace) -> int:
         progress_display(err(), f"eval on {task.name}") as reporter,
     ):
         model = open_shown(folder, workers)
-        measured = evaluate(
+        return evaluate(
             problems,
             generator=model.generator,
-            grade=Grader(model.tokenizer, task.check, rewards),
+            grade=Grader(model.tokenizer, task.check, rewards, opened.check_seconds),
             prompter=model.prompter,
             config=config,
             seed=seed,
             reporter=reporter,
         )
-    figures = measured.evaluation.to_json()
-    if arguments.json:
-        print_json({"model": arguments.model, "task": task.name, **figures})
-        return 0
-    out().print(evaluation_table({arguments.model: figures}))
-    return 0
 
 
 def run_suite(arguments: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="with show: which of them (0)")
     parser.add_argument("--kind", choices=KINDS, help="how answers of a file of one's own are judged (exact)")
     parser.add_argument(
-        "--fields", metavar="LIST", help="which column is what: question=…,answer=…,id=…,choices=…,tests=…"
+        "--fields", metavar="LIST", help="which column is what: question=…,answer=…,id=…,choices=…,tests=…,solution=…"
     )
     parser.add_argument(
         "--drop-unanswered", action="store_true", help="leave rows without an answer out, where they would be refused"

@@ -12,26 +12,38 @@ from ponder.cli.training import run_shown, train_shown
 from ponder.core.config import parse_overrides
 from ponder.core.errors import ConfigError, RunError
 from ponder.core.runs import RunFolder
+from ponder.data.library.records import KINDS
 from ponder.evals.r1_report import r1_json
 from ponder.evals.report import report_json
 from ponder.recipes.files import DEFAULT_KIND, recipe_kind
 from ponder.recipes.opening import check_headers
+from ponder.recipes.practised_sets import SetConfig, described
 from ponder.recipes.r1 import run_r1
 from ponder.recipes.r1_recipe import R1Recipe, load_r1_recipe
 from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 from ponder.train.divided import folder_of_process
 from ponder.train.parallel import current, joined
 
+OF_PROBLEMS = ("kind", "fields", "test")  # arguments that tell of what --problems names
 TAKES_SETTINGS = True  # arguments that argparse does not know are settings of the recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "ponder train RECIPE [--section.key=value ...] [--resume] [--task FILE] [--run NAME] [--runs DIR] [--json]"
+        "ponder train RECIPE [--section.key=value ...] [--resume] [--task FILE | --problems NAME] [--run NAME] "
+        "[--runs DIR] [--json]"
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of a recipe that comes with Ponder")
     parser.add_argument("--resume", action="store_true", help="go on with the run where it was stopped or killed")
     parser.add_argument("--task", type=Path, metavar="FILE", help="a Python file that defines a task of your own")
+    parser.add_argument(
+        "--problems", metavar="NAME", help="a set of `ponder problems`, hub:OWNER/NAME, gym/TASK, or a file: alone"
+    )
+    parser.add_argument("--test", metavar="NAME", help="of --problems: a set or file to measure with")
+    parser.add_argument("--kind", choices=KINDS, help="of a file or hub: set: how answers are judged (exact)")
+    parser.add_argument(
+        "--fields", metavar="LIST", help="of the same: question=…,answer=…,id=…,choices=…,tests=…,solution=…"
+    )
     parser.add_argument("--run", metavar="NAME", help="the run's name (default: the recipe's and the task's)")
     parser.epilog = "Every other --section.key=value changes a setting of the recipe, for example --grpo.clip_high=0.3"
     add_runs(parser)
@@ -40,19 +52,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = parse_overrides(arguments.settings)
-    kind = recipe_kind(arguments.recipe)
+    kind, problems = recipe_kind(arguments.recipe), named_problems(arguments)
     if kind == "r1":
-        pipeline = load_r1_recipe(arguments.recipe, settings, arguments.task)
+        pipeline = load_r1_recipe(arguments.recipe, settings, arguments.task, problems)
         check_headers(Path(pipeline.start_from))  # before a folder is made for the run
         with joined(pipeline.compute.device):  # with the processes that torchrun started beside this one, if it did
             return train_r1(arguments, pipeline)
     if kind != DEFAULT_KIND:
         raise ConfigError(f"{arguments.recipe} is a recipe of kind {kind!r}; it belongs to: ponder distill")
-    recipe = load_recipe(arguments.recipe, settings, arguments.task)
+    recipe = load_recipe(arguments.recipe, settings, arguments.task, problems)
     if recipe.start_from:
         check_headers(Path(recipe.start_from))
     with joined(recipe.compute.device):
         return train_zero(arguments, recipe)
+
+
+def named_problems(arguments: argparse.Namespace) -> tuple[str, SetConfig] | None:
+    """The set that `--problems` names, and what is told of it; None where it names none."""
+    told = {name: getattr(arguments, name) or "" for name in OF_PROBLEMS}
+    if arguments.problems is None:
+        if given := [name for name, value in told.items() if value]:
+            raise ConfigError(f"--{given[0]} belongs to --problems; name a set or file, or leave it out")
+        return None
+    if arguments.task is not None:
+        raise ConfigError("--task and --problems both name problems; give one of them")
+    return described(arguments.problems, **told)
 
 
 def train_zero(arguments: argparse.Namespace, recipe: ZeroRecipe) -> int:
@@ -109,8 +133,10 @@ def choose_folder(arguments: argparse.Namespace) -> RunFolder:
 
 
 def default_name(arguments: argparse.Namespace) -> str:
-    name = Path(arguments.recipe).stem
-    return name if arguments.task is None else f"{name}-{arguments.task.stem}"
+    name, of = Path(arguments.recipe).stem, arguments.task
+    if arguments.problems is not None:
+        of = Path("".join(c if c.isalnum() or c in "-_./" else "-" for c in arguments.problems))
+    return name if of is None else f"{name}-{of.stem}"
 
 
 def resume_command(arguments: argparse.Namespace, folder: RunFolder) -> list[str]:
@@ -118,6 +144,9 @@ def resume_command(arguments: argparse.Namespace, folder: RunFolder) -> list[str
     command = ["train", arguments.recipe, "--resume", "--run", folder.name]
     if arguments.task is not None:
         command += ["--task", str(arguments.task)]
+    for option in ("problems", *OF_PROBLEMS):
+        if (value := getattr(arguments, option)) is not None:
+            command += [f"--{option}", value]
     if arguments.runs != DEFAULT_ROOT:
         command += ["--runs", str(arguments.runs)]
     return [*command, *arguments.settings]

@@ -5,13 +5,16 @@ Pairs, a JSON object a line (or a JSON list), told by their keys:
 - `conversations` or `messages`, and `chosen` and `rejected` as one message each (LLaMA-Factory);
 - `chosen` and `rejected` as lists of messages that begin alike (Hugging Face), perhaps with `prompt` beside them;
 - `prompt` (text or messages), `chosen` and `rejected` as texts or lists of the answer's messages;
-- `prompt`, `response_a`, `response_b` and `winner`: a, b, or tie (votes).
+- `prompt`, `response_a`, `response_b` and `winner`: a, b, or tie (votes);
+- `prompt`, `a`, `b`, `a_first` and `b_first`: what a judge said in both orders (`ponder.train.judge`).
 
-A pair is a tie where its answers say the same, where `winner` says so, or where `score_chosen` equals
-`score_rejected`. Safety labels: `prompt` and `response` (or `messages`), and `safe`, `is_safe` or `label`.
+A pair is a tie where its answers say the same, where `winner` says so, where `score_chosen` equals `score_rejected`,
+or where a judge's mean scores of both orders differ by `APART` or less, or one order has none. Safety labels: `prompt`
+and `response` (or `messages`), and `safe`, `is_safe` or `label`.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +34,10 @@ from ponder.data.conversations import (
 )
 from ponder.data.problems import split_of
 
-PAIR_LAYOUTS = "prompt (or conversations), chosen and rejected; or prompt, response_a, response_b and winner"
+PAIR_LAYOUTS = (
+    "prompt (or conversations), chosen and rejected; or prompt, response_a, response_b and winner; or a judge's file"
+)
+APART = 1.0  # of ten points, that a judge must see between two answers (R1, supplement on reward models)
 SAFETY_LAYOUTS = "prompt and response (or messages), and safe: true or false"
 SHOWN = 3  # places of contradictions in a report
 _LABELS = {"safe": True, "unsafe": False, "harmless": True, "harmful": False}
@@ -160,6 +166,8 @@ def pair_of(row: Mapping[str, Any], where: str) -> PreferencePair | None:
     """The pair of a row, None for a tie. Raises `DataError` for a row of no known layout."""
     if "winner" in row or "response_a" in row:
         return _vote(row, where)
+    if "a_first" in row or "b_first" in row:
+        return _judged(row, where)
     if "chosen" not in row or "rejected" not in row:
         raise DataError(f"{where}: has the keys {', '.join(map(str, row)) or 'none'}; expected {PAIR_LAYOUTS}")
     prompt = _prompt(row, where)
@@ -170,6 +178,22 @@ def pair_of(row: Mapping[str, Any], where: str) -> PreferencePair | None:
     if _better_score(row, where) is False:
         return None
     return _unless_tied(prompt, chosen[1], rejected[1])
+
+
+def _judged(row: Mapping[str, Any], where: str) -> PreferencePair | None:
+    """The pair of a judgement in both orders, each order counting the same."""
+    try:
+        prompt = message_list(row["prompt"], f"{where}: prompt")
+        a, b = message_list([row["a"], row["b"]], f"{where}: answers")
+        orders = [[float(gap) for gap in row[name]] for name in ("a_first", "b_first")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where} is no judgement ({error!r}); expected prompt, a, b, a_first and b_first") from None
+    if not all(orders):
+        return None
+    difference = sum(math.fsum(gaps) / len(gaps) for gaps in orders) / 2
+    if not abs(difference) > APART:
+        return None
+    return _unless_tied(prompt, a, b) if difference > 0 else _unless_tied(prompt, b, a)
 
 
 def read_safety(path: Path) -> SafetySet:

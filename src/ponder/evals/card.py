@@ -142,6 +142,7 @@ def _training(facts: ModelFacts, record: Training | None) -> str:
     began = "pretrained from random weights on generated documents" if pretrained else f"started from {facts.base}"
     rows = [
         ("task", summary.get("task", "unknown")),
+        *([("problem sets", _sets(summary["sets"]))] if summary.get("sets") else []),
         ("start", began),
         ("recipe", f"{summary.get('recipe', 'unknown')}, seed {summary.get('seed', 'unknown')} (in full below)"),
         ("code", _code(versions)),
@@ -155,6 +156,11 @@ def _training(facts: ModelFacts, record: Training | None) -> str:
     return "\n".join(
         ["## Training", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), *stages]
     )
+
+
+def _sets(sets: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was trained on, each with its licence."""
+    return ", ".join(f"{name} (licence: {told['licence']}; {told['train']:,} problems)" for name, told in sets.items())
 
 
 def _code(versions: Mapping[str, object]) -> str:

@@ -28,7 +28,8 @@ from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.distill_report import write_distill_report
 from ponder.evals.drawing import KeptSamples
 from ponder.models.transformer import Transformer
-from ponder.recipes.distill_recipe import DistillRecipe, is_traces, is_url, teacher_is_model
+from ponder.recipes.distill_recipe import DistillRecipe, is_traces, teacher_is_model
+from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.open_task import OpenedTask, open_task
@@ -113,7 +114,9 @@ class _Lab:
             _require_room(recipe, teacher, self.held_out)
         if is_traces(recipe.teacher):
             self._read_traces()
-        about = {"task": self.task.name, "task_fingerprint": fingerprint}
+        about: dict[str, Any] = {"task": self.task.name, "task_fingerprint": fingerprint}
+        if self.task.sets:
+            about["sets"] = dict(self.task.sets)
         about |= {"teacher": recipe.teacher, "student": recipe.student, "kind": recipe.distill.kind}
         self.costs = RunCosts(run, recipe, self.model.config, about)
         if self.costs.summary.get("task_fingerprint") != fingerprint:
@@ -315,7 +318,5 @@ def _as_begun(recipe: DistillRecipe, run: RunFolder) -> DistillRecipe:
     if not run.config.exists():
         return recipe
     begun = apply_settings(recipe, read_toml(run.config))
-    free = ("key_file", "concurrency", "attempts", "pause_seconds", "timeout_seconds")
-    endpoint = replace(recipe.endpoint, **{name: getattr(begun.endpoint, name) for name in free})
     sandbox = replace(recipe.sandbox, allow_missing=begun.sandbox.allow_missing)
-    return replace(recipe, endpoint=endpoint, sandbox=sandbox)
+    return replace(recipe, endpoint=recipe.endpoint.as_begun(begun.endpoint), sandbox=sandbox)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,11 @@ from ponder.core.runs import RUNS, RunFolder
 from ponder.core.workers import ComputeConfig
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
+from ponder.recipes.endpoint_config import EndpointConfig, is_url
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_kind, recipe_path
 from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path, is_preset
+from ponder.recipes.practised_sets import SetConfig, is_set
 from ponder.recipes.r1_recipe import R1Recipe
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.zero_recipe import ZeroRecipe
@@ -26,35 +28,6 @@ from ponder.verify.code.config import SandboxConfig
 from ponder.verify.readable import ReadableConfig
 
 DEFAULT_RECIPE = "distill"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointConfig:
-    """A teacher behind an OpenAI-compatible address. What is not the model's own may differ when a run goes on."""
-
-    url: str = ""  # up to and with /v1; empty: the teacher is a model of this machine
-    model: str = ""  # as the server calls it; empty: the first that it lists
-    key_file: str = ""  # a file with the API key alone in it
-    concurrency: int = 8  # requests at once
-    attempts: int = 6  # for one answer, where what went wrong may pass (429, 5xx, no connection, no JSON)
-    pause_seconds: float = 1.0  # before the second attempt; doubled before each further one, 60 at most
-    timeout_seconds: float = 600.0  # for one answer
-    instruction: str = ""  # said after each problem, to the teacher alone: how its answer is to be written
-    limit_name: str = "max_tokens"  # what the server calls the longest answer (max_completion_tokens for some)
-    seeded: bool = True  # a `seed` goes with each request
-    extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)  # further fields of each request
-
-    def __post_init__(self) -> None:
-        for name in ("concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"endpoint.{name} = {getattr(self, name)}; expected 1 or more")
-        for name in ("pause_seconds", "timeout_seconds"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"endpoint.{name} = {getattr(self, name)}; expected a number of seconds above 0")
-        if clash := {"model", "messages", "stream", self.limit_name} & set(self.extra):
-            raise ConfigError(
-                f"endpoint.extra sets {', '.join(sorted(clash))}, which have settings or are fixed; leave them out"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +127,6 @@ def load_distill_recipe(
     return replace(recipe, teacher=teacher, student=student, endpoint=endpoint, engine=engine)
 
 
-def is_url(teacher: str) -> bool:
-    """Whether a teacher's name is an address."""
-    return teacher.startswith(("http://", "https://"))
-
-
 def is_traces(teacher: str) -> bool:
     """Whether a teacher's name is a file of traces."""
     return teacher.endswith(".jsonl")
@@ -191,6 +159,16 @@ def _task_of(config: Path) -> TaskConfig | None:
     if kind == DistillRecipe.kind:
         return apply_settings(DistillRecipe(), settings).task
     if kind == R1Recipe.kind:
-        file = apply_settings(R1Recipe(), settings).task_file
-        return TaskConfig(file=file) if file else None
+        recipe = apply_settings(R1Recipe(), settings)
+        if recipe.task_file:
+            return TaskConfig(file=recipe.task_file)
+        return _task_of_set(recipe)
     return None
+
+
+def _task_of_set(recipe: R1Recipe) -> TaskConfig | None:
+    """The one set of problems that R1's pipeline was trained on; None where that is not one set."""
+    names = [name for name, share in recipe.tasks.items() if share] or list(recipe.problems)
+    if len(names) != 1 or not (names[0] in recipe.problems or is_set(names[0])):
+        return None
+    return TaskConfig(name=names[0], **asdict(recipe.problems.get(names[0], SetConfig())))

@@ -23,7 +23,7 @@ from ponder.core.files import explain_read_errors
 from ponder.core.seeds import derive_seed, python_rng
 from ponder.core.types import Sampling
 from ponder.data.traces import Trace, flaw_of, split_thought
-from ponder.recipes.distill_recipe import EndpointConfig
+from ponder.recipes.endpoint_config import EndpointConfig
 from ponder.recipes.teachers import Keep, Wanted
 
 MOST_BYTES = 32 << 20  # of one answer

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from ponder.core.errors import MissingLayerError
+from ponder.core.types import Problem
 from ponder.data.library.library import LoadedSet
 from ponder.data.library.records import Kind
 from ponder.verify.by_task import CheckerByTask, LazyChecker
@@ -19,6 +21,7 @@ from ponder.verify.instructions.checker import InstructionChecker
 from ponder.verify.knights import check_knights
 from ponder.verify.math.checker import MathChecker
 from ponder.verify.math.pool import MathConfig, MathPool
+from ponder.verify.trial import require_working
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +88,12 @@ class Checkers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def require_judged(name: str, problems: Sequence[Problem], check: AnswerChecker, sandbox: SandboxConfig) -> None:
+    """`require_working` for a recipe, whose setting `sandbox` can do without a protection. Raises what that does."""
+    try:
+        require_working(name, problems, check)
+    except MissingLayerError as error:
+        names = ", ".join(f'"{layer}"' for layer in (*sandbox.allow_missing, *error.layers))
+        raise error.with_setting(f"--sandbox.allow_missing='[{names}]'") from error

@@ -8,13 +8,15 @@ import functools
 import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ponder.core.config import apply_settings, read_toml
 from ponder.core.errors import ConfigError, RunError
-from ponder.core.files import atomic_write_text
+from ponder.core.files import atomic_write_text, explain_os_errors
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import derive_seed, python_rng, torch_rng
@@ -30,20 +32,24 @@ from ponder.evals.drawing import KeptSamples
 from ponder.evals.r1_report import ORDER, write_r1_report
 from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
+from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
+from ponder.recipes.judging import Tally, judge_answers, told
 from ponder.recipes.memory_advice import memory_explained
 from ponder.recipes.opening import load_with_thought_form, model_folder, open_model
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
 from ponder.recipes.r1_files import try_files
 from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, example_passages, text_passages
 from ponder.recipes.r1_preferences import pairs_of
-from ponder.recipes.r1_recipe import IMITATING, R1Recipe
+from ponder.recipes.r1_recipe import R1Recipe
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import load_weights
 from ponder.train.collect import Origin, answer_prompts, collect, read_collection
+from ponder.train.divided import take_from_first
 from ponder.train.grpo import Grpo, GrpoConfig
+from ponder.train.judge import read_judged
 from ponder.train.loop import Stage, run_stage
 from ponder.train.parallel import current
 from ponder.train.preference_reward import (
@@ -64,6 +70,7 @@ from ponder.weights.opened import LoadedModel
 Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 
 TEXTS_HELD_BACK = "texts_held_back"  # in the summary of a run that learns only some of the base's texts
+JUDGED = "judged.jsonl"  # what a judge said of the model's answers
 BASE = "base"  # the evaluation before anything is learned
 
 
@@ -73,17 +80,15 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
     Without `resume`, a folder that already holds a run is refused. With it, the recipe must be the run's own.
     """
     with run.lock():
-        check_claim(recipe, run, resume=resume)
-        imitated = not IMITATING.isdisjoint(recipe.stages)
-        with (
-            Workers(recipe.compute) as workers,
-            Practice(recipe.tasks, recipe.task_file, imitated=imitated) as practice,
-        ):
+        check_claim(_as_begun(recipe, run), run, resume=resume)
+        with Workers(recipe.compute) as workers, practice_of(recipe) as practice:
             _require_measured(recipe, practice)
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
             try_files(recipe, reporter)
             pipeline.costs.begin()
             note_engine(recipe.engine, reporter)
+            for note in practice.notes:
+                reporter.note(note)
             for stage in recipe.stages:
                 pipeline.do(stage)
             pipeline.measure_all()
@@ -104,12 +109,20 @@ class _Pipeline:
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         with open_whole(model_folder(start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
+        practice.require_room(self.prompter, recipe.longest_reply, loaded.model.config.max_positions)
         about: dict[str, Any] = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
         about[TEXTS_HELD_BACK] = True
+        if practice.sets:
+            about["sets"] = practice.sets
         self.costs = RunCosts(run, recipe, loaded.model.config, about)
         begun = self.costs.summary.setdefault("task_fingerprint", practice.fingerprint)  # older runs do not tell
         if begun != practice.fingerprint:
             raise RunError(f"{recipe.task_file} has changed since the run {run.path} began; begin another run with it")
+        for name, known in self.costs.summary.get("sets", {}).items():
+            if practice.sets[name]["fingerprint"] != known["fingerprint"]:
+                raise RunError(
+                    f"the problems of {name} have changed since the run {run.path} began; begin another run with them"
+                )
         self._stages: Mapping[str, Callable[[], None]] = {
             "ordinary": self._answer_ordinary_prompts,
             "cold-start": self._cold_start,
@@ -226,10 +239,72 @@ class _Pipeline:
     def _reward_models(self) -> None:
         """Of helpfulness, and of safety where there are labels."""
         config = self.recipe.preferences
-        pairs = pairs_of(config.pairs, lambda: self._ordinary()[0], self.recipe.seed)
+        if config.judge.model:
+            pairs = self._judged_pairs()
+        else:
+            pairs = pairs_of(config.pairs, lambda: self._ordinary()[0], self.recipe.seed)
         self._train_reward_model("reward-model", *split_by_prompt(pairs))
         if config.safety:
             self._train_reward_model("safety-model", *split_by_prompt(read_safety(Path(config.safety)).labels))
+
+    def _judged_pairs(self) -> list[PreferencePair]:
+        """Pairs of the model's own answers to ordinary prompts, which the judge told apart."""
+        config, path = self.recipe.preferences.judge, self._collection("judged") / JUDGED
+        self._answer_to_be_judged()
+        if not self._is_done("judging"):
+            answered, tally = self._kept("candidates", "let them be longer (preferences.judge.candidates)"), Tally()
+            spent: dict[str, int] = self.costs.summary.get("judging", {})
+            with explain_os_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with self.costs.timed("judging"):
+                try:
+                    if current().first or not is_url(config.model):  # one process asks an address
+                        judge_answers(
+                            answered, config, path, self.workers, self.reporter,
+                            engine=self.recipe.engine, seed=self.recipe.seed, tally=tally,
+                        )  # fmt: skip
+                finally:
+                    self.costs.summary["judging"] = tally.added_to(spent)
+            take_from_first(path.parent)
+        pairs, report = read_judged(path, config)
+        remark = told(report, self.costs.summary["judging"])
+        self.costs.remark("judging", remark)
+        self.reporter.note(remark)
+        if not all(split_by_prompt(pairs)):
+            raise RunError(
+                f"the judge left {len(pairs)} pairs, which are too few to train a reward model and to hold some out "
+                f"({remark}); begin a run with more preferences.judge.prompts, a lower preferences.judge.threshold, or "
+                "another judge"
+            )
+        return pairs
+
+    def _answer_to_be_judged(self) -> None:
+        """Have the model that final RL goes on from answer ordinary prompts."""
+        if self._is_done("candidates"):
+            return
+        config, made_by = self.recipe.preferences.judge, self.recipe.model_after("second-sft")
+        with self.costs.timed("candidates"):
+            generator = training_generator(
+                choose_engine(self.recipe.engine),
+                self._after("second-sft"),
+                self.tokenizer.control,
+                self.workers,
+                self._rollout_weights,
+            )
+            generator.refresh(0)
+            answer_prompts(
+                self._ordinary_prompts(config.prompts),
+                generator,
+                self.prompter,
+                config.candidates,
+                self._collection("candidates"),
+                Origin(
+                    model=f"{self.recipe.name}, after {made_by}" if made_by else Path(self.recipe.start_from).name,
+                    seed=self.recipe.seed,
+                ),
+                task="ordinary",
+                reporter=self.reporter,
+            )
 
     def _train_reward_model(self, name: str, train: Judged, held_out: Judged) -> None:
         folder = self.run.path / "models" / name
@@ -272,9 +347,11 @@ class _Pipeline:
 
         self._practise("final-rl", self._after("second-sft"), recipe.final_rl, recipe.final_rewards, draw, judge)
 
-    def _ordinary_prompts(self) -> list[str]:
-        """Those to practise on: the ones whose replies are held back, to be measured, are not among them."""
-        prompts = everyday_prompts(self.recipe.ordinary.prompts, self.recipe.seed)
+    def _ordinary_prompts(self, count: int | None = None) -> list[str]:
+        """Those to practise on, of `count` (None: as many as the base answers): the ones whose replies are held back,
+        to be measured, are not among them.
+        """
+        prompts = everyday_prompts(count or self.recipe.ordinary.prompts, self.recipe.seed)
         if self._is_done("ordinary"):
             held_back = {reply.messages[0].content for reply in self._ordinary()[1]}
             prompts = [prompt for prompt in prompts if prompt not in held_back]
@@ -459,6 +536,31 @@ class _Pipeline:
     def _rollout_weights(self) -> TorchFormat:
         """What the engine holds where nothing is trained on its logprobs."""
         return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
+
+
+def _as_begun(recipe: R1Recipe, run: RunFolder) -> R1Recipe:
+    """The recipe with what may differ from one start to the next as the run has it: it changes no judgement."""
+    if not run.config.exists():
+        return recipe
+    begun, preferences = apply_settings(R1Recipe(), read_toml(run.config)), recipe.preferences
+    endpoint = preferences.judge.endpoint.as_begun(begun.preferences.judge.endpoint)
+    return replace(
+        recipe,
+        preferences=replace(preferences, judge=replace(preferences.judge, endpoint=endpoint)),
+        sandbox=replace(recipe.sandbox, allow_missing=begun.sandbox.allow_missing),
+    )
+
+
+def practice_of(recipe: R1Recipe) -> Practice:
+    """What the recipe practises; close it at the end. Raises what `Practice` does."""
+    return Practice(
+        recipe.tasks,
+        recipe.task_file,
+        imitated=recipe.imitates,
+        problems=recipe.problems,
+        measured=(*recipe.measure.tasks, *recipe.measure.apart),
+        sandbox=recipe.sandbox,
+    )
 
 
 def _require_measured(recipe: R1Recipe, practice: Practice) -> None:

@@ -1,6 +1,7 @@
 """What R1's stages learn from: worked examples and ordinary replies to imitate, and problems to practise on."""
 
 import bisect
+import functools
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +14,22 @@ from typing import Self
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
 from ponder.core.types import Conversation, Message, Problem, Split
-from ponder.data.gym import GymSource
+from ponder.data.gym import GymSource, gym_tasks
+from ponder.data.library.records import Kind
 from ponder.data.problems import Document, ProblemSource, held_out_problems
 from ponder.data.task_file import TaskFile, load_task_file
 from ponder.data.worked.numbers import NUMBER_TASKS
 from ponder.data.worked.source import WorkedSource
 from ponder.data.worked.words import WORD_TASKS
+from ponder.recipes.open_task import GYM
+from ponder.recipes.practised_sets import PractisedSet, SetConfig, is_set, open_measured, open_set
+from ponder.recipes.problem_sets import CheckerConfig, Checkers, require_judged
 from ponder.recipes.tasks import rewards_of
 from ponder.text.examples import Example, encode_conversation
 from ponder.text.prompt import Prompter
 from ponder.verify.by_task import CheckerByTask
 from ponder.verify.checkers import AnswerChecker, check_exact
+from ponder.verify.code.config import SandboxConfig
 from ponder.verify.gym import GymChecker, GymPool
 
 NEVER_TRAINED = ("stories_new",)  # worked sources that are there to be measured alone
@@ -32,6 +38,7 @@ NOT_MEASURED = ("drills", "spelling")  # steps of other tasks
 WAITING = 5.0  # seconds for a process that has to be started anew
 
 Draw = Callable[[random.Random], Conversation | Example]
+Taught = Callable[[random.Random], tuple[Problem, Document]]
 
 
 class WeightedChoice:
@@ -71,35 +78,78 @@ class OwnTask:
         return self.file.worked(problem, rng)
 
 
+class NamedSource:
+    """Problems of a task of reasoning-gym that has another name here."""
+
+    def __init__(self, name: str, source: ProblemSource) -> None:
+        self._name, self._source = name, source
+
+    def sample(self, split: Split, rng: random.Random) -> Problem:
+        """See `ponder.data.problems.ProblemSource`."""
+        return replace(self._source.sample(split, rng), task=self._name)
+
+
 class Practice:
     """The tasks that a model practises: their problems in given shares, worked traces of them, and their checkers."""
 
-    def __init__(self, shares: Mapping[str, float], task_file: str = "", *, imitated: bool = True) -> None:
-        """`shares`: how often each task's problems come, by its name; empty: all alike, or the file's alone.
-        `task_file`: a person's own task; `imitated`: whether its worked traces are needed, which it may lack. Raises
-        `ConfigError` for a name that is no worked task.
+    def __init__(
+        self,
+        shares: Mapping[str, float],
+        task_file: str = "",
+        *,
+        imitated: bool = True,
+        problems: Mapping[str, SetConfig] | None = None,
+        measured: Sequence[str] = (),
+        sandbox: SandboxConfig | None = None,
+    ) -> None:
+        """`shares`: how often each task's problems come, by its name: a worked task, any task of reasoning-gym, a set
+        of problems, or a name that `problems` describes; empty: all worked tasks alike, or the file's and those of
+        `problems` alone. `task_file`: a person's own task; `imitated`: whether worked traces are needed. `measured`:
+        names of what is measured besides. `sandbox`: where programs are judged.
+
+        What is measured of listed problems is left out of what is trained on. Raises `ConfigError` for a name that is
+        no task or set, and where there is nothing to imitate; `DataError` or `SandboxError` where answers cannot be
+        judged on this machine.
         """
-        self._sources: dict[str, WorkedSource] = {source.name: source for source in (*NUMBER_TASKS, *WORD_TASKS)}
+        worked: dict[str, WorkedSource] = {source.name: source for source in (*NUMBER_TASKS, *WORD_TASKS)}
         own_task = OwnTask(load_task_file(Path(task_file)), imitated=imitated) if task_file else None
         if own_task is not None:
-            self._sources[own_task.name] = own_task
-            shares = shares or {own_task.name: 1.0}
+            worked[own_task.name] = own_task
+        self._told = dict(problems or {})
+        alone = ([own_task.name] if own_task is not None else []) + [n for n in self._told if n not in measured]
+        trained = [name for name in worked if name not in NEVER_TRAINED]
+        self.shares = dict(shares) or dict.fromkeys(alone or trained, 1.0)
         self.fingerprint = "" if own_task is None else own_task.file.fingerprint  # of a person's own task
-        trained = [name for name in self._sources if name not in NEVER_TRAINED]
-        for name in shares:
-            if name not in trained:
-                raise ConfigError(f"tasks has {name!r}; expected some of {', '.join(trained)}")
-        self.shares = dict(shares) or dict.fromkeys(trained, 1.0)
+        self._sources: dict[str, ProblemSource] = dict(worked)
+        self._check_names(worked, trained, measured)
+        self._sets = self._open_sets(worked)
+        self._kinds: dict[str, Kind] = {name: opened.kind for name, opened in self._sets.items()}
+        self._listed: dict[str, list[Problem]] = {}  # to be measured, where that is a list
+        self._open_measured(measured)
+        self._sources |= {name: opened.problems for name, opened in self._sets.items()}
         self._choice = WeightedChoice(self.shares, "tasks")
+        self._taught = {name: source for name in self.shares if (source := self._teacher_of(name, worked)) is not None}
+        self._taught_choice = self._choice_of_taught(imitated)
         self._open = ExitStack()
+        sandbox = sandbox or SandboxConfig()
+        checkers = self._open.enter_context(Checkers(CheckerConfig(code=sandbox)))
         pool = self._open.enter_context(GymPool())
-        self.check_seconds = pool.config.seconds + WAITING  # that an answer's check may take in all
+        # that an answer's check may take in all
+        self.check_seconds = max(pool.config.seconds + WAITING, checkers.config.seconds if self._kinds else 0.0)
         gym = GymChecker(pool)
-        own: dict[str, AnswerChecker] = {name: check_exact for name in self._sources if not self._is_gym(name)}
+        own: dict[str, AnswerChecker] = {name: check_exact for name in worked if not _is_gym(worked[name])}
         if own_task is not None and own_task.file.check is not None:
             own[own_task.name] = own_task.file.check
+        own |= {name: gym if kind == "gym" else checkers.of(kind) for name, kind in self._kinds.items()}
         self.check = CheckerByTask(own, default=gym)
         self.rewards = () if own_task is None else rewards_of(own_task.file, own_task.name)  # in learning by trial
+        try:
+            learned = {name: opened.problems.of("train") for name, opened in self._sets.items()}
+            for name, found in {**self._listed, **learned}.items():
+                require_judged(name, found, self.check, sandbox)
+        except BaseException:
+            self._open.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -114,28 +164,138 @@ class Practice:
         """The trained tasks whose accuracy is measured by default."""
         return [name for name, share in self.shares.items() if share and name not in NOT_MEASURED]
 
+    @property
+    def sets(self) -> dict[str, dict[str, object]]:
+        """What is told of the problem sets that are trained on, by name: licence, kind, sizes, fingerprint."""
+        return {name: {**opened.about(), "fingerprint": opened.fingerprint} for name, opened in self._sets.items()}
+
+    @property
+    def notes(self) -> list[str]:
+        """For people: what was left out of problem sets, and which tasks have nothing to imitate."""
+        notes = [note for opened in self._sets.values() for note in opened.notes]
+        untaught = [name for name, share in self.shares.items() if share and name not in self._taught]
+        if self._taught_choice is not None and untaught:
+            notes.append(f"without worked traces, and so for reinforcement learning alone: {', '.join(untaught)}")
+        return notes
+
     def problem(self, rng: random.Random) -> Problem:
         """A training problem."""
         return self._sources[self._choice.draw(rng)].sample("train", rng)
 
     def conversation(self, rng: random.Random) -> Conversation:
-        """A training problem with its thought and answer."""
-        source = self._sources[self._choice.draw(rng)]
-        problem = source.sample("train", rng)
-        document = source.worked(problem, rng)
+        """A training problem with its thought and answer, of the tasks that have any."""
+        assert self._taught_choice is not None  # the constructor's own check
+        name = self._taught_choice.draw(rng)
+        problem, document = self._taught[name](rng)
         reply = Message("assistant", document.answer, reasoning=document.thought)
-        return Conversation(id=problem.id, messages=(Message("user", problem.prompt), reply), task=source.name)
+        return Conversation(id=problem.id, messages=(Message("user", problem.prompt), reply), task=name)
 
     def held_out(self, name: str, count: int) -> list[Problem]:
-        """`count` problems of a task that no training meets, the same for every run: a worked task, or any task of
-        reasoning-gym by its name.
+        """`count` problems of a task that no training meets, the same for every run: a worked task, any task of
+        reasoning-gym by its name, or a set that the constructor was told of.
         """
-        source: ProblemSource = self._sources.get(name) or GymSource(name=name)
-        return held_out_problems(source, count, python_rng(0, "held-out", name))
+        rng = python_rng(0, "held-out", name)
+        if name in self._listed:
+            return rng.sample(self._listed[name], min(count, len(self._listed[name])))
+        source = self._sources.get(name) or _gym_source(name)
+        return held_out_problems(source, count, rng)
 
-    def _is_gym(self, name: str) -> bool:
-        """Whether a task's answers are judged by reasoning-gym."""
-        return "gym" in self._sources[name].sample("held_out", random.Random(0)).facts
+    def require_room(self, prompter: Prompter, reply: int, positions: int) -> None:
+        """Raises `ConfigError` where a listed problem and a reply of so many tokens exceed a context of `positions`."""
+        listed = {name: [*opened.problems.of("train")] for name, opened in self._sets.items()}
+        for name, problems in [*listed.items(), *self._listed.items()]:
+            longest = max(map(len, prompter.encode_batch([problem.prompt for problem in problems])))
+            if longest + reply > positions:
+                raise ConfigError(
+                    f"{name}: prompts of up to {longest} tokens and replies of up to {reply} exceed the model's "
+                    f"{positions} positions; lower max_tokens of the stages and of measure.drawing, leave the longest "
+                    "problems out, or take a model with a longer context"
+                )
+
+    def _check_names(self, worked: Mapping[str, WorkedSource], trained: Sequence[str], measured: Sequence[str]) -> None:
+        """Refuse names that are nothing, and settings of sets that nobody uses."""
+        for name in self._told:
+            if name in worked or _is_gym_task(name):
+                raise ConfigError(f"problems.{name}: {name} is a task of its own already; choose another name")
+            if name not in self.shares and name not in measured:
+                raise ConfigError(
+                    f"problems.{name} is described and not used; give it a share (tasks.{name} = 1.0), or name it in "
+                    "measure.tasks or measure.apart"
+                )
+        for name in self.shares:
+            if name in NEVER_TRAINED or not (name in trained or self._is_listed(name) or _is_gym_task(name)):
+                raise ConfigError(
+                    f"tasks has {name!r}; expected some of {', '.join(trained)}; another task of reasoning-gym; a set "
+                    "of `ponder problems`; or a file of questions and answers"
+                )
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether a name is that of listed problems; reasoning-gym's tasks keep their names."""
+        return name in self._told or (is_set(name) and not _is_gym_task(name))
+
+    def _open_sets(self, worked: Mapping[str, WorkedSource]) -> dict[str, PractisedSet]:
+        """The sets that are trained on; other tasks of reasoning-gym become sources."""
+        opened = {}
+        for name in self.shares:
+            if name in worked:
+                continue
+            if self._is_listed(name):
+                opened[name] = open_set(name, self._told.get(name, SetConfig()), task=name)
+            else:
+                self._sources[name] = _gym_source(name)
+        return opened
+
+    def _open_measured(self, measured: Sequence[str]) -> None:
+        """Have the listed problems at hand that are measured, and none of them among those that are trained on."""
+        for name, opened in self._sets.items():
+            self._listed[name] = list(opened.problems.of("held_out"))
+        for name in measured:
+            if name not in self._sources and name not in self._sets and self._is_listed(name):
+                kind, problems = open_measured(name, self._told.get(name, SetConfig()), task=name)
+                self._kinds[name], self._listed[name] = kind, problems
+        everything = [problem for problems in self._listed.values() for problem in problems]
+        self._sets = {name: opened.without(everything) for name, opened in self._sets.items()}
+
+    def _teacher_of(self, name: str, worked: Mapping[str, WorkedSource]) -> Taught | None:
+        """What draws a problem of a task with its worked trace; None where it has none."""
+        if name in self._sets:
+            return self._sets[name].taught if self._sets[name].solved else None
+        source = worked.get(name)
+        return None if source is None else functools.partial(_worked_out, source)
+
+    def _choice_of_taught(self, imitated: bool) -> WeightedChoice | None:
+        """Draws a task that has worked traces. Raises `ConfigError` where they are needed and there are none."""
+        if not imitated:
+            return None
+        shares = {name: share for name, share in self.shares.items() if name in self._taught}
+        if not any(shares.values()):
+            raise ConfigError(
+                f"there are no worked traces of {', '.join(self.shares)}, so there is nothing to imitate; take the "
+                "thoughts of a model that can think (ponder distill), name a column with worked solutions "
+                "(fields = 'solution=COLUMN'), or leave it to reinforcement learning: "
+                """--stages='["reasoning-rl"]'"""
+            )
+        return WeightedChoice(shares, "tasks")
+
+
+def _worked_out(source: WorkedSource, rng: random.Random) -> tuple[Problem, Document]:
+    problem = source.sample("train", rng)
+    return problem, source.worked(problem, rng)
+
+
+def _is_gym_task(name: str) -> bool:
+    return name.removeprefix(GYM) in gym_tasks()
+
+
+def _gym_source(name: str) -> ProblemSource:
+    """A task of reasoning-gym, by its name or as gym/NAME."""
+    source = GymSource(name=name.removeprefix(GYM))
+    return NamedSource(name, source) if name.startswith(GYM) else source
+
+
+def _is_gym(source: ProblemSource) -> bool:
+    """Whether a task's answers are judged by reasoning-gym."""
+    return "gym" in source.sample("held_out", random.Random(0)).facts
 
 
 class MixedExamples:

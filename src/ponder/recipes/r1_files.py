@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ponder.core.errors import DataError
+from ponder.core.files import explain_read_errors
 from ponder.core.progress import Reporter
 from ponder.data.conversations import read_conversations
 from ponder.data.preferences import read_preferences, read_safety, split_by_prompt
+from ponder.recipes.endpoint_config import is_url
+from ponder.recipes.open_teacher import require_client
 from ponder.recipes.r1_measure import read_ordinary
 from ponder.recipes.r1_recipe import R1Recipe
 
@@ -22,6 +25,12 @@ def try_files(recipe: R1Recipe, reporter: Reporter) -> None:
         read_conversations(Path(recipe.rejection.collected))
     if "reward-model" not in recipe.stages:
         return
+    judge = recipe.preferences.judge
+    if is_url(judge.model):
+        require_client()
+        if judge.endpoint.key_file:
+            with explain_read_errors(Path(judge.endpoint.key_file)):
+                Path(judge.endpoint.key_file).read_bytes()
     if path := recipe.preferences.pairs:
         preferences = read_preferences(Path(path))
         reporter.note(f"{path}: {preferences.cleaning}")

@@ -1,7 +1,7 @@
 """The recipe of R1: everything that its pipeline depends on, from a TOML file and the command line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +11,19 @@ from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
+from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_path
+from ponder.recipes.judging import JudgingConfig
 from ponder.recipes.opening import fixed_path
+from ponder.recipes.practised_sets import SetConfig
 from ponder.train.collect import CollectConfig
 from ponder.train.grpo import GrpoConfig
 from ponder.train.optimizer import OptimizerConfig
 from ponder.train.preference_reward import PreferenceRewardConfig
 from ponder.train.reward_stage import RewardConfig as RewardModelConfig
 from ponder.train.sft import SftConfig
+from ponder.verify.code.config import SandboxConfig
 from ponder.verify.rewards import RewardConfig
 
 STAGES = ("ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
@@ -100,12 +104,18 @@ class PreferenceConfig:
     pairs: str = ""  # a file of preference pairs; none: our own, of ordinary replies and worse ones made of them
     safety: str = ""  # a file of replies labelled safe or unsafe; none: no safety model
     ordinary_share: float = 0.25  # of the last stage's prompts: ordinary ones, which no rule judges
+    judge: JudgingConfig = field(default_factory=JudgingConfig)  # who makes pairs of the model's answers; none: nobody
     training: RewardModelConfig = field(default_factory=RewardModelConfig)
     reward: PreferenceRewardConfig = field(default_factory=PreferenceRewardConfig)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.ordinary_share < 1.0:
             raise ConfigError(f"preferences.ordinary_share = {self.ordinary_share}; expected a share from 0 to below 1")
+        if self.pairs and self.judge.model:
+            raise ConfigError(
+                f"preferences.pairs = {self.pairs!r}, and preferences.judge.model = {self.judge.model!r} makes pairs; "
+                "leave one of them out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +147,8 @@ class R1Recipe:
     engine: str = "auto"  # native: compiled kernels; torch: plain PyTorch; auto: the first that is there
     adapter: AdapterConfig = field(default_factory=lambda: AdapterConfig(kind="lora", rank=32, alpha=64.0))
     compute: ComputeConfig = field(default_factory=ComputeConfig)
-    tasks: Mapping[str, float] = field(default_factory=dict)  # name → share of the problems; empty: all alike
+    # name → share of the problems: tasks, of reasoning-gym too, sets and files of problems; empty: all that are worked
+    tasks: Mapping[str, float] = field(default_factory=dict)
     task_file: str = ""  # a Python file with a task of one's own, among the others or, without `tasks`, alone
     ordinary: OrdinaryConfig = field(default_factory=OrdinaryConfig)
     cold_start: SftConfig = field(default_factory=SftConfig)
@@ -152,6 +163,8 @@ class R1Recipe:
     final_rewards: RewardConfig = field(default_factory=lambda: RewardConfig(accuracy=0.8, format=0.1, language=0.1))
     control: SftConfig = field(default_factory=SftConfig)  # goes on from the cold start, instead of RL
     measure: MeasureConfig = field(default_factory=MeasureConfig)
+    problems: Mapping[str, SetConfig] = field(default_factory=dict)  # what is told of problem sets, by a task's name
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)  # where the programs of code problems are judged
 
     def __post_init__(self) -> None:
         if self.checkpoint_every < 1:
@@ -171,12 +184,29 @@ class R1Recipe:
                         f"stages = {list(self.stages)}: {stage} stands on {needed}; put the stage {needed} before it"
                         f"{instead}"
                     )
-            for earlier in _BEFORE.get(stage, ()):
+            judged = MODELS if stage == "reward-model" and self.preferences.judge.model else ()
+            for earlier in (*_BEFORE.get(stage, ()), *judged):
                 if earlier in self.stages[place:]:
                     raise ConfigError(
                         f"stages = {list(self.stages)}: {stage} comes before {earlier}, on which it builds; put "
                         f"{earlier} before {stage}, or leave one of them out"
                     )
+
+    @property
+    def imitates(self) -> bool:
+        """Whether a stage learns from worked traces."""
+        stages = set(self.stages) if self.rejection.worked_share else set(self.stages) - {"second-sft"}
+        return not IMITATING.isdisjoint(stages)
+
+    @property
+    def longest_reply(self) -> int:
+        """Tokens that a reply to a practised problem may have, in any of its stages or in measuring."""
+        of = {
+            "reasoning-rl": self.reasoning_rl.max_tokens,
+            "rejection": self.rejection.collect.max_tokens,
+            "final-rl": self.final_rl.max_tokens,
+        }
+        return max(self.measure.drawing.max_tokens, *(of.get(stage, 0) for stage in self.stages))
 
     def model_after(self, stage: str) -> str | None:
         """Which of this recipe's stages makes the model that there is after `stage`: that one, else the nearest of
@@ -189,7 +219,7 @@ class R1Recipe:
     def _stands_on(self, stage: str) -> dict[str, str]:
         """The stages whose results this one cannot do without, and what to set so that it can."""
         ordinary, needed = self.ordinary, {}
-        if stage == "reward-model" and not self.preferences.pairs:
+        if stage == "reward-model" and not self.preferences.pairs and not self.preferences.judge.model:
             needed["ordinary"] = ", or name a file of pairs (preferences.pairs)"
         if stage in IMITATING and (ordinary.share or ordinary.text_share):
             own = ["share"] * bool(ordinary.share) + ["texts", "text_share"] * bool(ordinary.text_share)
@@ -202,28 +232,45 @@ class R1Recipe:
 
 
 def load_r1_recipe(
-    source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None
+    source: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    task_file: Path | None = None,
+    problems: tuple[str, SetConfig] | None = None,
 ) -> R1Recipe:
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top.
 
-    `task_file`: a person's own task, which is then the only one, unless `overrides` name others to go with it.
+    `task_file`: a person's own task, or `problems`: a set by its name with what is told of it; these are then the only
+    ones, unless `overrides` name others to go with them.
     """
     settings = read_toml(recipe_path(source))
     if task_file is not None:
         settings = merged_tables(_without_tasks(settings), _settings_of_task(task_file))
+    if problems is not None:
+        settings = merged_tables(_without_tasks(settings), _settings_of_set(*problems))
     recipe = apply_settings(R1Recipe(), merged_tables(settings, overrides or {}))
+    judge = recipe.preferences.judge
+    if judge.model and not is_url(judge.model):
+        judge = replace(judge, model=fixed_path(judge.model))
     return replace(
         recipe,
         start_from=fixed_path(recipe.start_from),
+        preferences=replace(recipe.preferences, judge=judge),
         engine=named_engine(recipe.engine, recipe.compute.device),
     )
 
 
 def _without_tasks(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's settings but for those that name its own tasks."""
-    left = {name: value for name, value in settings.items() if name != "tasks"}
+    left = {name: value for name, value in settings.items() if name not in ("tasks", "problems")}
     measure = {name: value for name, value in left.get("measure", {}).items() if name not in ("tasks", "apart")}
     return {**left, "measure": {**measure, "apart": []}}
+
+
+def _settings_of_set(name: str, told: SetConfig) -> dict[str, Any]:
+    """The settings of a recipe for this set alone."""
+    words = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    settings: dict[str, Any] = {"name": f"r1-{words}", "tasks": {name: 1.0}, "task_file": ""}
+    return settings if told == SetConfig() else {**settings, "problems": {name: asdict(told)}}
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:

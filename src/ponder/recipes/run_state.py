@@ -97,6 +97,13 @@ class RunCosts:
         self.summary |= {"stages": [*by_name.values()], "seconds": seconds, "core_seconds": core_seconds}
         self.save()
 
+    def remark(self, name: str, text: str) -> None:
+        """Have a part that is done say this in the report."""
+        for part in self.summary["stages"]:
+            if part["name"] == name:
+                part["remark"] = text
+        self.save()
+
     def save(self) -> None:
         """Write summary.json."""
         atomic_write_text(self._run.summary, json.dumps(self.summary, indent=2))

@@ -1,6 +1,6 @@
 """The tasks that a recipe can name: problems, documents and checker, wired together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +24,15 @@ class TaskConfig:
     kind: str = ""  # of a table of one's own or a set of the Hub: how answers are judged; empty: exact
     fields: str = ""  # of the same: which column is what, such as question=q,answer=a; empty: the usual names
     drop_unanswered: bool = False  # of sets: leave rows without an answer out, where they would be refused
+    path: str = ""  # of a set: a file of one's own, or of a published set a folder that stands in for the Hub
+    test: str = ""  # of a set: one to measure with; empty: its own split `test`, else one problem in ten
     chain: ChainSource = field(default_factory=ChainSource)
     countdown: CountdownSource = field(default_factory=CountdownSource)
+
+    @property
+    def of_library(self) -> bool:
+        """Whether it is a set of problems or a task of reasoning-gym, and neither built in nor a file of Python."""
+        return not self.file and self.name not in BUILT_IN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +46,7 @@ class Task:
     fingerprint: str = ""  # changes with a user's file; a built-in task is known by its settings
     file: TaskFile | None = None
     rewards: tuple[NamedReward, ...] = ()  # that the file adds
+    sets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # what is told of problem sets, by name
 
 
 def rewards_of(file: TaskFile, task: str | None = None) -> tuple[NamedReward, ...]:

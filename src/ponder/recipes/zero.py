@@ -21,9 +21,10 @@ from ponder.evals.report import write_report
 from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
+from ponder.recipes.open_task import OpenedTask, open_task
 from ponder.recipes.opening import load_with_answer_tags
 from ponder.recipes.run_state import RunCosts, check_claim
-from ponder.recipes.tasks import Task, build_task
+from ponder.recipes.tasks import Task
 from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.tokenizer import Tokenizer
@@ -48,8 +49,9 @@ def run_zero(
     """
     with run.lock():
         check_claim(recipe, run, resume=resume)
-        with Workers(recipe.compute) as workers:
-            lab = _Lab(recipe, run, reporter, workers)  # what is wrong with the recipe shows here: nothing is begun yet
+        with Workers(recipe.compute) as workers, open_task(recipe.task, recipe.sandbox, reporter) as opened:
+            # what is wrong with the recipe shows here: nothing is begun yet
+            lab = _Lab(recipe, run, reporter, workers, opened)
             lab.costs.begin()
             note_engine(recipe.engine, reporter)
             lab.prepare_base()
@@ -64,24 +66,31 @@ def run_zero(
 class _Lab:
     """The parts of one run, built once and shared by its stages."""
 
-    def __init__(self, recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, workers: Workers) -> None:
+    def __init__(
+        self, recipe: ZeroRecipe, run: RunFolder, reporter: Reporter, workers: Workers, opened: OpenedTask
+    ) -> None:
         self.recipe, self.run, self.reporter, self.workers = recipe, run, reporter, workers
-        self.task: Task = build_task(recipe.task)
+        self.task: Task = opened.task
         loaded = new_model(recipe) if not recipe.start_from else load_with_answer_tags(Path(recipe.start_from))
         self.model, self.tokenizer, self.chat_template = loaded.model, loaded.tokenizer, loaded.chat_template
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         _check_fit(recipe, self.task, self.prompter, self.model.config)
-        self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards, added=self.task.rewards)
+        self.grade = Grader(
+            self.tokenizer, self.task.check, recipe.rewards, opened.check_seconds, added=self.task.rewards
+        )
         engine = choose_engine(recipe.engine)
         self.generator = training_generator(
             engine, self.model, self.tokenizer.control, workers, recipe.grpo.rollout_weights
         )
         rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
         self.held_out = held_out_problems(self.task.problems, recipe.evaluation.problems, rng)
-        task = {"task": self.task.name, "task_fingerprint": self.task.fingerprint}
+        task: dict[str, Any] = {"task": self.task.name, "task_fingerprint": self.task.fingerprint}
+        if self.task.sets:
+            task["sets"] = dict(self.task.sets)
         self.costs = RunCosts(run, recipe, self.model.config, task)
         if self.costs.summary.get("task_fingerprint", "") != self.task.fingerprint:
-            raise RunError(f"{recipe.task.file} has changed since the run {run.path} began; begin another run with it")
+            what = recipe.task.file or f"the problem set {self.task.name}"
+            raise RunError(f"{what} has changed since the run {run.path} began; begin another run with it")
 
     def prepare_base(self) -> None:
         """Pretrain a base, unless the recipe starts from a model."""
@@ -190,9 +199,9 @@ def _check_fit(recipe: ZeroRecipe, task: Task, prompter: Prompter, model: ModelC
     """Refuse a task that the vocabulary, the token limits or the context cannot hold, before time is spent on it."""
     name = f"task {task.name!r}" if task.file is None else str(task.file.path)
     if task.documents is None and not recipe.start_from:
+        worked = "" if recipe.task.of_library else "add a `worked` function to its file, or "
         raise ConfigError(
-            f"{name} has no documents to pretrain a base on; add a `worked` function to its file, or name a model to "
-            "start from with --start_from=MODEL"
+            f"{name} has no documents to pretrain a base on; {worked}name a model to start from with --start_from=MODEL"
         )
     tokenizer = prompter.tokenizer
     lengths = (

@@ -1,7 +1,7 @@
 """The recipe of R1-Zero: everything that a run depends on, from a TOML file and the command line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +15,12 @@ from ponder.models.presets import PRESETS
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_path
 from ponder.recipes.opening import fixed_path
+from ponder.recipes.practised_sets import SetConfig
 from ponder.recipes.tasks import TaskConfig
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.grpo import GrpoConfig
 from ponder.train.pretrain import PretrainConfig
+from ponder.verify.code.config import SandboxConfig
 from ponder.verify.rewards import RewardConfig
 
 DEFAULT_PRESET = "tiny-v3"
@@ -43,6 +45,7 @@ class ZeroRecipe:
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     rewards: RewardConfig = field(default_factory=RewardConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)  # where the programs of code problems are judged
 
     def __post_init__(self) -> None:
         if self.minutes < 0:
@@ -52,12 +55,21 @@ class ZeroRecipe:
 
 
 def load_recipe(
-    source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None
+    source: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    task_file: Path | None = None,
+    problems: tuple[str, SetConfig] | None = None,
 ) -> ZeroRecipe:
-    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top."""
+    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top.
+
+    `task_file`: a person's own task; `problems`: a set by its name with what is told of it.
+    """
     settings = read_toml(recipe_path(source))
     if task_file is not None:
         settings = merged_tables(settings, _settings_of_task(task_file))
+    if problems is not None:
+        name, told = problems
+        settings = merged_tables(settings, {"name": f"zero-{name}", "task": {"file": "", "name": name, **asdict(told)}})
     overrides = overrides or {}
     if "preset" in overrides:  # another preset is another model: the file's sizes were for its own
         settings = {name: value for name, value in settings.items() if name != "model"}

@@ -1,7 +1,7 @@
 """Files of one's own: which column is what."""
 
 import difflib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ponder.core.code_tests import read_tests
@@ -36,6 +36,7 @@ class Fields:
     id: str = ""  # left empty: the question itself tells problems apart
     choices: str = ""  # of multiple choice: a list; left empty: `choices`, or columns A, B, C …
     tests: str = ""  # of programs: a list of {input, output} or {function, args, expected}, or {code, entry}
+    solution: str = ""  # how the answer comes about, for training to imitate; left empty: not there
 
 
 def read_fields(text: str) -> Fields:
@@ -66,8 +67,10 @@ def layout_of(kind: Kind, chosen: Fields) -> Layout:
             question = _program(named)
         else:
             question = Question(text=_question(named), answer=_answer(named))
+        if chosen.solution:
+            question = replace(question, facts={**question.facts, "solution": as_text(row.find(chosen.solution)) or ""})
         own = as_text(named.find("id")) if chosen.id else None
-        return question if own is None else _with_id(question, own)
+        return question if own is None else replace(question, id=own)
 
     return layout
 
@@ -83,6 +86,10 @@ def _renamed(row: Row, chosen: Fields, kind: Kind) -> Row:
             near = difflib.get_close_matches(column, list(row.values), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise row.error(f"no column {column!r} for {field.name}; the row has {', '.join(row.values)}{hint}")
+        if field.name == "solution":
+            if not chosen.answer and kind not in PUBLISHED:
+                values.pop(column)  # it would be taken for the answer
+            continue
         values[field.name] = row.values[column]
         if field.name == "question":
             values["quiz"] = values["prompt"] = row.values[column]
@@ -122,7 +129,3 @@ def _program(row: Row) -> Question:
     if isinstance(prefix := row.find("prefix"), str):
         facts["prefix"] = prefix
     return Question(text=_question(row), facts=facts)
-
-
-def _with_id(question: Question, own: str) -> Question:
-    return Question(text=question.text, answer=question.answer, facts=question.facts, slots=question.slots, id=own)
