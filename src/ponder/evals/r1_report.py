@@ -16,9 +16,8 @@ from ponder.evals.findings import percent
 from ponder.evals.graded import read_graded
 from ponder.evals.plots import plot_losses, plot_stages
 from ponder.evals.record import read_object
+from ponder.evals.run_order import CONTROL, ORDER
 
-CONTROL = "control"  # what RL is compared with; nothing goes on from it
-ORDER = ("base", "cold-start", "reasoning-rl", "second-sft", "final-rl", CONTROL)  # of what is measured
 PAIRS = (  # what is compared on the same problems: before, after, and what the difference says
     ("cold-start", "reasoning-rl", "what reasoning RL adds to the cold start"),
     ("cold-start", CONTROL, "what as much time of more fine-tuning adds instead"),

@@ -27,7 +27,8 @@ from ponder.data.problems import split_of
 from ponder.engine.torch_weights import TorchFormat
 from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.drawing import KeptSamples
-from ponder.evals.r1_report import ORDER, write_r1_report
+from ponder.evals.r1_report import write_r1_report
+from ponder.evals.run_order import ORDER
 from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
