@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ponder.cli.arguments import add_json, add_model, single_name
-from ponder.cli.models import recipe_of
+from ponder.cli.models import note_checkpoint, recipe_of
 from ponder.cli.output import byte_size, err, out, print_json, shown_path
 from ponder.cli.transfer import transfer_display
 from ponder.core.config import read_toml
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = find_model(arguments.model, arguments.runs)
     training = RunFolder(path) if RunFolder(path).config.is_file() else None
     folder = model_folder(path)
+    note_checkpoint(path)
     if arguments.format == "adapter" and not is_adapter(folder):
         raise RunError(f"{folder} is no adapter over another model: it holds all weights; export it with --format hf")
     with open_checkpoint(folder) as opened:

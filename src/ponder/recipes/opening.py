@@ -1,8 +1,11 @@
 """From the name that a person gives to a model that can be used."""
 
 import difflib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -21,6 +24,7 @@ from ponder.text.prompt import Prompter, r1_zero_jinja
 from ponder.text.thinking_template import thinking_jinja
 from ponder.text.tokenizer import Tokenizer
 from ponder.text.vocabulary import THOUGHT_TAGS, with_reasoning_tokens
+from ponder.train.checkpoint import read_progress
 from ponder.train.grpo import Grpo
 from ponder.train.pretrain import Pretraining
 from ponder.weights.adapters.config import is_adapter
@@ -47,7 +51,7 @@ class OpenModel:
 def open_model(
     path: Path, workers: Workers | None = None, *, engine: str = "auto", weights: WeightFormat = "fp32"
 ) -> OpenModel:
-    """The model of a run (its newest), of a model's folder, or of a GGUF file.
+    """The model of a run (see `model_folder`), of a model's folder, or of a GGUF file.
 
     `weights`: how the native engine holds them; "stored" takes a GGUF file's own blocks as they are.
     """
@@ -112,15 +116,62 @@ def check_headers(path: Path) -> None:
 
 
 def model_folder(path: Path) -> Path:
-    """Where the weights are: `path` itself, or the newest checkpoint of the run that `path` is."""
-    if what_is(path / "config.toml") is not None:
-        run = RunFolder(path)
-        for stage in LAST_STAGES:
-            newest = run.latest_checkpoint(stage)
-            if newest is not None:
-                return newest
+    """Where the weights are: `path` itself, or those that stand for the run that `path` is: of its last finished stage,
+    else the newest.
+    """
+    if not _is_run(path):
+        return path
+    begun = _begun_stages(RunFolder(path))
+    if not begun:
         raise CheckpointError(f"the run {path} has no checkpoint yet; continue it with --resume")
-    return path
+    return _of_run(begun).folder
+
+
+def checkpoint_notice(path: Path) -> str:
+    """What a person should know where `path` is a run whose newest stage is not finished: which weights `model_folder`
+    takes. "" for any other model.
+    """
+    begun = _begun_stages(RunFolder(path)) if _is_run(path) else []
+    if not begun or begun[0].finished:
+        return ""
+    name, newest, taken = RunFolder(path).name, begun[0], _of_run(begun)
+    if newest == taken:
+        return f"{name} is not finished: this is {taken.stage} after {taken.step:,} steps"
+    return (
+        f"{name} is not finished: this is the model after {taken.stage}; {newest.stage}, at step {newest.step:,}, "
+        f"goes by its folder: {newest.folder}"
+    )
+
+
+class _BegunStage(NamedTuple):
+    """A stage of a run by its newest checkpoint."""
+
+    stage: str
+    folder: Path
+    step: int
+    finished: bool
+
+
+def _is_run(path: Path) -> bool:
+    return what_is(path / "config.toml") is not None
+
+
+def _begun_stages(run: RunFolder) -> list[_BegunStage]:
+    """Those whose weights may stand for the run, the last first."""
+    found = []
+    for stage in LAST_STAGES:
+        newest = run.latest_checkpoint(stage)
+        if newest is not None:
+            finished = False
+            with suppress(CheckpointError):  # what it says of itself cannot be read; its weights may be good
+                finished = read_progress(newest).finished
+            found.append(_BegunStage(stage, newest, int(newest.name.rpartition("-")[2]), finished))
+    return found
+
+
+def _of_run(begun: Sequence[_BegunStage]) -> _BegunStage:
+    """The last finished stage, but for one that only makes what R1-Zero begins with; else the newest."""
+    return next((stage for stage in begun if stage.finished and stage.stage != Pretraining.name), begun[0])
 
 
 def fixed_path(name: str, runs: Path = RUNS) -> str:
