@@ -8,6 +8,7 @@ import functools
 import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from ponder.core.errors import ConfigError, RunError
 from ponder.core.files import atomic_write_text
+from ponder.core.generator import TrainableGenerator
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import derive_seed, python_rng, torch_rng
@@ -32,18 +34,18 @@ from ponder.evals.run_order import ORDER
 from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
-from ponder.recipes.memory_advice import memory_explained
+from ponder.recipes.memory_advice import memory_explained, sampling_explained
 from ponder.recipes.opening import load_with_thought_form, model_folder, open_model
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
 from ponder.recipes.r1_files import try_files
 from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, example_passages, text_passages
 from ponder.recipes.r1_preferences import pairs_of
-from ponder.recipes.r1_recipe import IMITATING, R1Recipe
+from ponder.recipes.r1_recipe import IMITATING, OrdinaryConfig, R1Recipe, RejectionConfig
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import load_weights
-from ponder.train.collect import Origin, answer_prompts, collect, read_collection
+from ponder.train.collect import CollectConfig, Origin, answer_prompts, collect, read_collection
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.loop import Stage, run_stage
 from ponder.train.parallel import current
@@ -66,6 +68,7 @@ Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 
 TEXTS_HELD_BACK = "texts_held_back"  # in the summary of a run that learns only some of the base's texts
 BASE = "base"  # the evaluation before anything is learned
+PROMPT_TOKENS = 100  # about, for the planner's count of memory
 
 
 def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
@@ -102,6 +105,7 @@ class _Pipeline:
         start = Path(recipe.start_from)
         loaded = self._load()
         self.tokenizer, self.chat_template = loaded.tokenizer, loaded.chat_template
+        self._shape = loaded.model.config
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         with open_whole(model_folder(start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
@@ -140,31 +144,33 @@ class _Pipeline:
     def _answer_ordinary_prompts(self) -> None:
         if self._is_done("ordinary"):
             return
-        with self.costs.timed("ordinary"):
-            config = self.recipe.ordinary
-            model = open_model(
-                Path(self.recipe.start_from), self.workers, engine=self.recipe.engine, weights=self._rollout_weights
-            )
-            answer_prompts(
-                everyday_prompts(config.prompts, self.recipe.seed),
+        with self.costs.timed("ordinary"), self._collecting(self.recipe.ordinary.collect, "ordinary.collect"):
+            self._ask_the_base(self.recipe.ordinary)
+
+    def _ask_the_base(self, config: OrdinaryConfig) -> None:
+        """Its replies to ordinary prompts, and texts that it goes on with."""
+        start = Path(self.recipe.start_from)
+        model = open_model(start, self.workers, engine=self.recipe.engine, weights=self._rollout_weights)
+        answer_prompts(
+            everyday_prompts(config.prompts, self.recipe.seed),
+            model.generator,
+            model.prompter,
+            config.collect,
+            self._collection("ordinary"),
+            Origin(model=start.name, seed=self.recipe.seed),
+            task="ordinary",
+            reporter=self.reporter,
+        )
+        if config.texts:
+            write_texts(
+                text_openings(config.texts, self.recipe.seed),
                 model.generator,
-                model.prompter,
-                config.collect,
-                self._collection("ordinary"),
-                Origin(model=Path(self.recipe.start_from).name, seed=self.recipe.seed),
-                task="ordinary",
+                self.tokenizer,
+                config.text_tokens,
+                self._texts,
+                self.recipe.seed,
                 reporter=self.reporter,
             )
-            if config.texts:
-                write_texts(
-                    text_openings(config.texts, self.recipe.seed),
-                    model.generator,
-                    self.tokenizer,
-                    config.text_tokens,
-                    self._texts,
-                    self.recipe.seed,
-                    reporter=self.reporter,
-                )
 
     def _cold_start(self) -> None:
         self._learn("cold-start", self._fresh(), self.recipe.cold_start)
@@ -182,26 +188,25 @@ class _Pipeline:
         if self._is_done("rejection"):
             return
         with self.costs.timed("rejection"):
-            model, made_by = self._after("reasoning-rl"), self.recipe.model_after("reasoning-rl")
-            generator = training_generator(
-                choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
-            )
-            generator.refresh(0)
-            config = self.recipe.rejection
-            rng = python_rng(self.recipe.seed, "rejection")
-            collect(
-                [self.practice.problem(rng) for _ in range(config.problems)],
-                generator,
-                self.prompter,
-                self._grader(RewardConfig()),
-                config.collect,
-                self._collection("rejection"),
-                Origin(
-                    model=f"{self.recipe.name}, after {made_by}" if made_by else Path(self.recipe.start_from).name,
-                    seed=self.recipe.seed,
-                ),
-                reporter=self.reporter,
-            )
+            model = self._after("reasoning-rl")
+            with self._collecting(self.recipe.rejection.collect, "rejection.collect", model):
+                self._sample_the_reasoner(model, self.recipe.rejection)
+
+    def _sample_the_reasoner(self, model: Transformer, config: RejectionConfig) -> None:
+        rng, made_by = python_rng(self.recipe.seed, "rejection"), self.recipe.model_after("reasoning-rl")
+        collect(
+            [self.practice.problem(rng) for _ in range(config.problems)],
+            self._sampler(model),
+            self.prompter,
+            self._grader(RewardConfig()),
+            config.collect,
+            self._collection("rejection"),
+            Origin(
+                model=f"{self.recipe.name}, after {made_by}" if made_by else Path(self.recipe.start_from).name,
+                seed=self.recipe.seed,
+            ),
+            reporter=self.reporter,
+        )
 
     def _second_sft(self) -> None:
         """From the base again, on what the reasoner wrote, with some of the first examples and ordinary replies."""
@@ -236,18 +241,13 @@ class _Pipeline:
         folder = self.run.path / "models" / name
         if folder.exists():
             return
-        stage = RewardTraining(
-            self._fresh(),
-            self.prompter,
-            train,
-            held_out,
-            self.recipe.preferences.training,
-            self.workers,
-            self.recipe.seed,
-            name=name,
-        )
-        self._go_through(stage)
-        stage.save(folder, self.chat_template)
+        model, config = self._fresh(), self.recipe.preferences.training
+        with memory_explained(model, config, self.workers):
+            stage = RewardTraining(
+                model, self.prompter, train, held_out, config, self.workers, self.recipe.seed, name=name
+            )
+            self._go_through(stage)
+            stage.save(folder, self.chat_template)
 
     def _final_rl(self) -> None:
         """Over all scenarios: rules where they can judge, the reward models elsewhere."""
@@ -355,32 +355,50 @@ class _Pipeline:
         if path.exists():
             return
         with self.costs.timed(f"evaluation {name}"):
-            model = model_of()
-            generator = training_generator(
-                choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
-            )
-            generator.refresh(0)
-            tasks = [*(config.tasks or self.practice.measured), *config.apart]
-            with KeptSamples(self.run.evaluation_samples(name)) as kept:
-                evaluated = evaluate_tasks(
-                    [problem for task in tasks for problem in self.practice.held_out(task, config.problems)],
-                    generator=generator,
-                    grade=self._grader(RewardConfig()),
-                    prompter=self.prompter,
-                    config=config.drawing,
-                    seed=self.recipe.seed,
-                    reporter=self.reporter,
-                    name=f"evaluation {name}",
-                    kept=kept,
-                )
-            passages = self._passages(plain=name == BASE)
-            figures = {
-                **evaluated.evaluation.to_json(),
-                "apart": list(config.apart),
-                "ordinary_loss": {kind: text_loss(model, p, self.workers)._asdict() for kind, p in passages.items()},
-                "everyday": everyday_replies(generator, self.prompter),
-            }
+            model, at_once = model_of(), config.drawing.tokens_per_batch
+            with self._sampling(at_once, "measure.drawing.tokens_per_batch", model):
+                figures = self._figures(name, model)
         atomic_write_text(path, json.dumps(figures, indent=2))
+
+    def _figures(self, name: str, model: Transformer) -> dict[str, Any]:
+        """What an evaluation's file holds."""
+        config, generator = self.recipe.measure, self._sampler(model)
+        tasks = [*(config.tasks or self.practice.measured), *config.apart]
+        with KeptSamples(self.run.evaluation_samples(name)) as kept:
+            evaluated = evaluate_tasks(
+                [problem for task in tasks for problem in self.practice.held_out(task, config.problems)],
+                generator=generator,
+                grade=self._grader(RewardConfig()),
+                prompter=self.prompter,
+                config=config.drawing,
+                seed=self.recipe.seed,
+                reporter=self.reporter,
+                name=f"evaluation {name}",
+                kept=kept,
+            )
+        passages = self._passages(plain=name == BASE)
+        return {
+            **evaluated.evaluation.to_json(),
+            "apart": list(config.apart),
+            "ordinary_loss": {kind: text_loss(model, p, self.workers)._asdict() for kind, p in passages.items()},
+            "everyday": everyday_replies(generator, self.prompter),
+        }
+
+    def _sampler(self, model: Transformer) -> TrainableGenerator:
+        """An engine with the model's weights as they are."""
+        generator = training_generator(
+            choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
+        )
+        generator.refresh(0)
+        return generator
+
+    def _collecting(self, config: CollectConfig, name: str, *beside: nn.Module) -> AbstractContextManager[None]:
+        """Out of memory in it is explained; see `sampling_explained`."""
+        tokens = config.completions_per_batch * (PROMPT_TOKENS + config.max_tokens)
+        return self._sampling(tokens, f"{name}.completions_per_batch", *beside)
+
+    def _sampling(self, tokens: int, setting: str, *beside: nn.Module) -> AbstractContextManager[None]:
+        return sampling_explained(self._shape, self._rollout_weights, tokens, setting, beside)
 
     def _passages(self, *, plain: bool) -> dict[str, list[Passage]]:
         """Ordinary text and dialogue that no stage learns, two or more of each kind. `plain`: in the base's own form,
