@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ponder.core.config import apply_settings, read_toml
+from ponder.core.config import apply_settings
 from ponder.core.errors import ConfigError
 from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
 from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import merged_tables, recipe_path
+from ponder.recipes.files import merged_tables, recipe_layers
 from ponder.recipes.opening import fixed_path
 from ponder.train.collect import CollectConfig
 from ponder.train.grpo import GrpoConfig
@@ -204,19 +204,39 @@ class R1Recipe:
 def load_r1_recipe(
     source: str | Path, overrides: Mapping[str, Any] | None = None, task_file: Path | None = None
 ) -> R1Recipe:
-    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top.
+    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top. What is
+    said by a file that begins from another recipe counts as one of them.
 
-    `task_file`: a person's own task, which is then the only one, unless `overrides` name others to go with it.
+    `task_file`: a person's own task, which is then the only one, unless `overrides` name others to go with it. None:
+    the one that the settings name, if any, which is taken in the same way.
     """
-    settings = read_toml(recipe_path(source))
-    if task_file is not None:
+    settings, above = recipe_layers(source)
+    above = merged_tables(above, overrides or {})
+    if task_file is None:
+        settings, above = _with_named_task(settings, above)
+    else:
         settings = merged_tables(_without_tasks(settings), _settings_of_task(task_file))
-    recipe = apply_settings(R1Recipe(), merged_tables(settings, overrides or {}))
+        above.pop("task_file", None)
+    recipe = apply_settings(R1Recipe(), merged_tables(settings, above))
     return replace(
         recipe,
         start_from=fixed_path(recipe.start_from),
         engine=named_engine(recipe.engine, recipe.compute.device),
     )
+
+
+def _with_named_task(settings: dict[str, Any], above: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both layers of a recipe, with what the task file that they name says for itself under what is said beside it."""
+    if settings.get("task_file") and "task_file" not in above:  # a file that begins from no other one
+        settings, above = {}, merged_tables(settings, above)
+    named = above.get("task_file")
+    if not named or not isinstance(named, str):
+        return settings, above
+    own = _settings_of_task(Path(named))
+    tasks = above.get("tasks")
+    if isinstance(tasks, Mapping) and (not tasks or any(name in tasks for name in own["tasks"])):
+        del own["tasks"]  # it has its share there, or is alone; and draws go by the order
+    return merged_tables(_without_tasks(settings), own), {k: v for k, v in above.items() if k != "task_file"}
 
 
 def _without_tasks(settings: Mapping[str, Any]) -> dict[str, Any]:
