@@ -544,6 +544,10 @@ def test_files_of_a_persons_own_are_tried_before_anything_begins(base: Path, tmp
     texts.write_bytes(b"\xff\xfe")
     refused(r"text\.txt is not UTF-8")
     texts.write_text("Once upon a time.")
+    refused(r"measure\.texts = .*text\.txt.*: the texts are shorter than one passage of 256 tokens")
+    texts.write_text("a" * 300)
+    refused(r"measure\.texts = .*text\.txt.*: they hold 1 passage of 256 tokens; expected two or more")
+    texts.write_text("a" * 600)
     refused(r"there is no file .*pairs\.jsonl")
     row = {"prompt": "Why?", "chosen": "So.", "rejected": "So."}
     pairs.write_text(json.dumps(row))

@@ -16,7 +16,7 @@ from ponder.core.progress import Transfer
 from ponder.core.runs import RunFolder
 from ponder.evals.card import ModelFacts, model_card
 from ponder.models.presets import count_parameters
-from ponder.recipes.opening import find_model, model_folder
+from ponder.recipes.opening import find_model, model_folder, weights_path
 from ponder.weights.adapters.config import is_adapter
 from ponder.weights.adapters.files import ADAPTER_DTYPES, write_adapter_folder
 from ponder.weights.checkpoint import open_checkpoint
@@ -195,7 +195,8 @@ def _start(path: Path) -> Path:
     if not config.is_file():
         return path
     settings = read_toml(config)
-    return Path(settings.get("start_from") or settings.get("student") or path)
+    kept = settings.get("start_from")
+    return weights_path(kept) if kept else Path(settings.get("student") or path)
 
 
 def _base(began: Path | None, manifest: Manifest | None, opened: OpenCheckpoint, *, trained: bool) -> str | None:

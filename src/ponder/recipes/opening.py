@@ -31,7 +31,7 @@ from ponder.weights.adapters.config import is_adapter
 from ponder.weights.adapters.trainable import load_base, load_trainable
 from ponder.weights.checkpoint import check_tensors, load_model, open_checkpoint, open_whole
 from ponder.weights.opened import LoadedModel
-from ponder.weights.pull.home import is_hub_id, known, pulled_models, resolve_model
+from ponder.weights.pull.home import is_hub_id, known, pulled_models, read_manifest, resolve_model
 
 FULL_TRAINING = AdapterConfig(kind="full")
 # stages whose weights stand for a run, the last of a recipe first: of R1, of R1-Zero, of distillation
@@ -182,6 +182,35 @@ def fixed_path(name: str, runs: Path = RUNS) -> str:
     if path.is_absolute() and what_is(path) is None:
         return name
     return str(model_folder(find_model(name, runs)).resolve())
+
+
+def fixed_name(name: str, runs: Path = RUNS) -> str:
+    """What a run keeps of a model's name, so that it goes on with the weights that it began with: of a pulled model its
+    name, by which any machine finds it that has pulled it too; of anything else `fixed_path`.
+    """
+    here = any(what_is(path) is not None for path in (Path(name), runs / name))
+    pulled = None if here or not name.strip() else resolve_model(name)
+    if pulled is None:
+        return fixed_path(name, runs)
+    manifest = read_manifest(pulled)
+    return manifest.name if manifest is not None and resolve_model(manifest.name) == pulled else name
+
+
+def weights_path(kept: str) -> Path:
+    """Where the weights are that a run keeps as `fixed_name` says, or, as runs did before, by their path."""
+    pulled = None if Path(kept).is_absolute() else resolve_model(kept)
+    return Path(kept) if pulled is None else pulled
+
+
+def same_weights(kept: str, named: str) -> bool:
+    """Whether two names of `weights_path` mean the same weights. The path of a pulled model that is not there (the run
+    came from another machine) means the one that is pulled here by that name.
+    """
+    then, now = weights_path(kept), weights_path(named)
+    with suppress(RunError):  # a folder of somebody else's
+        if what_is(then) is not None:
+            return then.resolve() == now.resolve()
+    return kept == named or (then.name == now.name and read_manifest(now) is not None)
 
 
 def is_preset(name: str, runs: Path = RUNS) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from ponder.core.errors import ConfigError, RunError
+from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.generator import TrainableGenerator
 from ponder.core.progress import Reporter
@@ -35,9 +35,11 @@ from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.memory_advice import memory_explained, sampling_explained
-from ponder.recipes.opening import load_with_thought_form, model_folder, open_model
+from ponder.recipes.opening import load_with_thought_form, model_folder, open_model, weights_path
+from ponder.recipes.r1_claim import free_on_resume, has_measured
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
 from ponder.recipes.r1_files import try_files
+from ponder.recipes.r1_fit import Fit, require_measured
 from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, example_passages, text_passages
 from ponder.recipes.r1_preferences import pairs_of
 from ponder.recipes.r1_recipe import IMITATING, OrdinaryConfig, R1Recipe, RejectionConfig
@@ -77,15 +79,15 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
     Without `resume`, a folder that already holds a run is refused. With it, the recipe must be the run's own.
     """
     with run.lock():
-        check_claim(recipe, run, resume=resume)
+        check_claim(recipe, run, resume=resume, free=free_on_resume(recipe, run))
         imitated = not IMITATING.isdisjoint(recipe.stages)
         with (
             Workers(recipe.compute) as workers,
             Practice(recipe.tasks, recipe.task_file, imitated=imitated) as practice,
         ):
-            _require_measured(recipe, practice)
+            require_measured(recipe, practice)
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
-            try_files(recipe, reporter)
+            pipeline.require_fit()
             pipeline.costs.begin()
             note_engine(recipe.engine, reporter)
             for stage in recipe.stages:
@@ -102,12 +104,12 @@ class _Pipeline:
         self, recipe: R1Recipe, run: RunFolder, reporter: Reporter, workers: Workers, practice: Practice
     ) -> None:
         self.recipe, self.run, self.reporter, self.workers, self.practice = recipe, run, reporter, workers, practice
-        start = Path(recipe.start_from)
+        self._start = weights_path(recipe.start_from)
         loaded = self._load()
         self.tokenizer, self.chat_template = loaded.tokenizer, loaded.chat_template
         self._shape = loaded.model.config
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
-        with open_whole(model_folder(start)) as (opened, tokenizer):
+        with open_whole(model_folder(self._start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
         about: dict[str, Any] = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
         about[TEXTS_HELD_BACK] = True
@@ -125,6 +127,13 @@ class _Pipeline:
             "final-rl": self._final_rl,
             "control": self._control,
         }
+
+    def require_fit(self) -> None:
+        """Refuse what would end the run later: in what is left of it, and in the files that it names."""
+        fit = Fit(self.recipe, self.practice, self.prompter, self._plain, self._shape.max_positions)
+        left, measured = [s for s in self.recipe.stages if not self._is_done(s)], has_measured(self.run)
+        fit.require(left, measured=not measured)
+        try_files(self.recipe, self.prompter, self.reporter, measured=measured)
 
     def do(self, stage: str) -> None:
         """Go through one stage, or go on with it; what is done already is passed over."""
@@ -149,15 +158,14 @@ class _Pipeline:
 
     def _ask_the_base(self, config: OrdinaryConfig) -> None:
         """Its replies to ordinary prompts, and texts that it goes on with."""
-        start = Path(self.recipe.start_from)
-        model = open_model(start, self.workers, engine=self.recipe.engine, weights=self._rollout_weights)
+        model = open_model(self._start, self.workers, engine=self.recipe.engine, weights=self._rollout_weights)
         answer_prompts(
             everyday_prompts(config.prompts, self.recipe.seed),
             model.generator,
             model.prompter,
             config.collect,
             self._collection("ordinary"),
-            Origin(model=start.name, seed=self.recipe.seed),
+            Origin(model=self._start.name, seed=self.recipe.seed),
             task="ordinary",
             reporter=self.reporter,
         )
@@ -202,7 +210,7 @@ class _Pipeline:
             config.collect,
             self._collection("rejection"),
             Origin(
-                model=f"{self.recipe.name}, after {made_by}" if made_by else Path(self.recipe.start_from).name,
+                model=f"{self.recipe.name}, after {made_by}" if made_by else self._start.name,
                 seed=self.recipe.seed,
             ),
             reporter=self.reporter,
@@ -442,9 +450,7 @@ class _Pipeline:
 
     def _load(self) -> LoadedModel:
         """The model to start from, with a new adapter where the recipe says so."""
-        return load_with_thought_form(
-            Path(self.recipe.start_from), self.recipe.adapter, torch_rng(self.recipe.seed, "adapter")
-        )
+        return load_with_thought_form(self._start, self.recipe.adapter, torch_rng(self.recipe.seed, "adapter"))
 
     def _fresh(self) -> Transformer:
         return self._load().model
@@ -478,14 +484,3 @@ class _Pipeline:
     def _rollout_weights(self) -> TorchFormat:
         """What the engine holds where nothing is trained on its logprobs."""
         return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
-
-
-def _require_measured(recipe: R1Recipe, practice: Practice) -> None:
-    """Refuse a recipe of whose measured tasks none would count."""
-    measured, apart = recipe.measure.tasks or practice.measured, recipe.measure.apart
-    if not set(measured) - set(apart):
-        raise ConfigError(
-            f"no measured task counts: measure.tasks = {list(measured)}, measure.apart = {list(apart)}; expected a "
-            "task in measure.tasks that is not in measure.apart (drills and spelling are measured only where they are "
-            "named)"
-        )

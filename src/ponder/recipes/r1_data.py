@@ -1,6 +1,7 @@
 """What R1's stages learn from: worked examples and ordinary replies to imitate, and problems to practise on."""
 
 import bisect
+import difflib
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Self
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
 from ponder.core.types import Conversation, Message, Problem, Split
-from ponder.data.gym import GymSource
+from ponder.data.gym import GymSource, gym_tasks
 from ponder.data.problems import Document, ProblemSource, held_out_problems
 from ponder.data.task_file import TaskFile, load_task_file
 from ponder.data.worked.numbers import NUMBER_TASKS
@@ -114,17 +115,28 @@ class Practice:
         """The trained tasks whose accuracy is measured by default."""
         return [name for name, share in self.shares.items() if share and name not in NOT_MEASURED]
 
+    @property
+    def trained(self) -> list[str]:
+        """The tasks that are practised."""
+        return [name for name, share in self.shares.items() if share]
+
     def problem(self, rng: random.Random) -> Problem:
         """A training problem."""
         return self._sources[self._choice.draw(rng)].sample("train", rng)
 
     def conversation(self, rng: random.Random) -> Conversation:
         """A training problem with its thought and answer."""
-        source = self._sources[self._choice.draw(rng)]
-        problem = source.sample("train", rng)
-        document = source.worked(problem, rng)
-        reply = Message("assistant", document.answer, reasoning=document.thought)
-        return Conversation(id=problem.id, messages=(Message("user", problem.prompt), reply), task=source.name)
+        return _worked(self._sources[self._choice.draw(rng)], rng)
+
+    def problems_of(self, task: str, count: int) -> list[Problem]:
+        """Some training problems of one task, to see what they are like."""
+        rng = python_rng(0, "some of", task)
+        return [self._sources[task].sample("train", rng) for _ in range(count)]
+
+    def conversations_of(self, task: str, count: int) -> list[Conversation]:
+        """Some of them with their thoughts and answers."""
+        rng = python_rng(0, "some of", task)
+        return [_worked(self._sources[task], rng) for _ in range(count)]
 
     def held_out(self, name: str, count: int) -> list[Problem]:
         """`count` problems of a task that no training meets, the same for every run: a worked task, or any task of
@@ -133,9 +145,28 @@ class Practice:
         source: ProblemSource = self._sources.get(name) or GymSource(name=name)
         return held_out_problems(source, count, python_rng(0, "held-out", name))
 
+    def require_held_out(self, name: str, setting: str) -> None:
+        """Raises `ConfigError`, which names the setting that has it, where `held_out` knows no task of that name."""
+        if name in self._sources:
+            return
+        names = [*self._sources, *gym_tasks()]
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            known = f"{', '.join(self._sources)}, or any task of reasoning-gym (ponder problems --json)"
+            raise ConfigError(
+                f"{setting} has {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"expected some of {known}")
+            )
+
     def _is_gym(self, name: str) -> bool:
         """Whether a task's answers are judged by reasoning-gym."""
         return "gym" in self._sources[name].sample("held_out", random.Random(0)).facts
+
+
+def _worked(source: WorkedSource, rng: random.Random) -> Conversation:
+    problem = source.sample("train", rng)
+    document = source.worked(problem, rng)
+    reply = Message("assistant", document.answer, reasoning=document.thought)
+    return Conversation(id=problem.id, messages=(Message("user", problem.prompt), reply), task=source.name)
 
 
 class MixedExamples:

@@ -13,7 +13,7 @@ from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.engines import named_engine
 from ponder.recipes.files import merged_tables, recipe_layers
-from ponder.recipes.opening import fixed_path
+from ponder.recipes.opening import fixed_name
 from ponder.train.collect import CollectConfig
 from ponder.train.grpo import GrpoConfig
 from ponder.train.optimizer import OptimizerConfig
@@ -220,7 +220,7 @@ def load_r1_recipe(
     recipe = apply_settings(R1Recipe(), merged_tables(settings, above))
     return replace(
         recipe,
-        start_from=fixed_path(recipe.start_from),
+        start_from=fixed_name(recipe.start_from),
         engine=named_engine(recipe.engine, recipe.compute.device),
     )
 
