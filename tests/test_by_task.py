@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,12 @@ from ponder.evals.drawing import DrawingConfig, KeptSamples
 from ponder.evals.graded import GradedSample, graded_rows, read_graded, thought_and_answer
 from ponder.evals.voting import EXACT
 from ponder.text.prompt import Prompter
-from ponder.text.reasoning import completion_ids, parse_reasoning
+from ponder.text.reasoning import Reasoning, completion_ids, parse_completion, parse_reasoning
 from ponder.text.tokenizer import Tokenizer
+from ponder.text.vocabulary import THOUGHT_TAGS, with_reasoning_tokens
+from ponder.verify.grader import Grader
+from ponder.verify.rewards import RewardConfig
+from vocabularies import small_chatml
 
 TOKENIZER = Tokenizer.for_arithmetic()
 PROBLEMS = [
@@ -185,6 +190,63 @@ def test_a_killed_evaluation_goes_on_with_what_is_there(tmp_path: Path) -> None:
     assert generator.made == 18
     assert again.samples == first.samples
     assert sorted(path.read_bytes().splitlines()) == sorted(line.strip() for line in lines)
+
+
+def test_what_the_checker_failed_on_is_graded_again_and_not_drawn_again(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    broken = [True]
+
+    def check(problem: Problem, answer: str) -> bool:
+        if broken and problem.task == "times":
+            raise OSError("no worker today")
+        return answer == problem.answer
+
+    def evaluated() -> tuple[list[GradedSample], int]:
+        generator = Scripted()
+        with KeptSamples(path) as kept:
+            samples = evaluate_tasks(
+                PROBLEMS,
+                generator=generator,
+                grade=Grader(TOKENIZER, check, RewardConfig()),
+                prompter=Prompter(TOKENIZER),
+                config=CONFIG,
+                seed=5,
+                reporter=SilentReporter(),
+                kept=kept,
+            ).samples
+        return samples, generator.made
+
+    with pytest.raises(DataError, match=r"none of the 2 greedy completions of task 'times' .*no worker today"):
+        evaluated()
+    before = read_graded(path)
+    with pytest.raises(DataError, match="none of the 2 greedy completions"):
+        evaluated()
+    assert read_graded(path) == before
+    broken.clear()
+    samples, made = evaluated()
+    assert made == 0
+    assert read_graded(path) == samples  # each line once, and where it was
+    right = {p.id: str(p.answer) for p in PROBLEMS}
+    assert [s.correct for s in samples] == [s.flaw is None and s.answer == right[s.problem_id] for s in samples]
+    changed = [(old, new) for old, new in zip(before, samples, strict=True) if old != new]
+    assert len(changed) == 9  # of ten completions of "times" one was cut off, and its verdict needed no checker
+    assert all(replace(old, score=new.score, correct=new.correct, reason=new.reason) == new for old, new in changed)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_kept_completion_is_put_together_again_in_the_models_form(inside: bool) -> None:
+    tokenizer, _ = with_reasoning_tokens(small_chatml(), THOUGHT_TAGS)
+    think = tokenizer.control.think
+    assert think is not None
+    prompt_ids = (*tokenizer.encode("2+2=?"), *((think,) if inside else ()))
+    sample = GradedSample(
+        task="", problem_id="a", prompt="2+2=?", text="", thought="two and two", answer="4", correct=None, seed=7
+    )
+    completion = sample.rebuilt(prompt_ids, tokenizer)
+    assert completion.seed == 7
+    assert parse_completion(completion, tokenizer) == Reasoning(thought="two and two", answer="4", flaw=None)
+    plain = small_chatml()  # which cannot mark a thought
+    assert plain.decode(sample.rebuilt((), plain).ids) == "4<|im_end|>"
 
 
 def test_samples_of_another_evaluation_are_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +374,45 @@ def test_runs_lists_finished_and_begun_runs(at_home: Path, tmp_path: Path, capsy
     assert "zero, step 5" in capsys.readouterr().out
     assert main(["runs", "--runs", str(tmp_path / "none")]) == 0
     assert "make one with: ponder quickstart" in capsys.readouterr().out
+
+
+def made_run(path: Path, config: str, parts: Sequence[str], accuracies: dict[str, float]) -> None:
+    """The files of a run that a list looks at: the greedy accuracy of each evaluation, on two tasks."""
+    (path / "evaluations").mkdir(parents=True)
+    (path / "config.toml").write_text(config)
+    stages = [{"name": name, "seconds": 1.0} for name in parts]
+    (path / "summary.json").write_text(json.dumps({"task": "r1", "seconds": 60.0, "stages": stages}))
+    for name, mean in accuracies.items():
+        tasks = {"gcd": {"greedy": {"mean": mean - 0.1}}, "lcm": {"greedy": {"mean": mean + 0.1}}}
+        figures = {"tasks": {**tasks, "stories_new": {"greedy": {"mean": 0.0}}}, "apart": ["stories_new"]}
+        (path / "evaluations" / f"{name}.json").write_text(json.dumps(figures))
+
+
+def test_runs_of_other_kinds_are_finished_when_their_last_part_is_measured(tmp_path: Path, capsys: Capture) -> None:
+    stages = ["ordinary", "cold-start", "reward-model", "final-rl", "control"]
+    r1 = f'kind = "r1"\nstages = {json.dumps(stages)}\n'
+    measured = {"base": 0.1, "cold-start": 0.4, "final-rl": 0.6, "control": 0.5}
+    made_run(tmp_path / "done", r1, stages, measured)
+    made_run(tmp_path / "half", r1, stages[:-1], {name: measured[name] for name in ("base", "cold-start", "final-rl")})
+    made_run(tmp_path / "unmeasured", r1, stages, {"base": 0.1})
+    made_run(tmp_path / "distilled", 'kind = "distill"\n', ["traces", "sft"], {"before": 0.2, "after": 0.3})
+    made_run(tmp_path / "asked", 'kind = "distill"\n', ["traces"], {"before": 0.2})
+    arms = {f"{arm}-seed-{seed}": 0.5 for arm in ("base", "rl") for seed in (0, 1)}
+    made_run(tmp_path / "compared", 'kind = "distill-comparison"\nseeds = [0, 1]\n', ["teacher"], arms)
+    made_run(tmp_path / "comparing", 'kind = "distill-comparison"\nseeds = [0, 1, 2]\n', ["teacher"], arms)
+    assert main(["runs", "--runs", str(tmp_path), "--json"]) == 0
+    rows = {row["name"]: row for row in only_json(capsys)["runs"]}
+    assert {name for name, row in rows.items() if row["state"] == "finished"} == {"done", "distilled", "compared"}
+    shown = {name: (row["base"], row["trained"]) for name, row in rows.items()}
+    assert shown == {
+        "done": (pytest.approx(0.1), pytest.approx(0.6)),  # and not the control's
+        "half": (pytest.approx(0.1), pytest.approx(0.6)),
+        "unmeasured": (pytest.approx(0.1), None),
+        "distilled": (pytest.approx(0.2), pytest.approx(0.3)),
+        "asked": (pytest.approx(0.2), None),
+        "compared": (None, None),
+        "comparing": (None, None),
+    }
 
 
 def test_presets_count_deepseek_v3_as_its_report_does(capsys: Capture) -> None:

@@ -135,6 +135,22 @@ def test_other_problems_are_refused_or_left_out() -> None:
         compare(samples("x", {"1": [True]}), reworded)
 
 
+def test_an_evaluation_that_was_stopped_among_its_samples_is_refused() -> None:
+    """Greedy answers are drawn first, so that such a one has those of all problems."""
+    first = {"1": [True], "2": [False], "3": [True]}
+    greedy = samples("x", first, "greedy")
+    whole, stopped = greedy + samples("x", first), greedy + samples("x", {"1": [True]})
+    with pytest.raises(DataError, match=r"the samples .* 2 of A's are not in B, 0 of B's .* compare the 1 that both"):
+        compare(whole, stopped)
+    found = compare(whole, stopped, common=True)
+    assert found.greedy is not None
+    assert found.pass_at_1 is not None
+    assert (found.greedy.macro.problems, found.pass_at_1.macro.problems) == (3, 1)
+    alone = compare(whole, greedy)  # the one was never asked for samples
+    assert alone.pass_at_1 is None
+    assert alone.greedy == found.greedy
+
+
 def test_a_seed_below_zero_is_a_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["compare", "a", "b", "--seed", "-1"])

@@ -32,6 +32,7 @@ CONFIG = GrpoConfig(
     warmup_steps=1,
     optimizer=OptimizerConfig(learning_rate=1e-3),
 )
+LEAVE_OUT = replace(CONFIG, truncated="leave_out")
 
 
 class Scripted:
@@ -149,6 +150,22 @@ def test_an_ungraded_rollout_is_left_out_and_counted(workers: Workers) -> None:
     metrics = grpo.step(0).metrics
     assert metrics["rollout/ungraded_share"] == 0.25
     assert metrics["reward/mean"] == pytest.approx(1 / 3)
+
+
+def test_a_stage_whose_checker_fails_says_so_with_the_first_reason(workers: Workers) -> None:
+    problem = Problem(id="2", prompt="2=?", answer="2", facts={"crashes_on": "3"})
+    grpo = stage(workers, problem)
+    assert grpo.remark == ""
+    grpo.step(0)
+    said = "25.0 % of 8 completions could not be graded, and nothing was learned from them; the first one's reason: "
+    assert grpo.remark == f"{said}checker failed."
+    resumed = stage(workers, problem)
+    resumed.load_state(grpo.state())
+    resumed.step(1)
+    assert resumed.remark == f"{said.replace('of 8', 'of 16')}checker failed."
+    left_out = stage(workers, replace(problem, facts={}), Scripted(finish_reason="length"), LEAVE_OUT)
+    left_out.step(0)
+    assert left_out.remark == ""  # these were never to be judged
 
 
 @pytest.mark.parametrize(("truncated", "ungraded", "reward"), [("judge", 0.0, 0.25), ("leave_out", 0.25, 1 / 3)])

@@ -26,6 +26,7 @@ from ponder.data.problems import Document
 from ponder.data.task_file import TaskFile, load_task_file
 from ponder.models.config import GqaConfig, ModelConfig
 from ponder.models.transformer import Transformer
+from ponder.recipes.files import recipe_kind
 from ponder.recipes.r1_data import Practice
 from ponder.recipes.r1_recipe import load_r1_recipe
 from ponder.text.tokenizer import Tokenizer
@@ -205,6 +206,17 @@ def test_a_task_file_is_the_only_task_unless_others_are_named(example: Path, hom
     assert dict(both.tasks) == {"delivery": 1.0, "gcd": 0.5}
     longer = load_r1_recipe("r1", {**start, "reasoning_rl": {"max_tokens": 200}}, example / "delivery.py")
     assert longer.reasoning_rl.max_tokens == 200
+
+
+def test_the_file_of_settings_is_the_command(example: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(example)
+    Path("delivery.toml").write_text(part("settings").removeprefix("```toml\n").removesuffix("```\n"), encoding="utf-8")
+    [line] = [line for line in commands() if line.startswith("ponder train r1") and "--cold_start.steps" in line]
+    settings = parse_overrides([word for word in words_of(line)[3:] if "=" in word])
+    start = {"start_from": str(home), "engine": "torch"}
+    from_file = load_r1_recipe("delivery.toml", start)
+    assert from_file == load_r1_recipe("r1", {**start, **settings}, Path("delivery.py"))
+    assert recipe_kind("delivery.toml") == "r1"
 
 
 def test_the_settings_behind_what_to_expect_are_a_recipe(example: Path, home: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ponder.cli.main import main
-from ponder.core.errors import ConfigError, TrainingError
+from ponder.core.errors import ConfigError, GenerationError, TrainingError
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.adapters import with_adapter
@@ -30,9 +30,10 @@ from ponder.plan.teaching import (
     teaching_memory,
     teaching_seconds,
 )
-from ponder.recipes.memory_advice import lesson_of, memory_advice, memory_explained
+from ponder.recipes.memory_advice import lesson_of, memory_advice, memory_explained, sampling_explained
 from ponder.train.distill import DistillConfig
 from ponder.train.grpo import GrpoConfig
+from ponder.train.reward_stage import RewardConfig
 from ponder.train.sft import SftConfig
 from ponder.weights.catalogue import find_model
 
@@ -279,6 +280,35 @@ def test_advice_for_learning_distributions_is_of_that_stage_and_counts_the_teach
     assert f"takes {held.total / 1e9:.3g} GB" in said
     assert f"with half of micro_batch_tokens {half.total / 1e9:.3g} GB" in said
     assert "gradient_checkpointing" not in said
+
+
+def test_advice_for_a_reward_model_counts_no_logits() -> None:
+    with torch.device("meta"):
+        model = Transformer(find_model("smollm2-135m").config)
+    config = RewardConfig(micro_batch_tokens=4096, precision="bf16")
+    method, lesson = lesson_of(config)
+    assert (method, lesson.row_tokens, lesson.precision, lesson.recompute) == ("sft", 4096, "bf16", "none")
+    held, half = (teaching_memory(model.config, "sft", replace(lesson, row_tokens=n), 2) for n in (4096, 2048))
+    said = memory_advice(model, config, 2)
+    assert f"takes {(held.total - held.logits) / 1e9:.3g} GB" in said
+    assert f"with half of micro_batch_tokens {(half.total - half.logits) / 1e9:.3g} GB" in said
+    assert "with gradient_checkpointing = true" in said
+
+
+def test_a_sampler_without_memory_says_what_it_holds_and_what_to_lower() -> None:
+    config = find_model("smollm2-135m").config
+    with torch.device("meta"):
+        model = Transformer(config)
+    with pytest.raises(GenerationError) as caught, sampling_explained(config, "bf16", 65_536, "a.batch", [model]):
+        Stopped(RuntimeError("DefaultCPUAllocator: can't allocate memory")).step()
+    said = str(caught.value)
+    # 2 · 3 heads · 64 · 30 layers of 2 bytes for each token: 1.51 GB; 134.5 M weights in 2 and in 4 bytes; 0.5 besides
+    assert said.startswith("out of memory; what was drawn before is kept. By the planner's count ")
+    assert "sampling takes 2.82 GB" in said
+    assert "(its cache 1.5, weights beside it 0.54, the sampler's weights 0.27)" in said
+    assert "with half of a.batch 2.06 GB" in said
+    with pytest.raises(RuntimeError, match=r"^other$"), sampling_explained(config, "bf16", 1, "a.batch"):
+        raise RuntimeError("other")
 
 
 def test_the_planner_is_documented() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ponder.cli.main import main
 from ponder.core.config import parse_overrides, to_toml
-from ponder.core.errors import ConfigError, DataError, PonderError, RunError
+from ponder.core.errors import ConfigError, DataError, GenerationError, PonderError, RunError, TrainingError
 from ponder.core.generator import GenerationProgress
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
@@ -20,6 +20,7 @@ from ponder.core.seeds import python_rng
 from ponder.core.types import Completion, Conversation, Message, Problem, Prompt, Sampling
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.data.conversations import read_conversations
+from ponder.data.preferences import read_preferences, split_by_prompt
 from ponder.data.problems import split_of
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.r1_report import r1_json, write_r1_report
@@ -543,6 +544,10 @@ def test_files_of_a_persons_own_are_tried_before_anything_begins(base: Path, tmp
     texts.write_bytes(b"\xff\xfe")
     refused(r"text\.txt is not UTF-8")
     texts.write_text("Once upon a time.")
+    refused(r"measure\.texts = .*text\.txt.*: the texts are shorter than one passage of 256 tokens")
+    texts.write_text("a" * 300)
+    refused(r"measure\.texts = .*text\.txt.*: they hold 1 passage of 256 tokens; expected two or more")
+    texts.write_text("a" * 600)
     refused(r"there is no file .*pairs\.jsonl")
     row = {"prompt": "Why?", "chosen": "So.", "rejected": "So."}
     pairs.write_text(json.dumps(row))
@@ -567,6 +572,34 @@ def test_what_is_left_out_of_preferences_is_told(base: Path, tmp_path: Path) -> 
     reporter = _Notes()
     run_r1(recipe, RunFolder.create(tmp_path / "run"), reporter)
     assert f"{pairs}: 42 rows, 1 ties left out, 1 duplicates left out" in reporter.notes
+
+
+@pytest.mark.usefixtures("solver")
+def test_out_of_memory_is_explained_wherever_it_happens(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    for name in ("answer_prompts", "collect", "evaluate_tasks", "run_stage"):
+        monkeypatch.setattr(r1, name, full)
+    recipe = replace(RECIPE, start_from=str(base), stages=("rejection",))
+    words = ("prompt", "chosen", "rejected")
+    rows = [dict(zip(words, (f"Why {i}?", "Because of it.", "No."), strict=True)) for i in range(40)]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps(row) for row in rows))
+    with Workers() as workers, Practice(recipe.tasks) as practice:
+        pipeline = r1._Pipeline(recipe, RunFolder.create(tmp_path / "run"), SilentReporter(), workers, practice)
+        for work, lower in (
+            (pipeline._answer_ordinary_prompts, r"ordinary\.collect\.completions_per_batch"),
+            (pipeline._reject, r"rejection\.collect\.completions_per_batch"),
+            (lambda: pipeline.measure("base", pipeline._fresh), r"measure\.drawing\.tokens_per_batch"),
+        ):
+            with pytest.raises(GenerationError, match=rf"out of memory.* sampling takes 0\.5.* with half of {lower}"):
+                work()
+        train, held_out = split_by_prompt(read_preferences(pairs).pairs)
+        with pytest.raises(TrainingError, match=r"By the planner's count it takes 0\.5.*half of micro_batch_tokens"):
+            pipeline._train_reward_model("reward-model", train, held_out)
 
 
 def test_a_model_that_solves_nothing_has_nothing_to_learn_from(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ponder.core.runs import RunFolder
-from ponder.evals.r1_report import ORDER
+from ponder.evals.run_order import ORDER
 from ponder.weights.checkpoint import save_model
 from small_models import random_model
 from test_r1 import CHATML, SHAPE, written

@@ -110,7 +110,7 @@ def test_samples_are_found_by_name(
     def found(name: str) -> str:
         return find_samples(name, runs).samples[0].problem_id
 
-    assert found("first") == "trained"  # the newest evaluation
+    assert found("first") == "trained"
     assert found("first:base") == "base"
     assert found("runs/first:training") == "training"
     assert found("runs/first/samples.jsonl") == "training"
@@ -134,3 +134,47 @@ def test_samples_are_found_by_name(
     (run / "samples.jsonl").write_text("")
     with pytest.raises(RunError, match="holds no samples yet"):
         found("first:training")
+
+
+@pytest.mark.parametrize(
+    ("whole", "stopped", "last"),
+    [
+        (["base", "cold-start", "reasoning-rl", "second-sft", "final-rl", "control"], [], "final-rl"),
+        (["base", "cold-start", "reasoning-rl"], ["second-sft"], "reasoning-rl"),
+        (["base", "control"], [], "base"),
+        ([], ["base"], "base"),
+        (["before", "after"], [], "after"),
+        (["base", "trained"], [], "trained"),
+        (["teacher", "seed-0"], [], "seed-0"),  # of no known order: the newest
+    ],
+)
+def test_a_run_stands_for_the_model_that_it_made(
+    whole: list[str], stopped: list[str], last: str, tmp_path: Path
+) -> None:
+    evaluations = tmp_path / "first" / "evaluations"
+    evaluations.mkdir(parents=True)
+    (tmp_path / "first" / "config.toml").write_text("")
+    for number, name in enumerate((*whole, *stopped)):
+        path = evaluations / f"{name}-samples.jsonl"
+        path.write_text(json.dumps(row(name)) + "\n")
+        os.utime(path, (number, number))
+        if name in whole:
+            (evaluations / f"{name}.json").write_text("{}")
+    saved = find_samples("first", tmp_path)
+    assert (saved.samples[0].problem_id, saved.whole) == (last, last in whole)
+
+
+def test_a_comparison_says_which_evaluation_is_not_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("done", "stopped"):
+        folder = tmp_path / "evaluations" / name
+        folder.mkdir(parents=True)
+        (folder / "settings.json").write_text("{}")
+        (folder / "samples.jsonl").write_text(json.dumps(row("1")) + "\n")
+    (tmp_path / "evaluations" / "done" / "result.json").write_text("{}")
+    assert main(["compare", "done", "stopped"]) == 0
+    said = capsys.readouterr().err
+    assert "note: B, evaluations/stopped/samples.jsonl, is of an evaluation that is not whole" in said
+    assert "note: A" not in said

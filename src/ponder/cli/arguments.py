@@ -11,7 +11,7 @@ from ponder.cli.values import whole_number as whole_number
 from ponder.core.errors import ConfigError
 from ponder.engine.formats import FORMATS
 
-MODEL_HELP = "a run (its newest weights), a model's folder or .gguf file, or the name of a pulled model"
+MODEL_HELP = "a run (its last finished stage), a model's folder or .gguf file, or the name of a pulled model"
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from ponder.cli.arguments import add_json, add_runs, count
-from ponder.cli.output import err, out, percent, print_json
+from ponder.cli.output import err, out, percent, print_json, shown_path
 from ponder.cli.values import seed
 from ponder.core.files import what_is
 from ponder.evals.compare import RESAMPLES, Comparison, Difference, KindComparison, compare
@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     a, b = (find_samples(name, arguments.runs) for name in (arguments.a, arguments.b))
+    for side, saved in (("A", a), ("B", b)):
+        if not saved.whole:
+            err().print(
+                f"note: {side}, {shown_path(saved.path)}, is of an evaluation that is not whole; it goes on by the "
+                "command that began it",
+                soft_wrap=True,
+            )
     for name, first, second in differing(a, b):
         err().print(f"note: {name} is {first} in A and {second} in B", soft_wrap=True)
     comparison = compare(

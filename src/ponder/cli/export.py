@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ponder.cli.arguments import add_json, add_model, single_name
-from ponder.cli.models import recipe_of
+from ponder.cli.models import note_checkpoint, recipe_of
 from ponder.cli.output import byte_size, err, out, print_json, shown_path
 from ponder.cli.transfer import transfer_display
 from ponder.core.config import read_toml
@@ -16,7 +16,7 @@ from ponder.core.progress import Transfer
 from ponder.core.runs import RunFolder
 from ponder.evals.card import ModelFacts, model_card
 from ponder.models.presets import count_parameters
-from ponder.recipes.opening import find_model, model_folder
+from ponder.recipes.opening import find_model, model_folder, weights_path
 from ponder.weights.adapters.config import is_adapter
 from ponder.weights.adapters.files import ADAPTER_DTYPES, write_adapter_folder
 from ponder.weights.checkpoint import open_checkpoint
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = find_model(arguments.model, arguments.runs)
     training = RunFolder(path) if RunFolder(path).config.is_file() else None
     folder = model_folder(path)
+    note_checkpoint(path)
     if arguments.format == "adapter" and not is_adapter(folder):
         raise RunError(f"{folder} is no adapter over another model: it holds all weights; export it with --format hf")
     with open_checkpoint(folder) as opened:
@@ -194,7 +195,8 @@ def _start(path: Path) -> Path:
     if not config.is_file():
         return path
     settings = read_toml(config)
-    return Path(settings.get("start_from") or settings.get("student") or path)
+    kept = settings.get("start_from")
+    return weights_path(kept) if kept else Path(settings.get("student") or path)
 
 
 def _base(began: Path | None, manifest: Manifest | None, opened: OpenCheckpoint, *, trained: bool) -> str | None:

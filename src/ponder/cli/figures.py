@@ -76,9 +76,11 @@ def print_report(console: Console, report: Mapping[str, Any]) -> None:
 def r1_table(figures: Mapping[str, Any]) -> Table:
     """One row per stage of an R1 run: the mean accuracy over its tasks."""
     table = Table(title="mean accuracy over the tasks, 95 % intervals", title_justify="left", box=SIMPLE)
-    for heading in ("after", "greedy", "sampled"):
+    for heading in ("after", "greedy", "sampled", "cut off", "ungraded"):
         table.add_column(heading, justify="left" if heading == "after" else "right", no_wrap=True)
     for name, stage in figures["stages"].items():
-        cells = [stage["macro_greedy"], stage["macro_pass_at_1"]]
-        table.add_row(name, *("–" if c is None else _with_interval(c["mean"], (c["low"], c["high"])) for c in cells))
+        means = [stage["macro_greedy"], stage["macro_pass_at_1"]]
+        cells = ["–" if c is None else _with_interval(c["mean"], (c["low"], c["high"])) for c in means]
+        shares = [stage["truncated_share"], stage["ungraded_share"]]
+        table.add_row(name, *cells, *("–" if share is None else percent(share) for share in shares))
     return table

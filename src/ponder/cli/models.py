@@ -10,7 +10,7 @@ from ponder.core.workers import Workers
 from ponder.engine.native import WeightFormat
 from ponder.recipes.engines import engine_notice
 from ponder.recipes.files import DEFAULT_KIND, KIND
-from ponder.recipes.opening import OpenModel, open_model
+from ponder.recipes.opening import OpenModel, checkpoint_notice, open_model
 from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 
 
@@ -23,7 +23,14 @@ def recipe_of(folder: Path) -> ZeroRecipe | None:
 
 
 def open_shown(path: Path, workers: Workers | None = None, weights: WeightFormat = "fp32") -> OpenModel:
-    """`open_model`, with a word on standard error where the native kernels are missing."""
+    """`open_model`, with a word on standard error where the native kernels are missing, or a run is not finished."""
+    note_checkpoint(path)
     if notice := engine_notice(weights):
         err().print(notice, style="dim", soft_wrap=True)
     return open_model(path, workers, weights=weights)
+
+
+def note_checkpoint(path: Path) -> None:
+    """Say on standard error which weights stand for a run that is not finished."""
+    if notice := checkpoint_notice(path):
+        err().print(f"note: {notice}", style="dim", soft_wrap=True)

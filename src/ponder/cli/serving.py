@@ -11,6 +11,7 @@ from typing import Literal
 import uvloop
 from rich.console import Console
 
+from ponder.cli.models import note_checkpoint
 from ponder.cli.output import err, printable
 from ponder.core.errors import RunError
 from ponder.core.streaming import SamplingOptions
@@ -68,6 +69,7 @@ def serve(
         stack.callback(listening.close)
         models = []
         for path in paths:
+            note_checkpoint(path)
             opened = stack.enter_context(
                 open_serving(
                     path,

@@ -16,7 +16,7 @@ from ponder.data.library.records import KINDS
 from ponder.evals.r1_report import r1_json
 from ponder.evals.report import report_json
 from ponder.recipes.files import DEFAULT_KIND, recipe_kind
-from ponder.recipes.opening import check_headers
+from ponder.recipes.opening import check_headers, weights_path
 from ponder.recipes.practised_sets import SetConfig, described
 from ponder.recipes.r1 import run_r1
 from ponder.recipes.r1_recipe import R1Recipe, load_r1_recipe
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     kind, problems = recipe_kind(arguments.recipe), named_problems(arguments)
     if kind == "r1":
         pipeline = load_r1_recipe(arguments.recipe, settings, arguments.task, problems)
-        check_headers(Path(pipeline.start_from))  # before a folder is made for the run
+        check_headers(weights_path(pipeline.start_from))  # before a folder is made for the run
         with joined(pipeline.compute.device):  # with the processes that torchrun started beside this one, if it did
             return train_r1(arguments, pipeline)
     if kind != DEFAULT_KIND:

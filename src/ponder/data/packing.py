@@ -73,7 +73,8 @@ def pack_step(
             if config.too_long == "refuse":
                 raise DataError(
                     f"example {place} has {length} tokens and a row has {config.row_tokens}; make rows longer "
-                    "(row_tokens), or let such examples be left out (too_long = leave_out)"
+                    "(row_tokens), or let such examples be left out (too_long = leave_out), as a run may from here on "
+                    "that goes on with --resume"
                 )
             left_out, too_long = left_out + 1, too_long + 1
             if end is None and too_long == HOPELESS:

@@ -11,9 +11,9 @@ from ponder.core.config import read_toml
 from ponder.core.runs import RunFolder
 from ponder.evals.by_task import TaskEvaluation
 from ponder.evals.findings import percent
-from ponder.evals.r1_report import ORDER
 from ponder.evals.record import read_object, read_record, read_text
 from ponder.evals.report import comparison_table
+from ponder.evals.run_order import ORDER
 
 # the licences that the Hub knows by a short name; any other goes under "other" with its name
 HUB_LICENCES = ("mit", "apache-2.0", "llama3.1", "llama3.3", "bsd-3-clause", "cc-by-4.0", "cc0-1.0")

@@ -79,7 +79,8 @@ def compare(
 ) -> Comparison:
     """Compare the samples of two evaluations, matched by task and problem.
 
-    Raises `DataError` where the problems differ: `common` compares those that both have. A problem that could not be
+    Raises `DataError` where the problems differ, also those of one kind alone (of an evaluation that was stopped, all
+    greedy answers may be there, and few samples): `common` compares those that both have. A problem that could not be
     graded in one of them is left out of that kind.
     """
     asked_a, asked_b = _asked(a), _asked(b)
@@ -99,6 +100,8 @@ def compare(
             f"the evaluations are on different problems: {only_a} of A's are not in B, {only_b} of B's are not in A; "
             f"compare the {len(shared)} that both have with --common"
         )
+    if not common:
+        _require_same_of_each_kind(a, b)
     drawn: dict[Literal["greedy", "sampled"], KindComparison | None] = {}
     for kind in ("greedy", "sampled"):
         first, second = (_outcomes(samples, kind, shared) for samples in (a, b))
@@ -169,6 +172,18 @@ def _compare_kind(a: Outcomes, b: Outcomes, kind: Drawn, seed: int, resamples: i
         both = [pair for first, second in pairs.values() for pair in zip(first, second, strict=True)]
         test = mcnemar(sum(x > y for x, y in both), sum(y > x for x, y in both))
     return KindComparison(tasks=tasks, macro=macro, mcnemar=test)
+
+
+def _require_same_of_each_kind(a: Sequence[GradedSample], b: Sequence[GradedSample]) -> None:
+    """Raises `DataError` where the greedy or the sampled completions of both are of different problems."""
+    for kind, word in (("greedy", "greedy answers"), ("sampled", "samples")):
+        first, second = ({(s.task, s.problem_id) for s in samples if s.drawn == kind} for samples in (a, b))
+        if first and second and first != second:
+            raise DataError(
+                f"the {word} of the evaluations are of different problems: {len(first - second)} of A's are not in B, "
+                f"{len(second - first)} of B's are not in A; let a stopped evaluation go on by the command that began "
+                f"it, or compare the {len(first & second)} that both have with --common"
+            )
 
 
 def _asked(samples: Sequence[GradedSample]) -> dict[tuple[str, str], str]:

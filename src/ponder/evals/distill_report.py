@@ -133,6 +133,7 @@ def _figures_table(before: TaskEvaluation | None, after: TaskEvaluation | None) 
         row("mean length (tokens)", lambda e: f"{of_tasks(e, 'mean_length'):.1f}"),
         row("mean length of a thought (tokens)", lambda e: f"{of_tasks(e, 'mean_thought_length'):.1f}"),
         row("truncated", lambda e: percent(of_tasks(e, "truncated_share"))),
+        row("ungraded", lambda e: percent(of_tasks(e, "ungraded_share"))),
         row("well-formed", lambda e: percent(of_tasks(e, "well_formed_share"))),
         row("problems", lambda e: f"{e.n:,}"),
         row("longest completion (tokens)", lambda e: f"{e.max_tokens}"),

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from ponder.core.errors import ConfigError, RunError
-from ponder.core.files import what_is
+from ponder.core.errors import ConfigError, RunError, TokenizerError
+from ponder.core.files import atomic_file, what_is
 from ponder.core.generator import Generator
 from ponder.core.metrics import JsonLines
 from ponder.core.seeds import derive_seed
@@ -94,6 +95,21 @@ class KeptSamples:
                 self._lines.append(sample.row())
             self._samples[sample.key] = sample
 
+    def replace(self, samples: Iterable[GradedSample]) -> None:
+        """Put samples in the place of those with their keys. Raises `RunError` where they cannot be written; then the
+        file is as it was.
+        """
+        self._samples |= {sample.key: sample for sample in samples}
+        if self._path is None or self._lines is None:
+            return
+        self._lines.close()
+        try:
+            with atomic_file(self._path) as unfinished, JsonLines(unfinished) as lines:
+                for sample in self._samples.values():
+                    lines.append(sample.row())
+        finally:
+            self._lines = JsonLines(self._path)
+
     def close(self) -> None:
         if self._lines is not None:
             self._lines.close()
@@ -131,11 +147,12 @@ def draw(
     """The graded completions of the problems: the greedy ones, then the sampled, each in the problems' order.
 
     Sample s of a problem is drawn with `derive_seed(seed, "evaluation", problem.id, s)`, so two models meet the same
-    random numbers. What is in `kept` is not drawn again; what comes is added. `on_done` hears how many came or were
-    there. Of problems with equal ids in one task the first counts.
+    random numbers. What is in `kept` is not drawn again; what comes is added. A kept one that its checker failed on is
+    graded again. `on_done` hears how many came or were there. Of problems with equal ids in one task the first counts.
     """
     different = list({(p.task, p.id): p for p in reversed(problems)}.values())[::-1]
     jobs = list(_jobs(different, config, seed))
+    _grade_again(jobs, different, grade, prompter, kept)
     missing = [job for job in jobs if kept.get(job.key, different[job.place], job.seed) is None]
     on_done(len(jobs) - len(missing))
     wanted = sorted({job.place for job in missing})
@@ -157,6 +174,23 @@ def draw(
             on_done(len(batch))
     found = (kept.get(job.key, different[job.place], job.seed) for job in jobs)
     return [sample for sample in found if sample is not None]
+
+
+def _grade_again(
+    jobs: Sequence[_Job], problems: Sequence[Problem], grade: Grade, prompter: Prompter, kept: KeptSamples
+) -> None:
+    """Have kept samples judged that have an answer and no verdict: what the checker failed by may be over."""
+    there = ((job, kept.get(job.key, problems[job.place], job.seed)) for job in jobs)
+    ungraded = [(job, s) for job, s in there if s is not None and s.correct is None and s.flaw is None]
+    found = []
+    prompts = prompter.encode_batch([problems[job.place].prompt for job, _ in ungraded]) if ungraded else []
+    for (job, sample), prompt_ids in zip(ungraded, prompts, strict=True):
+        with suppress(TokenizerError):  # what stood for bytes that are no text
+            verdict = grade(problems[job.place], sample.rebuilt(prompt_ids, prompter.tokenizer)).verdict
+            if verdict.correct is not None:
+                found.append(replace(sample, score=verdict.score, correct=verdict.correct, reason=verdict.reason))
+    if found:
+        kept.replace(found)
 
 
 def _jobs(problems: Sequence[Problem], config: DrawingConfig, seed: int) -> Iterable[_Job]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from ponder.core.errors import RunError
 from ponder.core.metrics import read_json_lines
 from ponder.core.types import Completion, Problem, Rollout
-from ponder.text.reasoning import ThinkSplitter, inside_thought, parse_completion
+from ponder.text.reasoning import ThinkSplitter, completion_ids, inside_thought, parse_completion
 from ponder.text.tokenizer import Tokenizer
 
 Grade = Callable[[Problem, Completion], Rollout]
@@ -88,6 +88,25 @@ class GradedSample:
             score=verdict.score,
             correct=verdict.correct,
             reason=verdict.reason,
+        )
+
+    def rebuilt(self, prompt_ids: tuple[int, ...], tokenizer: Tokenizer) -> Completion:
+        """A well-formed completion with its thought and answer, for a checker to judge: not the ids that were sampled,
+        and without their logprobs. Raises `TokenizerError` for text that the vocabulary lacks.
+        """
+        control, answer = tokenizer.control, tokenizer.encode(self.answer or "")
+        if control.think is None:
+            ids = [*answer, control.eos]
+        else:
+            whole = completion_ids(tokenizer.encode(self.thought), answer, control)
+            ids = whole[int(inside_thought(prompt_ids, control)) :]
+        return Completion(
+            prompt_ids=prompt_ids,
+            ids=tuple(ids),
+            logprobs=(0.0,) * len(ids),
+            finish_reason="stop",
+            weight_version=0,
+            seed=self.seed,
         )
 
 

@@ -12,19 +12,20 @@ from ponder.core.metrics import read_metrics
 from ponder.core.runs import RunFolder
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
 from ponder.evals.compare import Comparison, Difference, compare
+from ponder.evals.counting import mean
 from ponder.evals.findings import percent
 from ponder.evals.graded import read_graded
 from ponder.evals.plots import plot_losses, plot_stages
 from ponder.evals.record import read_object
+from ponder.evals.run_order import CONTROL, ORDER
 
-CONTROL = "control"  # what RL is compared with; nothing goes on from it
-ORDER = ("base", "cold-start", "reasoning-rl", "second-sft", "final-rl", CONTROL)  # of what is measured
 PAIRS = (  # what is compared on the same problems: before, after, and what the difference says
     ("cold-start", "reasoning-rl", "what reasoning RL adds to the cold start"),
     ("cold-start", CONTROL, "what as much time of more fine-tuning adds instead"),
     (CONTROL, "reasoning-rl", "RL against that control"),
     ("cold-start", "final-rl", "the whole pipeline after the cold start"),
 )
+SHARES = {"truncated_share": "cut off", "ungraded_share": "ungraded"}
 FALL = 0.02  # of a task's accuracy, below which it is not named
 EVERYDAY_SHOWN = 20
 
@@ -49,6 +50,11 @@ class StageRecord:
         found = [getattr(self.evaluation.tasks[name], kind) for name in self.macro_tasks]
         measured = [interval for interval in found if interval is not None]
         return macro_interval(measured) if measured else None
+
+    def share(self, name: str) -> float | None:
+        """The mean over the tasks that count, "truncated_share" or "ungraded_share"."""
+        found = [getattr(self.evaluation.tasks[task], name) for task in self.macro_tasks]
+        return mean(found) if found else None
 
 
 def write_r1_report(run: RunFolder) -> Path:
@@ -80,6 +86,7 @@ def r1_json(run: RunFolder) -> dict[str, Any]:
             stage.name: {
                 "macro_greedy": _as_json(stage.macro("greedy")),
                 "macro_pass_at_1": _as_json(stage.macro("pass_at_1")),
+                **{name: stage.share(name) for name in SHARES},
                 "ordinary_loss": {kind: loss._asdict() for kind, loss in stage.ordinary_loss.items()},
                 "tasks": {name: task.to_json() for name, task in stage.evaluation.tasks.items()},
                 "apart": list(stage.apart),
@@ -139,7 +146,7 @@ def _stages(stages: Sequence[StageRecord]) -> str:
     kinds = sorted({kind for stage in stages for kind in stage.ordinary_loss})
     apart = list(dict.fromkeys(name for stage in stages for name in stage.apart if name in stage.evaluation.tasks))
     heads = ["after", "greedy", f"T = {first.temperature:g}", *(f"{name}, greedy" for name in apart)]
-    heads += [f"loss on {kind}" for kind in kinds]
+    heads += [*SHARES.values(), *(f"loss on {kind}" for kind in kinds)]
     rows = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     what = f"Means over {len(counted)} tasks, {each} or more held-out problems of each, 95 % intervals"
     if not counted:
@@ -147,14 +154,17 @@ def _stages(stages: Sequence[StageRecord]) -> str:
     for stage in stages:
         cells = [stage.name, shown(stage.macro("greedy")), shown(stage.macro("pass_at_1"))]
         cells += [shown(t.greedy) if (t := stage.evaluation.tasks.get(name)) else "–" for name in apart]
+        cells += ["–" if (share := stage.share(name)) is None else percent(share) for name in SHARES]
         cells += [f"{loss.mean:.3f}" if (loss := stage.ordinary_loss.get(kind)) else "–" for kind in kinds]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(
         [
             "## What each stage gained",
             "",
-            f"{what}; an answer counts only in the required form. Loss: nat per token of ordinary text, and of replies "
-            "(dialogue) and texts (own text) of the base model that no stage learns.",
+            f"{what}, {first.max_tokens:,} tokens at most, seed {first.seed}; an answer counts only in the required "
+            "form. Cut off: samples that did not end in time, which count as wrong. Ungraded: completions that the "
+            "checker failed on, which count nowhere. Loss: nat per token of ordinary text, and of replies (dialogue) "
+            "and texts (own text) of the base model that no stage learns.",
             "",
             *rows,
         ]
@@ -215,7 +225,28 @@ def _tasks(stages: Sequence[StageRecord]) -> str:
     for name in names:
         cells = [_both(stage.evaluation.tasks.get(name)) for stage in stages]
         rows.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(["## Task by task", "", "Greedy / sampled accuracy in percent.", "", *rows])
+    shares = []
+    for name in names:
+        cells = [_shares(stage.evaluation.tasks.get(name)) for stage in stages]
+        shares.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            "## Task by task",
+            "",
+            "Greedy / sampled accuracy in percent.",
+            "",
+            *rows,
+            "",
+            "Samples that were cut off / completions that could not be graded, in percent.",
+            "",
+            *rows[:2],
+            *shares,
+        ]
+    )
+
+
+def _shares(task: TaskFigures | None) -> str:
+    return "–" if task is None else " / ".join(f"{100 * getattr(task, name):.1f}" for name in SHARES)
 
 
 def _both(task: TaskFigures | None) -> str:

@@ -7,6 +7,7 @@ from ponder.core.errors import RunError
 from ponder.core.files import what_is
 from ponder.core.runs import RunFolder
 from ponder.evals.graded import GradedSample, read_graded
+from ponder.evals.run_order import first_and_last
 from ponder.evals.suites.folder import EVALUATIONS, EvaluationFolder
 
 _SUFFIX = "-samples.jsonl"  # of a run's evaluations
@@ -19,13 +20,14 @@ class SavedSamples:
     name: str
     path: Path
     samples: list[GradedSample]
+    whole: bool = True  # False: of an evaluation that was stopped, or is not done yet
 
 
 def find_samples(name: str, runs: Path, evaluations: Path = EVALUATIONS) -> SavedSamples:
     """The samples that `name` means: a samples file, an evaluation's folder or name, or a run's folder or name.
 
     Of a run, `NAME:EVALUATION` names one of its evaluations and `NAME:training` what it drew while it trained; without,
-    it is its newest evaluation. Raises `RunError` that says what there is.
+    it is the evaluation of the model that the run made, as far as it is. Raises `RunError` that says what there is.
     """
     base, _, part = name.partition(":")
     for place in (Path(name), evaluations / name):
@@ -47,7 +49,11 @@ def _of_run(run: RunFolder, part: str) -> Path:
     if part == "training" or (not part and not found):
         return run.samples
     if not part:
-        return max(found, key=lambda path: path.stat().st_mtime)
+        whole = [path for path in found if _is_whole(path)] or found
+        first, last = first_and_last([path.name.removesuffix(_SUFFIX) for path in whole])
+        if name := last or first:
+            return run.evaluation_samples(name)
+        return max(whole, key=lambda path: path.stat().st_mtime)
     if part not in names:
         raise RunError(
             f"the run {run.path} has no evaluation {part!r}; it has {', '.join([*names, 'training'])}, such as "
@@ -60,7 +66,18 @@ def _read(name: str, path: Path) -> SavedSamples:
     samples = read_graded(path)
     if not samples:
         raise RunError(f"{path} holds no samples yet")
-    return SavedSamples(name=name, path=path, samples=samples)
+    return SavedSamples(name=name, path=path, samples=samples, whole=_is_whole(path))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the evaluation that a samples file belongs to has its result; a file of no evaluation is whole."""
+    folder = EvaluationFolder(path.parent)
+    if path.name == folder.samples.name and what_is(folder.settings) == "file":
+        return what_is(folder.result) == "file"
+    run = RunFolder(path.parent.parent)
+    if path.name.endswith(_SUFFIX) and path.parent == run.evaluations and what_is(run.config) == "file":
+        return what_is(run.evaluation(path.name.removesuffix(_SUFFIX))) == "file"
+    return True
 
 
 def _names(root: Path, marker: str) -> list[str]:

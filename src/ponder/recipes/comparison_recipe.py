@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ponder.core.config import apply_settings, read_toml
+from ponder.core.config import apply_settings
 from ponder.core.errors import ConfigError
 from ponder.core.workers import ComputeConfig
 from ponder.evals.drawing import DrawingConfig
 from ponder.recipes.distill_recipe import TraceConfig
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import merged_tables, recipe_path
+from ponder.recipes.files import BEGINS_FROM, merged_tables, read_recipe
 from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 from ponder.train.sft import SftConfig
 
@@ -66,14 +66,14 @@ def load_comparison_recipe(
     source: str | Path = DEFAULT_COMPARISON, overrides: Mapping[str, Any] | None = None
 ) -> ComparisonRecipe:
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top."""
-    settings = merged_tables(read_toml(recipe_path(source)), overrides or {})
+    settings = merged_tables(read_recipe(source), overrides or {})
     sides: dict[str, ZeroRecipe] = {}
     for side in SIDES:
         own = settings.pop(side, {})
         if not isinstance(own, Mapping):
             raise ConfigError(f"{side} is {own!r}; expected a table with a recipe of R1-Zero")
-        below = own.get("recipe", "zero-chain")
-        sides[side] = load_recipe(below, {name: value for name, value in own.items() if name != "recipe"})
+        below = own.get(BEGINS_FROM, "zero-chain")
+        sides[side] = load_recipe(below, {name: value for name, value in own.items() if name != BEGINS_FROM})
     settings["engine"] = named_engine(settings.get("engine", "auto"))
     recipe = apply_settings(ComparisonRecipe(), {k: v for k, v in settings.items() if k not in SIDES} | sides)
     shared: dict[str, Any] = {

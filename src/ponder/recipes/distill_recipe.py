@@ -15,7 +15,7 @@ from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.endpoint_config import EndpointConfig, is_url
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import merged_tables, recipe_kind, recipe_path
+from ponder.recipes.files import merged_tables, read_recipe, recipe_kind
 from ponder.recipes.opening import FULL_TRAINING, find_model, fixed_path, is_preset
 from ponder.recipes.practised_sets import SetConfig, is_set
 from ponder.recipes.r1_recipe import R1Recipe
@@ -107,7 +107,7 @@ def load_distill_recipe(
     student become paths, so that a run goes on with the weights that it began with. Raises `ConfigError` where nothing
     says which problems the teacher is to be asked.
     """
-    settings = merged_tables(read_toml(recipe_path(source)), overrides or {})
+    settings = merged_tables(read_recipe(source), overrides or {})
     recipe = apply_settings(DistillRecipe(), settings)
     for name in ("teacher", "student"):
         if not getattr(recipe, name).strip():

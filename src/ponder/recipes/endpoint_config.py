@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from ponder.core.errors import ConfigError
 
+# what changes no answer, and may differ when a run goes on
+FREE = ("key_file", "concurrency", "attempts", "pause_seconds", "timeout_seconds")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
@@ -37,8 +40,7 @@ class EndpointConfig:
 
     def as_begun(self, begun: "EndpointConfig") -> "EndpointConfig":
         """These settings, with those that change no answer as `begun` has them: by them a run is known again."""
-        free = ("key_file", "concurrency", "attempts", "pause_seconds", "timeout_seconds")
-        return replace(self, **{name: getattr(begun, name) for name in free})
+        return replace(self, **{name: getattr(begun, name) for name in FREE})
 
 
 def is_url(name: str) -> bool:

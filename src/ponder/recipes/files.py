@@ -11,6 +11,7 @@ from ponder.core.errors import ConfigError
 
 KIND = "kind"  # the setting of a file that says what it is a recipe of
 DEFAULT_KIND = "zero"
+BEGINS_FROM = "recipe"  # the setting of a file that names the recipe whose settings it changes
 ALIASES = {"r1": "r1-smollm2"}  # shorter names
 
 
@@ -43,9 +44,45 @@ def merged_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[st
     return merged
 
 
+def recipe_layers(source: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a recipe, by its name or file: those of the one that all begins from, and those that files which
+    begin from another (`recipe = "r1"`) put above them. Raises `ConfigError` where they do not belong together.
+    """
+    return _layers(source, ())
+
+
+def _layers(source: str | Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    path = recipe_path(source)
+    if path in above:
+        raise ConfigError(f"{path} begins from itself; expected a {BEGINS_FROM} that does not lead back to this file")
+    settings = read_toml(path)
+    if BEGINS_FROM not in settings:
+        return settings, {}
+    name = settings.pop(BEGINS_FROM)
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: {BEGINS_FROM} = {name!r}; expected the name of a recipe, or the path of one")
+    below, between = _layers(name, (*above, path))
+    kind = _kind(name, merged_tables(below, between))
+    if settings.get(KIND, kind) != kind:
+        raise ConfigError(
+            f"{path} is a recipe of kind {settings[KIND]!r}, and {name}, from which it begins, is one of {kind!r}; "
+            f"leave {KIND} out, or name another {BEGINS_FROM}"
+        )
+    return below, merged_tables(between, settings)
+
+
+def read_recipe(source: str | Path) -> dict[str, Any]:
+    """All settings of a recipe, by its name or file."""
+    return merged_tables(*recipe_layers(source))
+
+
 def recipe_kind(source: str | Path) -> str:
     """What a recipe's file, or the built-in one of that name, is a recipe of. Raises `ConfigError` for no text."""
-    kind = read_toml(recipe_path(source)).get(KIND, DEFAULT_KIND)
+    return _kind(source, read_recipe(source))
+
+
+def _kind(source: str | Path, settings: Mapping[str, Any]) -> str:
+    kind = settings.get(KIND, DEFAULT_KIND)
     if not isinstance(kind, str):
         raise ConfigError(f"{source}: kind = {kind!r}; expected a text")
     return kind

@@ -1,8 +1,11 @@
 """From the name that a person gives to a model that can be used."""
 
 import difflib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -21,13 +24,14 @@ from ponder.text.prompt import Prompter, r1_zero_jinja
 from ponder.text.thinking_template import thinking_jinja
 from ponder.text.tokenizer import Tokenizer
 from ponder.text.vocabulary import THOUGHT_TAGS, with_reasoning_tokens
+from ponder.train.checkpoint import read_progress
 from ponder.train.grpo import Grpo
 from ponder.train.pretrain import Pretraining
 from ponder.weights.adapters.config import is_adapter
 from ponder.weights.adapters.trainable import load_base, load_trainable
 from ponder.weights.checkpoint import check_tensors, load_model, open_checkpoint, open_whole
 from ponder.weights.opened import LoadedModel
-from ponder.weights.pull.home import is_hub_id, known, pulled_models, resolve_model
+from ponder.weights.pull.home import is_hub_id, known, pulled_models, read_manifest, resolve_model
 
 FULL_TRAINING = AdapterConfig(kind="full")
 # stages whose weights stand for a run, the last of a recipe first: of R1, of R1-Zero, of distillation
@@ -47,7 +51,7 @@ class OpenModel:
 def open_model(
     path: Path, workers: Workers | None = None, *, engine: str = "auto", weights: WeightFormat = "fp32"
 ) -> OpenModel:
-    """The model of a run (its newest), of a model's folder, or of a GGUF file.
+    """The model of a run (see `model_folder`), of a model's folder, or of a GGUF file.
 
     `weights`: how the native engine holds them; "stored" takes a GGUF file's own blocks as they are.
     """
@@ -112,15 +116,62 @@ def check_headers(path: Path) -> None:
 
 
 def model_folder(path: Path) -> Path:
-    """Where the weights are: `path` itself, or the newest checkpoint of the run that `path` is."""
-    if what_is(path / "config.toml") is not None:
-        run = RunFolder(path)
-        for stage in LAST_STAGES:
-            newest = run.latest_checkpoint(stage)
-            if newest is not None:
-                return newest
+    """Where the weights are: `path` itself, or those that stand for the run that `path` is: of its last finished stage,
+    else the newest.
+    """
+    if not _is_run(path):
+        return path
+    begun = _begun_stages(RunFolder(path))
+    if not begun:
         raise CheckpointError(f"the run {path} has no checkpoint yet; continue it with --resume")
-    return path
+    return _of_run(begun).folder
+
+
+def checkpoint_notice(path: Path) -> str:
+    """What a person should know where `path` is a run whose newest stage is not finished: which weights `model_folder`
+    takes. "" for any other model.
+    """
+    begun = _begun_stages(RunFolder(path)) if _is_run(path) else []
+    if not begun or begun[0].finished:
+        return ""
+    name, newest, taken = RunFolder(path).name, begun[0], _of_run(begun)
+    if newest == taken:
+        return f"{name} is not finished: this is {taken.stage} after {taken.step:,} steps"
+    return (
+        f"{name} is not finished: this is the model after {taken.stage}; {newest.stage}, at step {newest.step:,}, "
+        f"goes by its folder: {newest.folder}"
+    )
+
+
+class _BegunStage(NamedTuple):
+    """A stage of a run by its newest checkpoint."""
+
+    stage: str
+    folder: Path
+    step: int
+    finished: bool
+
+
+def _is_run(path: Path) -> bool:
+    return what_is(path / "config.toml") is not None
+
+
+def _begun_stages(run: RunFolder) -> list[_BegunStage]:
+    """Those whose weights may stand for the run, the last first."""
+    found = []
+    for stage in LAST_STAGES:
+        newest = run.latest_checkpoint(stage)
+        if newest is not None:
+            finished = False
+            with suppress(CheckpointError):  # what it says of itself cannot be read; its weights may be good
+                finished = read_progress(newest).finished
+            found.append(_BegunStage(stage, newest, int(newest.name.rpartition("-")[2]), finished))
+    return found
+
+
+def _of_run(begun: Sequence[_BegunStage]) -> _BegunStage:
+    """The last finished stage, but for one that only makes what R1-Zero begins with; else the newest."""
+    return next((stage for stage in begun if stage.finished and stage.stage != Pretraining.name), begun[0])
 
 
 def fixed_path(name: str, runs: Path = RUNS) -> str:
@@ -131,6 +182,35 @@ def fixed_path(name: str, runs: Path = RUNS) -> str:
     if path.is_absolute() and what_is(path) is None:
         return name
     return str(model_folder(find_model(name, runs)).resolve())
+
+
+def fixed_name(name: str, runs: Path = RUNS) -> str:
+    """What a run keeps of a model's name, so that it goes on with the weights that it began with: of a pulled model its
+    name, by which any machine finds it that has pulled it too; of anything else `fixed_path`.
+    """
+    here = any(what_is(path) is not None for path in (Path(name), runs / name))
+    pulled = None if here or not name.strip() else resolve_model(name)
+    if pulled is None:
+        return fixed_path(name, runs)
+    manifest = read_manifest(pulled)
+    return manifest.name if manifest is not None and resolve_model(manifest.name) == pulled else name
+
+
+def weights_path(kept: str) -> Path:
+    """Where the weights are that a run keeps as `fixed_name` says, or, as runs did before, by their path."""
+    pulled = None if Path(kept).is_absolute() else resolve_model(kept)
+    return Path(kept) if pulled is None else pulled
+
+
+def same_weights(kept: str, named: str) -> bool:
+    """Whether two names of `weights_path` mean the same weights. The path of a pulled model that is not there (the run
+    came from another machine) means the one that is pulled here by that name.
+    """
+    then, now = weights_path(kept), weights_path(named)
+    with suppress(RunError):  # a folder of somebody else's
+        if what_is(then) is not None:
+            return then.resolve() == now.resolve()
+    return kept == named or (then.name == now.name and read_manifest(now) is not None)
 
 
 def is_preset(name: str, runs: Path = RUNS) -> bool:

@@ -122,10 +122,14 @@ class PractisedSet:
     def taught(self, rng: random.Random) -> tuple[Problem, Document]:
         """A training problem with its worked solution; of those that have one."""
         problem = rng.choice(self.solved)
+        return problem, self.worked(problem)
+
+    def worked(self, problem: Problem) -> Document:
+        """The worked solution of one of `solved`."""
         thought = _CALCULATOR.sub("", str(problem.facts["solution"])).strip()
         answer = problem.answer or ""
         boxed = f"\\boxed{{{answer}}}" if self.kind == "math" else answer  # as the prompt asks
-        return problem, Document(prompt=problem.prompt, thought=thought, answer=boxed)
+        return Document(prompt=problem.prompt, thought=thought, answer=boxed)
 
     def about(self) -> dict[str, object]:
         """What a run's summary tells of it."""

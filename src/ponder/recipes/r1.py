@@ -8,15 +8,15 @@ import functools
 import gc
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ponder.core.config import apply_settings, read_toml
-from ponder.core.errors import ConfigError, RunError
+from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text, explain_os_errors
+from ponder.core.generator import TrainableGenerator
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import derive_seed, python_rng, torch_rng
@@ -29,24 +29,27 @@ from ponder.data.problems import split_of
 from ponder.engine.torch_weights import TorchFormat
 from ponder.evals.by_task import evaluate_tasks
 from ponder.evals.drawing import KeptSamples
-from ponder.evals.r1_report import ORDER, write_r1_report
+from ponder.evals.r1_report import write_r1_report
+from ponder.evals.run_order import ORDER
 from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
 from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
 from ponder.recipes.judging import Tally, judge_answers, told
-from ponder.recipes.memory_advice import memory_explained
-from ponder.recipes.opening import load_with_thought_form, model_folder, open_model
+from ponder.recipes.memory_advice import memory_explained, sampling_explained
+from ponder.recipes.opening import load_with_thought_form, model_folder, open_model, weights_path
+from ponder.recipes.r1_claim import free_on_resume, has_measured
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
 from ponder.recipes.r1_files import try_files
+from ponder.recipes.r1_fit import Fit, require_measured
 from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, example_passages, text_passages
 from ponder.recipes.r1_preferences import pairs_of
-from ponder.recipes.r1_recipe import R1Recipe
+from ponder.recipes.r1_recipe import OrdinaryConfig, R1Recipe, RejectionConfig
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import load_weights
-from ponder.train.collect import Origin, answer_prompts, collect, read_collection
+from ponder.train.collect import CollectConfig, Origin, answer_prompts, collect, read_collection
 from ponder.train.divided import take_from_first
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.judge import read_judged
@@ -72,6 +75,7 @@ Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 TEXTS_HELD_BACK = "texts_held_back"  # in the summary of a run that learns only some of the base's texts
 JUDGED = "judged.jsonl"  # what a judge said of the model's answers
 BASE = "base"  # the evaluation before anything is learned
+PROMPT_TOKENS = 100  # about, for the planner's count of memory
 
 
 def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool = False) -> dict[str, Any]:
@@ -80,11 +84,11 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
     Without `resume`, a folder that already holds a run is refused. With it, the recipe must be the run's own.
     """
     with run.lock():
-        check_claim(_as_begun(recipe, run), run, resume=resume)
+        check_claim(recipe, run, resume=resume, free=free_on_resume(recipe, run))
         with Workers(recipe.compute) as workers, practice_of(recipe) as practice:
-            _require_measured(recipe, practice)
+            require_measured(recipe, practice)
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)
-            try_files(recipe, reporter)
+            pipeline.require_fit()
             pipeline.costs.begin()
             note_engine(recipe.engine, reporter)
             for note in practice.notes:
@@ -103,13 +107,13 @@ class _Pipeline:
         self, recipe: R1Recipe, run: RunFolder, reporter: Reporter, workers: Workers, practice: Practice
     ) -> None:
         self.recipe, self.run, self.reporter, self.workers, self.practice = recipe, run, reporter, workers, practice
-        start = Path(recipe.start_from)
+        self._start = weights_path(recipe.start_from)
         loaded = self._load()
         self.tokenizer, self.chat_template = loaded.tokenizer, loaded.chat_template
+        self._shape = loaded.model.config
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
-        with open_whole(model_folder(start)) as (opened, tokenizer):
+        with open_whole(model_folder(self._start)) as (opened, tokenizer):
             self._plain = Prompter.of(tokenizer, opened.chat_template)
-        practice.require_room(self.prompter, recipe.longest_reply, loaded.model.config.max_positions)
         about: dict[str, Any] = {"task": "r1", "tasks": practice.shares, "task_fingerprint": practice.fingerprint}
         about[TEXTS_HELD_BACK] = True
         if practice.sets:
@@ -134,6 +138,13 @@ class _Pipeline:
             "control": self._control,
         }
 
+    def require_fit(self) -> None:
+        """Refuse what would end the run later: in what is left of it, and in the files that it names."""
+        fit = Fit(self.recipe, self.practice, self.prompter, self._plain, self._shape.max_positions)
+        left, measured = [s for s in self.recipe.stages if not self._is_done(s)], has_measured(self.run)
+        fit.require(left, measured=not measured)
+        try_files(self.recipe, self.prompter, self.reporter, measured=measured)
+
     def do(self, stage: str) -> None:
         """Go through one stage, or go on with it; what is done already is passed over."""
         if stage != "ordinary" and self._measures_each:  # whose replies the first evaluation needs
@@ -152,31 +163,32 @@ class _Pipeline:
     def _answer_ordinary_prompts(self) -> None:
         if self._is_done("ordinary"):
             return
-        with self.costs.timed("ordinary"):
-            config = self.recipe.ordinary
-            model = open_model(
-                Path(self.recipe.start_from), self.workers, engine=self.recipe.engine, weights=self._rollout_weights
-            )
-            answer_prompts(
-                everyday_prompts(config.prompts, self.recipe.seed),
+        with self.costs.timed("ordinary"), self._collecting(self.recipe.ordinary.collect, "ordinary.collect"):
+            self._ask_the_base(self.recipe.ordinary)
+
+    def _ask_the_base(self, config: OrdinaryConfig) -> None:
+        """Its replies to ordinary prompts, and texts that it goes on with."""
+        model = open_model(self._start, self.workers, engine=self.recipe.engine, weights=self._rollout_weights)
+        answer_prompts(
+            everyday_prompts(config.prompts, self.recipe.seed),
+            model.generator,
+            model.prompter,
+            config.collect,
+            self._collection("ordinary"),
+            Origin(model=self._start.name, seed=self.recipe.seed),
+            task="ordinary",
+            reporter=self.reporter,
+        )
+        if config.texts:
+            write_texts(
+                text_openings(config.texts, self.recipe.seed),
                 model.generator,
-                model.prompter,
-                config.collect,
-                self._collection("ordinary"),
-                Origin(model=Path(self.recipe.start_from).name, seed=self.recipe.seed),
-                task="ordinary",
+                self.tokenizer,
+                config.text_tokens,
+                self._texts,
+                self.recipe.seed,
                 reporter=self.reporter,
             )
-            if config.texts:
-                write_texts(
-                    text_openings(config.texts, self.recipe.seed),
-                    model.generator,
-                    self.tokenizer,
-                    config.text_tokens,
-                    self._texts,
-                    self.recipe.seed,
-                    reporter=self.reporter,
-                )
 
     def _cold_start(self) -> None:
         self._learn("cold-start", self._fresh(), self.recipe.cold_start)
@@ -194,26 +206,28 @@ class _Pipeline:
         if self._is_done("rejection"):
             return
         with self.costs.timed("rejection"):
-            model, made_by = self._after("reasoning-rl"), self.recipe.model_after("reasoning-rl")
-            generator = training_generator(
-                choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
-            )
-            generator.refresh(0)
-            config = self.recipe.rejection
-            rng = python_rng(self.recipe.seed, "rejection")
-            collect(
-                [self.practice.problem(rng) for _ in range(config.problems)],
-                generator,
-                self.prompter,
-                self._grader(RewardConfig()),
-                config.collect,
-                self._collection("rejection"),
-                Origin(
-                    model=f"{self.recipe.name}, after {made_by}" if made_by else Path(self.recipe.start_from).name,
-                    seed=self.recipe.seed,
-                ),
-                reporter=self.reporter,
-            )
+            model = self._after("reasoning-rl")
+            with self._collecting(self.recipe.rejection.collect, "rejection.collect", model):
+                self._sample_the_reasoner(model, self.recipe.rejection)
+
+    def _sample_the_reasoner(self, model: Transformer, config: RejectionConfig) -> None:
+        rng = python_rng(self.recipe.seed, "rejection")
+        collect(
+            [self.practice.problem(rng) for _ in range(config.problems)],
+            self._sampler(model),
+            self.prompter,
+            self._grader(RewardConfig()),
+            config.collect,
+            self._collection("rejection"),
+            self._origin("reasoning-rl"),
+            reporter=self.reporter,
+        )
+
+    def _origin(self, stage: str) -> Origin:
+        """What is noted of samples of the model that there is after a stage."""
+        made_by = self.recipe.model_after(stage)
+        name = f"{self.recipe.name}, after {made_by}" if made_by else self._start.name
+        return Origin(model=name, seed=self.recipe.seed)
 
     def _second_sft(self) -> None:
         """From the base again, on what the reasoner wrote, with some of the first examples and ordinary replies."""
@@ -282,46 +296,32 @@ class _Pipeline:
         """Have the model that final RL goes on from answer ordinary prompts."""
         if self._is_done("candidates"):
             return
-        config, made_by = self.recipe.preferences.judge, self.recipe.model_after("second-sft")
+        config = self.recipe.preferences.judge
         with self.costs.timed("candidates"):
-            generator = training_generator(
-                choose_engine(self.recipe.engine),
-                self._after("second-sft"),
-                self.tokenizer.control,
-                self.workers,
-                self._rollout_weights,
-            )
-            generator.refresh(0)
-            answer_prompts(
-                self._ordinary_prompts(config.prompts),
-                generator,
-                self.prompter,
-                config.candidates,
-                self._collection("candidates"),
-                Origin(
-                    model=f"{self.recipe.name}, after {made_by}" if made_by else Path(self.recipe.start_from).name,
-                    seed=self.recipe.seed,
-                ),
-                task="ordinary",
-                reporter=self.reporter,
-            )
+            model = self._after("second-sft")
+            with self._collecting(config.candidates, "preferences.judge.candidates", model):
+                answer_prompts(
+                    self._ordinary_prompts(config.prompts),
+                    self._sampler(model),
+                    self.prompter,
+                    config.candidates,
+                    self._collection("candidates"),
+                    self._origin("second-sft"),
+                    task="ordinary",
+                    reporter=self.reporter,
+                )
 
     def _train_reward_model(self, name: str, train: Judged, held_out: Judged) -> None:
         folder = self.run.path / "models" / name
         if folder.exists():
             return
-        stage = RewardTraining(
-            self._fresh(),
-            self.prompter,
-            train,
-            held_out,
-            self.recipe.preferences.training,
-            self.workers,
-            self.recipe.seed,
-            name=name,
-        )
-        self._go_through(stage)
-        stage.save(folder, self.chat_template)
+        model, config = self._fresh(), self.recipe.preferences.training
+        with memory_explained(model, config, self.workers):
+            stage = RewardTraining(
+                model, self.prompter, train, held_out, config, self.workers, self.recipe.seed, name=name
+            )
+            self._go_through(stage)
+            stage.save(folder, self.chat_template)
 
     def _final_rl(self) -> None:
         """Over all scenarios: rules where they can judge, the reward models elsewhere."""
@@ -431,32 +431,50 @@ class _Pipeline:
         if path.exists():
             return
         with self.costs.timed(f"evaluation {name}"):
-            model = model_of()
-            generator = training_generator(
-                choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
-            )
-            generator.refresh(0)
-            tasks = [*(config.tasks or self.practice.measured), *config.apart]
-            with KeptSamples(self.run.evaluation_samples(name)) as kept:
-                evaluated = evaluate_tasks(
-                    [problem for task in tasks for problem in self.practice.held_out(task, config.problems)],
-                    generator=generator,
-                    grade=self._grader(RewardConfig()),
-                    prompter=self.prompter,
-                    config=config.drawing,
-                    seed=self.recipe.seed,
-                    reporter=self.reporter,
-                    name=f"evaluation {name}",
-                    kept=kept,
-                )
-            passages = self._passages(plain=name == BASE)
-            figures = {
-                **evaluated.evaluation.to_json(),
-                "apart": list(config.apart),
-                "ordinary_loss": {kind: text_loss(model, p, self.workers)._asdict() for kind, p in passages.items()},
-                "everyday": everyday_replies(generator, self.prompter),
-            }
+            model, at_once = model_of(), config.drawing.tokens_per_batch
+            with self._sampling(at_once, "measure.drawing.tokens_per_batch", model):
+                figures = self._figures(name, model)
         atomic_write_text(path, json.dumps(figures, indent=2))
+
+    def _figures(self, name: str, model: Transformer) -> dict[str, Any]:
+        """What an evaluation's file holds."""
+        config, generator = self.recipe.measure, self._sampler(model)
+        tasks = [*(config.tasks or self.practice.measured), *config.apart]
+        with KeptSamples(self.run.evaluation_samples(name)) as kept:
+            evaluated = evaluate_tasks(
+                [problem for task in tasks for problem in self.practice.held_out(task, config.problems)],
+                generator=generator,
+                grade=self._grader(RewardConfig()),
+                prompter=self.prompter,
+                config=config.drawing,
+                seed=self.recipe.seed,
+                reporter=self.reporter,
+                name=f"evaluation {name}",
+                kept=kept,
+            )
+        passages = self._passages(plain=name == BASE)
+        return {
+            **evaluated.evaluation.to_json(),
+            "apart": list(config.apart),
+            "ordinary_loss": {kind: text_loss(model, p, self.workers)._asdict() for kind, p in passages.items()},
+            "everyday": everyday_replies(generator, self.prompter),
+        }
+
+    def _sampler(self, model: Transformer) -> TrainableGenerator:
+        """An engine with the model's weights as they are."""
+        generator = training_generator(
+            choose_engine(self.recipe.engine), model, self.tokenizer.control, self.workers, self._rollout_weights
+        )
+        generator.refresh(0)
+        return generator
+
+    def _collecting(self, config: CollectConfig, name: str, *beside: nn.Module) -> AbstractContextManager[None]:
+        """Out of memory in it is explained; see `sampling_explained`."""
+        tokens = config.completions_per_batch * (PROMPT_TOKENS + config.max_tokens)
+        return self._sampling(tokens, f"{name}.completions_per_batch", *beside)
+
+    def _sampling(self, tokens: int, setting: str, *beside: nn.Module) -> AbstractContextManager[None]:
+        return sampling_explained(self._shape, self._rollout_weights, tokens, setting, beside)
 
     def _passages(self, *, plain: bool) -> dict[str, list[Passage]]:
         """Ordinary text and dialogue that no stage learns, two or more of each kind. `plain`: in the base's own form,
@@ -500,9 +518,7 @@ class _Pipeline:
 
     def _load(self) -> LoadedModel:
         """The model to start from, with a new adapter where the recipe says so."""
-        return load_with_thought_form(
-            Path(self.recipe.start_from), self.recipe.adapter, torch_rng(self.recipe.seed, "adapter")
-        )
+        return load_with_thought_form(self._start, self.recipe.adapter, torch_rng(self.recipe.seed, "adapter"))
 
     def _fresh(self) -> Transformer:
         return self._load().model
@@ -538,19 +554,6 @@ class _Pipeline:
         return "bf16" if choose_engine(self.recipe.engine) == "native" or not current().on_cpu else "fp32"
 
 
-def _as_begun(recipe: R1Recipe, run: RunFolder) -> R1Recipe:
-    """The recipe with what may differ from one start to the next as the run has it: it changes no judgement."""
-    if not run.config.exists():
-        return recipe
-    begun, preferences = apply_settings(R1Recipe(), read_toml(run.config)), recipe.preferences
-    endpoint = preferences.judge.endpoint.as_begun(begun.preferences.judge.endpoint)
-    return replace(
-        recipe,
-        preferences=replace(preferences, judge=replace(preferences.judge, endpoint=endpoint)),
-        sandbox=replace(recipe.sandbox, allow_missing=begun.sandbox.allow_missing),
-    )
-
-
 def practice_of(recipe: R1Recipe) -> Practice:
     """What the recipe practises; close it at the end. Raises what `Practice` does."""
     return Practice(
@@ -561,14 +564,3 @@ def practice_of(recipe: R1Recipe) -> Practice:
         measured=(*recipe.measure.tasks, *recipe.measure.apart),
         sandbox=recipe.sandbox,
     )
-
-
-def _require_measured(recipe: R1Recipe, practice: Practice) -> None:
-    """Refuse a recipe of whose measured tasks none would count."""
-    measured, apart = recipe.measure.tasks or practice.measured, recipe.measure.apart
-    if not set(measured) - set(apart):
-        raise ConfigError(
-            f"no measured task counts: measure.tasks = {list(measured)}, measure.apart = {list(apart)}; expected a "
-            "task in measure.tasks that is not in measure.apart (drills and spelling are measured only where they are "
-            "named)"
-        )

@@ -1,6 +1,7 @@
 """What R1's stages learn from: worked examples and ordinary replies to imitate, and problems to practise on."""
 
 import bisect
+import difflib
 import functools
 import itertools
 import random
@@ -16,6 +17,7 @@ from ponder.core.seeds import python_rng
 from ponder.core.types import Conversation, Message, Problem, Split
 from ponder.data.gym import GymSource, gym_tasks
 from ponder.data.library.records import Kind
+from ponder.data.library.sets import PROBLEM_SETS
 from ponder.data.problems import Document, ProblemSource, held_out_problems
 from ponder.data.task_file import TaskFile, load_task_file
 from ponder.data.worked.numbers import NUMBER_TASKS
@@ -178,6 +180,11 @@ class Practice:
             notes.append(f"without worked traces, and so for reinforcement learning alone: {', '.join(untaught)}")
         return notes
 
+    @property
+    def trained(self) -> list[str]:
+        """The tasks that are practised."""
+        return [name for name, share in self.shares.items() if share]
+
     def problem(self, rng: random.Random) -> Problem:
         """A training problem."""
         return self._sources[self._choice.draw(rng)].sample("train", rng)
@@ -186,9 +193,23 @@ class Practice:
         """A training problem with its thought and answer, of the tasks that have any."""
         assert self._taught_choice is not None  # the constructor's own check
         name = self._taught_choice.draw(rng)
-        problem, document = self._taught[name](rng)
-        reply = Message("assistant", document.answer, reasoning=document.thought)
-        return Conversation(id=problem.id, messages=(Message("user", problem.prompt), reply), task=name)
+        return _conversation(name, *self._taught[name](rng))
+
+    def problems_of(self, task: str, count: int) -> list[Problem]:
+        """Some training problems of one task, to see what they are like; of listed ones, all."""
+        if task in self._sets:
+            return list(self._sets[task].problems.of("train"))
+        rng = python_rng(0, "some of", task)
+        return [self._sources[task].sample("train", rng) for _ in range(count)]
+
+    def conversations_of(self, task: str, count: int) -> list[Conversation]:
+        """Some of them with their thoughts and answers, of listed ones all; none where it has no worked traces."""
+        if (listed := self._sets.get(task)) is not None:
+            return [_conversation(task, problem, listed.worked(problem)) for problem in listed.solved]
+        if task not in self._taught:
+            return []
+        rng = python_rng(0, "some of", task)
+        return [_conversation(task, *self._taught[task](rng)) for _ in range(count)]
 
     def held_out(self, name: str, count: int) -> list[Problem]:
         """`count` problems of a task that no training meets, the same for every run: a worked task, any task of
@@ -200,17 +221,22 @@ class Practice:
         source = self._sources.get(name) or _gym_source(name)
         return held_out_problems(source, count, rng)
 
-    def require_room(self, prompter: Prompter, reply: int, positions: int) -> None:
-        """Raises `ConfigError` where a listed problem and a reply of so many tokens exceed a context of `positions`."""
-        listed = {name: [*opened.problems.of("train")] for name, opened in self._sets.items()}
-        for name, problems in [*listed.items(), *self._listed.items()]:
-            longest = max(map(len, prompter.encode_batch([problem.prompt for problem in problems])))
-            if longest + reply > positions:
-                raise ConfigError(
-                    f"{name}: prompts of up to {longest} tokens and replies of up to {reply} exceed the model's "
-                    f"{positions} positions; lower max_tokens of the stages and of measure.drawing, leave the longest "
-                    "problems out, or take a model with a longer context"
-                )
+    def held_out_to_try(self, name: str, count: int) -> list[Problem]:
+        """Some of the problems of `held_out`, to see what they are like; of listed ones, all."""
+        return self._listed[name] if name in self._listed else self.held_out(name, count)
+
+    def require_held_out(self, name: str, setting: str) -> None:
+        """Raises `ConfigError`, which names the setting that has it, where `held_out` knows no task of that name."""
+        if name in self._sources or name in self._listed or _is_gym_task(name):
+            return
+        close = difflib.get_close_matches(name, [*self._sources, *gym_tasks(), *PROBLEM_SETS], n=1)
+        known = (
+            f"{', '.join(self._sources)}, any task of reasoning-gym, a set of `ponder problems`, or a file of "
+            "questions and answers"
+        )
+        raise ConfigError(
+            f"{setting} has {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"expected some of {known}")
+        )
 
     def _check_names(self, worked: Mapping[str, WorkedSource], trained: Sequence[str], measured: Sequence[str]) -> None:
         """Refuse names that are nothing, and settings of sets that nobody uses."""
@@ -296,6 +322,11 @@ def _gym_source(name: str) -> ProblemSource:
 def _is_gym(source: ProblemSource) -> bool:
     """Whether a task's answers are judged by reasoning-gym."""
     return "gym" in source.sample("held_out", random.Random(0)).facts
+
+
+def _conversation(task: str, problem: Problem, document: Document) -> Conversation:
+    reply = Message("assistant", document.answer, reasoning=document.thought)
+    return Conversation(id=problem.id, messages=(Message("user", problem.prompt), reply), task=task)
 
 
 class MixedExamples:

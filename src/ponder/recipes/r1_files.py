@@ -10,19 +10,28 @@ from ponder.data.conversations import read_conversations
 from ponder.data.preferences import read_preferences, read_safety, split_by_prompt
 from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.open_teacher import require_client
-from ponder.recipes.r1_measure import read_ordinary
+from ponder.recipes.r1_measure import PASSAGE_TOKENS, text_passages
 from ponder.recipes.r1_recipe import R1Recipe
+from ponder.text.examples import encode_conversation
+from ponder.text.prompt import Prompter
+from ponder.train.sft import SftConfig
 
 
-def try_files(recipe: R1Recipe, reporter: Reporter) -> None:
-    """Read them, and tell what is left out of them: what is wrong shows now and not hours into a run.
+def try_files(recipe: R1Recipe, prompter: Prompter, reporter: Reporter, *, measured: bool = False) -> None:
+    """Read them whole, and tell what is left out of them: what is wrong shows now and not hours into a run. `measured`:
+    there are evaluations of this run already, whose texts stay as they are.
 
     Raises `RunError` for a file that cannot be read, `DataError` for one that cannot be used.
     """
-    for path in recipe.measure.texts:
-        read_ordinary(Path(path))
+    if texts := recipe.measure.texts:
+        passages = text_passages(texts, prompter.tokenizer)
+        if len(passages) < 2 and not measured:
+            raise DataError(
+                f"measure.texts = {list(texts)}: they hold 1 passage of {PASSAGE_TOKENS} tokens; expected two or more, "
+                "which an interval can be of: give longer ones"
+            )
     if "second-sft" in recipe.stages and recipe.rejection.collected:
-        read_conversations(Path(recipe.rejection.collected))
+        _try_collected(Path(recipe.rejection.collected), recipe.second_sft, prompter)
     if "reward-model" not in recipe.stages:
         return
     judge = recipe.preferences.judge
@@ -39,6 +48,20 @@ def try_files(recipe: R1Recipe, reporter: Reporter) -> None:
         safety = read_safety(Path(path))
         reporter.note(f"{path}: {safety.cleaning}")
         _require_both_sides(path, *split_by_prompt(safety.labels))
+
+
+def _try_collected(path: Path, config: SftConfig, prompter: Prompter) -> None:
+    """Raises `DataError` where one of its conversations cannot be learned, or is longer than a row of examples."""
+    assert prompter.template is not None  # a model gets one with the form of a thought
+    conversations = read_conversations(path)
+    lengths = [len(encode_conversation(prompter.template, conversation).ids) for conversation in conversations]
+    beyond = sum(length > config.row_tokens for length in lengths)
+    if beyond and config.too_long == "refuse":
+        raise DataError(
+            f"{path}: {beyond} of {len(lengths)} conversations are longer than second_sft.row_tokens = "
+            f"{config.row_tokens}, the longest {max(lengths)} tokens; make rows longer, or leave those out: "
+            "--second_sft.too_long=leave_out"
+        )
 
 
 def _require_both_sides(path: str, train: Sequence[object], held_out: Sequence[object]) -> None:

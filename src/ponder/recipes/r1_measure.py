@@ -35,7 +35,11 @@ def text_passages(files: Sequence[str], tokenizer: Tokenizer) -> list[Passage]:
     """Passages of ordinary texts. Raises what `read_ordinary` does, and `DataError` where all are shorter than a
     passage.
     """
-    return passages_of([read_ordinary(Path(file)) for file in files], tokenizer, tokens=PASSAGE_TOKENS, most=PASSAGES)
+    texts = [read_ordinary(Path(file)) for file in files]
+    try:
+        return passages_of(texts, tokenizer, tokens=PASSAGE_TOKENS, most=PASSAGES)
+    except DataError as error:
+        raise DataError(f"measure.texts = {list(files)}: {error}") from None
 
 
 def dialogue_passages(

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ponder.core.config import apply_settings, read_toml
+from ponder.core.config import apply_settings
 from ponder.core.errors import ConfigError
 from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
@@ -13,9 +13,9 @@ from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import merged_tables, recipe_path
+from ponder.recipes.files import merged_tables, recipe_layers
 from ponder.recipes.judging import JudgingConfig
-from ponder.recipes.opening import fixed_path
+from ponder.recipes.opening import fixed_name, fixed_path
 from ponder.recipes.practised_sets import SetConfig
 from ponder.train.collect import CollectConfig
 from ponder.train.grpo import GrpoConfig
@@ -198,16 +198,6 @@ class R1Recipe:
         stages = set(self.stages) if self.rejection.worked_share else set(self.stages) - {"second-sft"}
         return not IMITATING.isdisjoint(stages)
 
-    @property
-    def longest_reply(self) -> int:
-        """Tokens that a reply to a practised problem may have, in any of its stages or in measuring."""
-        of = {
-            "reasoning-rl": self.reasoning_rl.max_tokens,
-            "rejection": self.rejection.collect.max_tokens,
-            "final-rl": self.final_rl.max_tokens,
-        }
-        return max(self.measure.drawing.max_tokens, *(of.get(stage, 0) for stage in self.stages))
-
     def model_after(self, stage: str) -> str | None:
         """Which of this recipe's stages makes the model that there is after `stage`: that one, else the nearest of
         `MODELS` before it; None for the model to start from.
@@ -237,26 +227,46 @@ def load_r1_recipe(
     task_file: Path | None = None,
     problems: tuple[str, SetConfig] | None = None,
 ) -> R1Recipe:
-    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top.
+    """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top. What is
+    said by a file that begins from another recipe counts as one of them.
 
     `task_file`: a person's own task, or `problems`: a set by its name with what is told of it; these are then the only
-    ones, unless `overrides` name others to go with them.
+    ones, unless `overrides` name others to go with them. Without `task_file`, the one that the settings name, if any,
+    is taken in the same way.
     """
-    settings = read_toml(recipe_path(source))
-    if task_file is not None:
+    settings, above = recipe_layers(source)
+    above = merged_tables(above, overrides or {})
+    if task_file is None:
+        settings, above = _with_named_task(settings, above)
+    else:
         settings = merged_tables(_without_tasks(settings), _settings_of_task(task_file))
+        above.pop("task_file", None)
     if problems is not None:
         settings = merged_tables(_without_tasks(settings), _settings_of_set(*problems))
-    recipe = apply_settings(R1Recipe(), merged_tables(settings, overrides or {}))
+    recipe = apply_settings(R1Recipe(), merged_tables(settings, above))
     judge = recipe.preferences.judge
     if judge.model and not is_url(judge.model):
         judge = replace(judge, model=fixed_path(judge.model))
     return replace(
         recipe,
-        start_from=fixed_path(recipe.start_from),
+        start_from=fixed_name(recipe.start_from),
         preferences=replace(recipe.preferences, judge=judge),
         engine=named_engine(recipe.engine, recipe.compute.device),
     )
+
+
+def _with_named_task(settings: dict[str, Any], above: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both layers of a recipe, with what the task file that they name says for itself under what is said beside it."""
+    if settings.get("task_file") and "task_file" not in above:  # a file that begins from no other one
+        settings, above = {}, merged_tables(settings, above)
+    named = above.get("task_file")
+    if not named or not isinstance(named, str):
+        return settings, above
+    own = _settings_of_task(Path(named))
+    tasks = above.get("tasks")
+    if isinstance(tasks, Mapping) and (not tasks or any(name in tasks for name in own["tasks"])):
+        del own["tasks"]  # it has its share there, or is alone; and draws go by the order
+    return merged_tables(_without_tasks(settings), own), {k: v for k, v in above.items() if k != "task_file"}
 
 
 def _without_tasks(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from importlib.metadata import version
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -45,7 +45,16 @@ class Recipe(Protocol):
 
 SomeRecipe = TypeVar("SomeRecipe", bound=Recipe)
 
-ITS_OWN = ("compute", "minutes")  # settings that may differ from one start to the next: they change no result
+# settings that may differ from one start to the next: they change no result
+ITS_OWN = frozenset({"compute", "minutes"})
+# and those, in whatever section, without which a run may not be able to go on: how much is in memory at once, which
+# changes results by rounding at most; and what becomes of an example that is too long, which is not learned either way
+TO_GO_ON = frozenset(
+    {
+        *("too_long", "gradient_checkpointing", "micro_batch_rows", "micro_batch_tokens"),
+        *("completions_per_batch", "tokens_per_batch"),
+    }
+)
 
 
 class RunCosts:
@@ -58,8 +67,11 @@ class RunCosts:
         self._clock = Clock(self.summary["seconds"], self.summary["core_seconds"])
 
     def begin(self) -> None:
-        """From here on the folder is a run: it has the recipe's settings, and a summary."""
-        if not self._run.config.exists():
+        """From here on the folder is a run: it has a summary and the recipe's settings. Those that differ from the ones
+        that it had are taken over, but for `ITS_OWN`.
+        """
+        there = saved_recipe(self._recipe, self._run) if self._run.config.exists() else None
+        if there is None or _with(there, self._recipe, ITS_OWN) != self._recipe:
             atomic_write_text(self._run.config, to_toml(self._recipe))
         self.save()
 
@@ -109,21 +121,41 @@ class RunCosts:
         atomic_write_text(self._run.summary, json.dumps(self.summary, indent=2))
 
 
-def check_claim(recipe: SomeRecipe, run: RunFolder, *, resume: bool) -> None:
-    """Refuse a folder that holds a run, unless it is to be resumed and was made by this recipe."""
+def check_claim(recipe: SomeRecipe, run: RunFolder, *, resume: bool, free: Collection[str] = ()) -> None:
+    """Refuse a folder that holds a run, unless it is to be resumed and was made by this recipe.
+
+    `free`: further settings and sections that may differ from the run's, by their dotted paths.
+    """
     if not run.config.exists():
         return
     if not resume:
         raise RunError(f"{run.path} already holds a run; continue it with --resume, or choose another name with --run")
-    # from the defaults, since what is applied to a table of names keeps those that it has
-    saved = apply_settings(type(recipe)(), read_toml(run.config))
-    saved = replace(saved, **{name: getattr(recipe, name) for name in ITS_OWN if hasattr(recipe, name)})
+    saved = _with(saved_recipe(recipe, run), recipe, {*ITS_OWN, *TO_GO_ON, *free})
     ours, theirs = _flatten(asdict(recipe)), _flatten(asdict(saved))
     if saved != recipe or list(ours) != list(theirs):  # a table of names counts in its order too: draws go by it
         raise RunError(
             f"{run.path} was made by another recipe: {_difference(ours, theirs)}; resume it with its own settings, or "
             "choose another name with --run"
         )
+
+
+def saved_recipe(recipe: SomeRecipe, run: RunFolder) -> SomeRecipe:
+    """The settings of a run, which is of the same kind as `recipe`."""
+    # from the defaults, since what is applied to a table of names keeps those that it has
+    return apply_settings(type(recipe)(), read_toml(run.config))
+
+
+def _with(saved: Any, given: Any, free: Collection[str], path: str = "") -> Any:
+    """A config with those settings of another one that are `free`: by their dotted path, or by their name anywhere."""
+    taken = {}
+    for field in (field for field in fields(saved) if field.init):
+        name, theirs = field.name, getattr(saved, field.name)
+        ours = getattr(given, name)
+        if name in free or f"{path}{name}" in free:
+            taken[name] = ours
+        elif is_dataclass(theirs) and type(theirs) is type(ours):
+            taken[name] = _with(theirs, ours, free, f"{path}{name}.")
+    return replace(saved, **taken)
 
 
 def _read_summary(run: RunFolder) -> dict[str, Any] | None:

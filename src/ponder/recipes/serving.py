@@ -39,7 +39,7 @@ def open_serving(
     threads: int = 0,
     cache_bytes: int = CACHE_BYTES,
 ) -> OpenedServing:
-    """The model of a run (its newest), of a model's folder, or of a GGUF file, in an engine of its own.
+    """The model of a run (see `model_folder`), of a model's folder, or of a GGUF file, in an engine of its own.
 
     The engine runs no steps until its `start` is called, or somebody reads. `weights`, `threads`: as in `NativeModel`;
     "stored" takes a GGUF file's own blocks. `cache_bytes`: most memory for cached tokens. Raises `CheckpointError` for

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ponder.core.config import apply_settings, read_toml
+from ponder.core.config import apply_settings
 from ponder.core.errors import ConfigError
 from ponder.core.workers import ComputeConfig
 from ponder.data.task_file import load_task_file
@@ -13,7 +13,7 @@ from ponder.evals.evaluator import EvaluationConfig
 from ponder.models.config import ModelConfig
 from ponder.models.presets import PRESETS
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import merged_tables, recipe_path
+from ponder.recipes.files import BEGINS_FROM, KIND, merged_tables, recipe_layers
 from ponder.recipes.opening import fixed_path
 from ponder.recipes.practised_sets import SetConfig
 from ponder.recipes.tasks import TaskConfig
@@ -64,13 +64,13 @@ def load_recipe(
 
     `task_file`: a person's own task; `problems`: a set by its name with what is told of it.
     """
-    settings = read_toml(recipe_path(source))
+    settings, above = recipe_layers(source)
+    overrides = merged_tables(above, overrides or {})
     if task_file is not None:
         settings = merged_tables(settings, _settings_of_task(task_file))
     if problems is not None:
         name, told = problems
         settings = merged_tables(settings, {"name": f"zero-{name}", "task": {"file": "", "name": name, **asdict(told)}})
-    overrides = overrides or {}
     if "preset" in overrides:  # another preset is another model: the file's sizes were for its own
         settings = {name: value for name, value in settings.items() if name != "model"}
     merged = merged_tables(settings, overrides)
@@ -78,12 +78,25 @@ def load_recipe(
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
     model = PRESETS[preset](Tokenizer.for_arithmetic().vocab_size)
-    recipe = apply_settings(ZeroRecipe(preset=preset, model=model), merged)
+    recipe = _applied(ZeroRecipe(preset=preset, model=model), merged, source)
     return replace(
         recipe,
         start_from=fixed_path(recipe.start_from) if recipe.start_from else "",
         engine=named_engine(recipe.engine, recipe.compute.device),
     )
+
+
+def _applied(recipe: ZeroRecipe, settings: Mapping[str, Any], source: str | Path) -> ZeroRecipe:
+    """The recipe with the settings; an error that comes of a file of another kind says so."""
+    try:
+        return apply_settings(recipe, settings)
+    except ConfigError as error:
+        if KIND in settings or settings.keys() <= ZeroRecipe.__dataclass_fields__.keys():
+            raise
+        raise ConfigError(
+            f"{error}. {source} says neither which recipe it begins from (such as {BEGINS_FROM} = 'r1') nor its "
+            f"{KIND}, and so it is read as a recipe of R1-Zero"
+        ) from None
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -40,7 +40,14 @@ from ponder.train.loop import StepResult
 from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel, Precision
-from ponder.train.rollout import Grade, GroupReward, collect_groups, group_tensors, rollout_metrics
+from ponder.train.rollout import (
+    Grade,
+    GradedCount,
+    GroupReward,
+    collect_groups,
+    group_tensors,
+    rollout_metrics,
+)
 from ponder.train.schedule import warmed_up
 
 SAMPLES_PER_STEP = 4  # rollouts of a step that go to samples.jsonl: one of each of its first groups
@@ -158,6 +165,7 @@ class Grpo:
         self._optimizer = Optimizer(self._compute.master, config.optimizer, workers)
         self._reference = self._new_reference() if config.kl_weight else None
         self._recent: list[float] = []  # training accuracy of the last steps
+        self._graded = GradedCount()
 
     @property
     def total_steps(self) -> int:
@@ -165,7 +173,8 @@ class Grpo:
 
     @property
     def remark(self) -> str:
-        return "" if self._group_reward is None else self._group_reward.remark
+        of_reward = "" if self._group_reward is None else self._group_reward.remark
+        return " ".join(remark for remark in (self._graded.remark, of_reward) if remark)
 
     def step(self, step: int, seconds_left: float | None = None) -> StepResult:
         self._compute.publish()
@@ -173,6 +182,7 @@ class Grpo:
         started = time.monotonic()
         groups, drawn = self._collect(step)
         rolled_out = time.monotonic()
+        self._graded = self._graded.with_step(drawn)
         samples = self._to_samples(groups)
         spread_P = has_spread(*group_tensors(drawn))
         metrics = rollout_metrics(drawn, self._tokenizer) | {
@@ -196,7 +206,7 @@ class Grpo:
         tensors = {f"optimizer/{k}": v for k, v in self._optimizer.state_tensors().items()}
         if self._reference is not None:
             tensors |= {f"reference/{k}": v for k, v in adapter_tensors(self._reference).items()}
-        numbers: dict[str, Any] = {"recent": self._recent}
+        numbers: dict[str, Any] = {"recent": self._recent, "graded": asdict(self._graded)}
         if self._group_reward is not None:
             numbers["group_reward"] = self._group_reward.state()
         return StageState(tensors=tensors, numbers=numbers)
@@ -210,6 +220,7 @@ class Grpo:
         if self._reference is not None:
             load_adapter_tensors(self._reference, parts["reference"])
         self._recent = list(state.numbers["recent"])
+        self._graded = GradedCount(**state.numbers.get("graded", {}))  # older checkpoints lack it
         if self._group_reward is not None and "group_reward" in state.numbers:  # older checkpoints lack it
             self._group_reward.load_state(state.numbers["group_reward"])
         self._compute.refresh(frozen=True)

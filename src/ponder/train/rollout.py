@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,9 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.train.parallel import current
 
 Grade = Callable[[Problem, Completion], Rollout]
+
+LEFT_OUT = "cut off at max_tokens and left out"
+UNGRADED_SHARE = 0.01  # of a stage's completions: from there on it is said
 
 
 class GroupReward(Protocol):
@@ -47,6 +50,35 @@ class GroupReward(Protocol):
     def load_state(self, numbers: Mapping[str, Any]) -> None:
         """Continue from what `state` gave."""
         ...
+
+
+@dataclass(frozen=True)
+class GradedCount:
+    """How many of a stage's completions got no verdict from the checker that was asked for one."""
+
+    completions: int = 0  # without those that were cut off and left out
+    ungraded: int = 0  # of those
+    reason: str = ""  # of the first
+
+    def with_step(self, groups: Sequence[Group]) -> "GradedCount":
+        """With the completions of these groups."""
+        verdicts = [r.verdict for g in groups for r in g.rollouts if r.verdict.reason != LEFT_OUT]
+        reasons = [verdict.reason for verdict in verdicts if verdict.score is None]
+        return GradedCount(
+            completions=self.completions + len(verdicts),
+            ungraded=self.ungraded + len(reasons),
+            reason=self.reason or next(iter(reasons), ""),
+        )
+
+    @property
+    def remark(self) -> str:
+        """What a reader of the report must know; empty where nearly all were graded."""
+        if self.ungraded <= UNGRADED_SHARE * self.completions:
+            return ""
+        return (
+            f"{100 * self.ungraded / self.completions:.1f} % of {self.completions:,} completions could not be graded, "
+            f"and nothing was learned from them; the first one's reason: {self.reason}."
+        )
 
 
 def encode_prompts(problems: Sequence[Problem], prompter: Prompter) -> list[Prompt]:
@@ -100,7 +132,7 @@ def collect_groups(
 
 def without_verdict(rollout: Rollout) -> Rollout:
     """The rollout as one that nobody judged."""
-    return replace(rollout, verdict=Verdict(score=None, correct=None, reason="cut off at max_tokens and left out"))
+    return replace(rollout, verdict=Verdict(score=None, correct=None, reason=LEFT_OUT))
 
 
 def group_tensors(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,29 @@
+"""What of R1's recipe may be another when a run goes on: what nothing in the run depends on yet."""
+
+from ponder.core.runs import RunFolder
+from ponder.evals.record import read_object
+from ponder.recipes.endpoint_config import FREE
+from ponder.recipes.opening import same_weights
+from ponder.recipes.r1_recipe import R1Recipe
+from ponder.recipes.run_state import saved_recipe
+
+
+def free_on_resume(recipe: R1Recipe, run: RunFolder) -> set[str]:
+    """The settings that may differ from the run's, by their dotted paths: when it is measured; how, where nothing was
+    measured yet; another name for the same weights; another place of the task file, whose content is compared; how a
+    judge's address is reached; and which protections of the sandbox may be missing.
+    """
+    free = {"measure.when"} if has_measured(run) else {"measure"}
+    free |= {"sandbox.allow_missing", *(f"preferences.judge.endpoint.{name}" for name in FREE)}
+    if not run.config.exists():
+        return free
+    if same_weights(saved_recipe(recipe, run).start_from, recipe.start_from):
+        free.add("start_from")
+    if (read_object(run.summary) or {}).get("task_fingerprint"):
+        free.add("task_file")
+    return free
+
+
+def has_measured(run: RunFolder) -> bool:
+    """Whether there is a result of an evaluation, or a sample of one that has begun."""
+    return any(path.stat().st_size for path in run.evaluations.glob("*.json*"))
