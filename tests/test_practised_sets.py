@@ -260,7 +260,7 @@ def test_problems_that_the_context_has_no_room_for_are_refused(base: Path, tmp_p
     recipe = small_r1(base, problems={"charges": SetConfig(path=write(tmp_path / "c.jsonl", long, *charges(0, 60)))})
     run = RunFolder.create(tmp_path / "run")
     with pytest.raises(
-        ConfigError, match=r"charges: prompts of up to 6\d\d tokens and replies of up to 8 exceed the mod"
+        ConfigError, match=r"reasoning_rl.max_tokens = 8, and prompts of charges have up to 6\d\d tokens"
     ):
         run_r1(recipe, run, SilentReporter())
     assert not run.config.exists()

@@ -118,8 +118,8 @@ def test_what_is_done_or_learns_no_traces_is_not_looked_at(base: Path, practice:
     ("measure", "message"),
     [
         (
-            {"apart": ["gsm8k"]},
-            r"measure\.apart has 'gsm8k'; expected some of chain_sum, .*or any task of reasoning-gym",
+            {"apart": ["qqq"]},
+            r"measure\.apart has 'qqq'; expected some of chain_sum, .*any task of reasoning-gym, a set",
         ),
         ({"tasks": ["storys"]}, r"measure\.tasks has 'storys'; did you mean 'stories'"),
         ({"tasks": ["stories_new"]}, "no measured task counts"),
@@ -149,8 +149,8 @@ def test_a_persons_own_long_traces_end_a_run_before_it_begins(base: Path, tmp_pa
     with pytest.raises(ConfigError, match=r"a worked example of halves has 7.. tokens"):
         run_r1(recipe, run, SilentReporter())
     assert not run.config.exists()
-    with pytest.raises(ConfigError, match=r"measure\.apart has 'gsm8k'"):
-        run_r1(replace(recipe, measure=replace(recipe.measure, apart=("gsm8k",))), run, SilentReporter())
+    with pytest.raises(ConfigError, match=r"measure\.apart has 'gsm8'; did you mean 'gsm8k'"):
+        run_r1(replace(recipe, measure=replace(recipe.measure, apart=("gsm8",))), run, SilentReporter())
     assert not run.config.exists()
 
 
