@@ -50,6 +50,8 @@ class SampleReader:
         self._at_start = not form.continues  # of a thought, or of an answer
         self._answered = False  # some of an answer has come
         self._strip = _WHITE_SPACE if form.trims and not form.continues else ""  # at an answer's start
+        # of a thought's start: its line breaks, and the space that some vocabularies put before a first word
+        self._lead = "\n " if form.tokenizer.drops_first_space else "\n"
         self._breaks = ""  # line breaks that may be the last of a thought
         self._calls = 0
         self._control = frozenset(form.tokenizer.control_tokens.values())
@@ -92,7 +94,7 @@ class SampleReader:
         if not self._thinks:
             self._thinks, self._at_start = True, self._at_start or self._answered
         if self._at_start and text:
-            text = text.lstrip("\n")
+            text = text.lstrip(self._lead)
             self._at_start = not text
             if not text:
                 self._untold["reasoning"].clear()
