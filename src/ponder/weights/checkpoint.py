@@ -173,7 +173,8 @@ def unreadable(opened: OpenCheckpoint) -> str | None:
     return f"holds {some(names)} as {', '.join(kinds)}, which cannot be read; expected one of {expected}"
 
 
-def _open(path: Path) -> OpenCheckpoint:
+def _open(path: Path, above: tuple[Path, ...] = ()) -> OpenCheckpoint:
+    """`above`: the adapters that are being opened with this as their base, or the base of their base."""
     refuse_pickle(path)
     if path.is_file() and _is_gguf(path):
         return open_gguf(path)
@@ -185,7 +186,14 @@ def _open(path: Path) -> OpenCheckpoint:
         if files:
             return open_gguf(files[0])
         if is_adapter(path):
-            return open_adapter(path, _open)
+            here = path.resolve()
+            if here in above:
+                way = " → ".join(str(adapter) for adapter in (*above[above.index(here) :], here))
+                raise CheckpointError(
+                    f"{path} is an adapter that leads back to itself by its base ({way}); put the folder or name of "
+                    "the model that it was trained on into its files"
+                )
+            return open_adapter(path, lambda base: _open(base, (*above, here)))
     return open_hf_folder(path)
 
 
