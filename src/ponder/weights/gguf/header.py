@@ -158,8 +158,8 @@ class _Parser:
             ) from None
         if not prod(shape):
             raise self.damaged(f"tensor {name!r} has the shape {shape}, and no numbers")
-        if shape and shape[-1] % block_numbers:
-            raise self.damaged(f"tensor {name!r} is {kind.name} and has rows of {shape[-1]} numbers")
+        if (width := shape[-1] if shape else 1) % block_numbers:
+            raise self.damaged(f"tensor {name!r} is {kind.name} and has rows of {width} numbers")
         count = prod(shape) // block_numbers * block_bytes
         if offset + count > self.size:
             raise CheckpointError(
