@@ -338,6 +338,10 @@ BAD = {
     "no such characters": (schema({"const": "\u00e9\u00e9"}), "no text of this vocabulary fits it"),
     "explodes": (schema(explosive()), "too large"),
     "deep": (Grammar(kind="json_schema", text='{"not":' * 9000 + "{}" + "}" * 9000), "JSON"),
+    "too deep for the library": (
+        Grammar(kind="json_schema", text='{"not":' * 150 + "{}" + "}" * 150),
+        "JSON schema cannot be followed: recursion limit exceeded",
+    ),
     "long": (schema({"enum": ["x" * 200_000]}), "at most 131072"),
     "regex": (regex("(a"), "regular expression cannot be followed: at 1"),
     "nested regex": (regex("(" * 50_000 + ")" * 50_000), "regular expression cannot be followed"),

@@ -376,6 +376,10 @@ def test_a_grammar_that_cannot_be_followed_is_refused_with_the_reason() -> None:
         error = refusal(model, ask(chat("x"), response_format=ResponseFormat(kind=kind, text=text)))  # type: ignore[arg-type]
         assert (error.status, error.param) == (400, "response_format")
         assert "cannot be followed" in error.message
+    deep = ResponseFormat(kind="json_schema", text='{"not":' * 600 + "{}" + "}" * 600)
+    for tools in ((), (ADD,)):
+        error = refusal(local_model("smollm2", "x"), ask(chat("x", tools=tools), response_format=deep))
+        assert (error.status, error.param) == (400, "response_format")
 
 
 # ---- log-probabilities

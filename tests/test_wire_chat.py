@@ -419,12 +419,30 @@ def test_response_formats() -> None:
         ),
         ({"guided_json": {"type": "string"}}, "json_schema", '{"type":"string"}'),
         ({"guided_json": '{"type":"string"}'}, "json_schema", '{"type":"string"}'),
+        ({"guided_json": "true"}, "json_schema", "{}"),
         ({"guided_regex": "[a-z]+"}, "regex", "[a-z]+"),
         ({"guided_grammar": "start: /a/"}, "lark", "start: /a/"),
     ):
         answer, asks = ask(chat(**fields))
         assert answer.status == 200, answer.body
         assert (asks[0].response_format.kind, asks[0].response_format.text) == (kind, text)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("{'type': 1}", "is a text that is not valid JSON: key must be a string at line 1 column 2"),
+        ('{"a": 1, "a": 2}', "is a text that is not valid JSON: the key 'a' stands twice in one object"),
+        ('{"a":' * 600 + "{}" + "}" * 600, "is a text that is not valid JSON: nested too deeply (200 levels at most)"),
+        ("[" * 100_000, "is a text that is not valid JSON: nested too deeply (200 levels at most)"),
+        ("[]", "is the text of a list"),
+        ("", "is a text that is not valid JSON: EOF while parsing a value at line 1 column 0"),
+    ],
+)
+def test_a_guided_json_that_is_no_schema(schema: str, message: str) -> None:
+    answer, asks = ask(chat(guided_json=schema, tools=[FUNCTION]))
+    assert (answer.status, answer.error["param"], asks) == (422, "guided_json", [])
+    assert answer.error["message"] == f"guided_json: {message}; expected a JSON schema, which is an object"
 
 
 def test_an_unforeseen_failure_is_a_plain_500(caplog: pytest.LogCaptureFixture) -> None:

@@ -195,7 +195,10 @@ def _to_source(library: ModuleType, grammar: Grammar) -> str:
         if content is not True and not isinstance(content, dict):
             raise _refused(grammar, f"it is {_first_line(grammar.text)}; expected an object, or true for any JSON")
         text = "{}" if content is True else grammar.text
-        return str(library.LLMatcher.grammar_from_json_schema(text, {"whitespace_pattern": WHITE_SPACE}))
+        try:
+            return str(library.LLMatcher.grammar_from_json_schema(text, {"whitespace_pattern": WHITE_SPACE}))
+        except ValueError as error:  # its parser's bounds are narrower: 128 levels
+            raise _refused(grammar, _first_line(str(error))) from error
     if grammar.kind == "regex":
         return str(library.LLMatcher.grammar_from_regex(grammar.text))
     if grammar.text.lstrip().startswith("{"):  # which the library would take for a grammar in its own notation
