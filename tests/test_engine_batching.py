@@ -13,7 +13,7 @@ import torch
 
 from fake_paged_model import VOCABULARY, prefix_state, request, thinking
 from ponder.core.errors import ConfigError, GenerationError, PonderError, QueueFullError
-from ponder.core.streaming import Piece, SamplingOptions, Thinking
+from ponder.core.streaming import Piece, SamplingOptions, Thinking, Usage
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.engine.batch_generator import EngineGenerator
 from ponder.engine.engine import Engine, EngineConfig
@@ -348,6 +348,17 @@ def test_several_samples_share_the_prompt_and_its_price() -> None:
     assert [(o.index, o.seed, o.text) for o in outputs] == [(0, 1, "1+2"), (1, 2, "1+2"), (2, 3, "1+2")]
     usage = stream.usage
     assert (usage.prompt_tokens, usage.hit_tokens, usage.completion_tokens) == (9, 0, 12)
+
+
+def test_a_prompt_that_never_ran_costs_nothing() -> None:
+    engine = scripted("1+2", max_running=1)
+    first, second = engine.submit(ask("first", seeds=(1,))), engine.submit(ask("second", seeds=(1, 2)))
+    engine.step()
+    for stream in (second, first):
+        stream.cancel()
+        assert {output.reason for output in stream.result()} == {"cancelled"}
+    assert second.usage == Usage(prompt_tokens=0, hit_tokens=0, completion_tokens=0, reasoning_tokens=0)
+    assert first.usage.prompt_tokens == len(first.request.prompt_ids)
 
 
 def warm(**config: Any) -> Engine:

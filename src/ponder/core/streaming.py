@@ -171,7 +171,7 @@ class Piece(NamedTuple):
 class Usage:
     """Tokens of a request, as they are charged."""
 
-    prompt_tokens: int  # once, however many samples there are
+    prompt_tokens: int  # once, however many samples there are; 0 where none has begun
     hit_tokens: int  # of these, found in the cache
     completion_tokens: int  # of all samples
     reasoning_tokens: int  # of these, inside thoughts
