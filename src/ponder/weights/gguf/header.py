@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
@@ -66,6 +67,19 @@ class GgufHeader:
     metadata: dict[str, Value]
     tensors: dict[str, StoredTensor]
     files: tuple[Path, ...]
+
+
+class Split(NamedTuple):
+    """A model that llama.cpp has cut into several files."""
+
+    stem: str  # what the files' names begin with
+    files: int  # how many there are
+
+
+def split_of(name: str) -> Split | None:
+    """The split model that a file of this name is a part of; None for the name of a whole one."""
+    named = SPLIT_NAME.fullmatch(name)
+    return None if named is None else Split(named["stem"], int(named["count"]))
 
 
 def read_header(path: Path) -> GgufHeader:
