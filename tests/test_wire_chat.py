@@ -321,6 +321,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
         ({"temperature": 2.5}, 422, "temperature", "expected less than or equal to 2, got 2.5"),
         ({"temperature": "1"}, 422, "temperature", "expected a valid number, got a string"),
         ({"top_p": -0.1}, 422, "top_p", "greater than or equal to 0"),
+        ({"repetition_penalty": 0.005}, 422, "repetition_penalty", "greater than or equal to 0.01"),
         ({"presence_penalty": 3}, 422, "presence_penalty", "got 3"),
         ({"frequency_penalty": -3}, 422, "frequency_penalty", "got -3"),
         ({"max_tokens": 0}, 422, "max_tokens", "greater than or equal to 1, got 0"),
