@@ -97,6 +97,7 @@ class TokenLogprob:
     bytes: tuple[int, ...]
     logprob: float
     top: tuple["TokenLogprob", ...] = ()
+    offset: int | None = None  # of its text in its sample's, in characters; None: where that of the one before ends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
