@@ -420,6 +420,32 @@ def test_a_reply_goes_on_from_where_it_was_begun() -> None:
     assert (text_of(events, "reasoning"), text_of(events)) == (" right", "Yes")
 
 
+@pytest.mark.parametrize("family", ["smollm2", "deepseek-v3", "deepseek-r1", "qwen3"])
+def test_a_form_holds_for_what_was_begun_and_the_reply_together(family: str) -> None:
+    pytest.importorskip("llguidance")
+    expression = ResponseFormat(kind="regex", text="[a-z]+-[0-9]+")
+    for form, begun, says, reply in (
+        (ResponseFormat(kind="json_object"), '{"a":', ' {"b": 1}}', ' {"b": 1}}'),
+        (ResponseFormat(kind="json_object"), '\n{"a": "th', '"}', '"}'),
+        (ResponseFormat(kind="json_schema", text='{"const":{"n":4}}'), '{"n":', "4}", "4}"),
+        (expression, "th-", "5", "5"),
+    ):
+        for tools in ((), (ADD,)):
+            prompt = chat("q", Message("assistant", begun), prefix=True, tools=tools)
+            events, _ = events_of(local_model(family, says), ask(prompt, response_format=form, max_tokens=30))
+            assert (text_of(events), finish_of(events).reason) == (reply, "stop")
+    thought = chat("q", Message("assistant", "", "Hm"), prefix=True)
+    if family in ("deepseek-r1", "qwen3"):  # the answer is yet to begin
+        asked = ask(thought, response_format=expression, max_tokens=99)
+        events, _ = events_of(local_model(family, "m.</think>ab-1"), asked)
+        assert (text_of(events, "reasoning"), text_of(events)) == ("m.", "ab-1")
+    for form, begun, place in ((ResponseFormat(kind="json_object"), "Sure: {", 1), (expression, "ab_", 3)):
+        asked = ask(chat("q", Message("assistant", begun), prefix=True), response_format=form)
+        error = refusal(local_model(family, "x"), asked)
+        assert (error.status, error.param) == (400, "response_format")
+        assert f"the answer was begun with another text, from character {place} on" in error.message
+
+
 SENTENCE_PIECE_JINJA = "{% for m in messages %}{% if m['role'] == 'user' %}c{% endif %}{{ m['content'] }}{% endfor %}b"
 
 

@@ -96,6 +96,7 @@ class Grammar:
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str  # the schema as JSON text, the expression, or the grammar in Lark's notation
+    begun: str = ""  # what of such an answer the prompt ends with: a sample goes on from there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
