@@ -93,6 +93,22 @@ def rewrite(
     return target
 
 
+def split(source: Path, target: Path, tensors: int) -> list[Path]:
+    """A copy of an fp32 file, as llama.cpp's gguf-split cuts it: so many tensors to a file."""
+    reader = GGUFReader(source)
+    writer = GGUFWriter(target, reader.fields["general.architecture"].contents(), split_max_tensors=tensors)
+    for key, field in reader.fields.items():
+        if not key.startswith("GGUF.") and key != "general.architecture":
+            writer.add_key_value(key, field.contents(), field.types[0])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, np.array(tensor.data))
+    writer.write_header_to_file(target)
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(target.parent.glob(f"{target.name}-*.gguf"))
+
+
 def find_smollm2() -> Path:
     """SmolLM2-135M-Instruct as a GGUF file: `PONDER_SMOLLM2`, or where `ponder pull` puts it. Skips a test without."""
     if named := os.environ.get("PONDER_SMOLLM2"):

@@ -91,10 +91,10 @@ class Runner(ScriptedRunner):
 
 
 def local_model(
-    family: str, text: str | Script, *, context: int = 4096, ends: bool = True, **changes: Any
+    family: str | Prompter, text: str | Script, *, context: int = 4096, ends: bool = True, **changes: Any
 ) -> LocalModel:
     """A started engine behind a script; closing the backend closes it."""
-    prompter = prompter_of(family)
+    prompter = prompter_of(family) if isinstance(family, str) else family
     script = says(prompter.tokenizer, text, ends=ends) if isinstance(text, str) else text
     engine = Engine(Runner(script, prompter.tokenizer, context), EngineConfig(), prompter.tokenizer).start()
     return LocalModel(id="m", engine=engine, prompter=prompter, close=engine.close, **changes)

@@ -175,6 +175,18 @@ def test_an_adapter_over_an_adapter(tmp_path: Path) -> None:
     assert (logits(load_model(tmp_path / "second").model, ids()) - logits(second, ids())).abs().max() < 5e-6
 
 
+def test_an_adapter_that_is_its_own_base(folder: Path, tmp_path: Path) -> None:
+    bases = {"own": "../own", "one": str(tmp_path / "two"), "two": "../one"}
+    for name, base in bases.items():
+        shutil.copytree(folder, tmp_path / name)
+        (tmp_path / name / "base.json").unlink()
+        path = tmp_path / name / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": base}))
+    for name, way in (("own", "own → .*own"), ("one", "one → .*two → .*one")):
+        with pytest.raises(CheckpointError, match=rf"leads back to itself by its base \(.*{way}\)"):
+            load_model(tmp_path / name)
+
+
 def test_a_base_that_is_gone_or_another_is_named(tmp_path: Path) -> None:
     folder, _ = saved(tmp_path, "tied llama")
     save_model(tmp_path / "base", random_model(MODELS["tied llama"][0], seed=5), TOKENIZER)
@@ -218,6 +230,7 @@ def test_configs_that_cannot_be_read(changes: dict[str, object], message: str, f
 
 
 Q = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+NORM, EMBEDDING = "base_model.model.model.norm", "base_model.model.model.embed_tokens"
 
 
 @pytest.mark.parametrize(("drop", "add", "message"), [
@@ -227,6 +240,12 @@ Q = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
     (f"{Q}B.weight", {f"{Q}B.weight": torch.zeros(47, 4)}, "matrix of 47 × 48.* the base has 48 × 48"),
     (f"{Q}B.weight", {f"{Q}B.weight": torch.full((48, 4), float("nan"))}, "not finite; its training has diverged"),
     (f"{Q}B.weight", {f"{Q}B.weight": torch.zeros(48, 4, dtype=torch.int32)}, "is torch.int32; expected"),
+    (f"{Q}B.weight", {f"{Q}B.weight": torch.zeros(48)}, "A and B of model.layers.0.self_attn.q_proj are not .* no mat"),
+    ("", {f"{Q}magnitude_vector": torch.ones(2, 48)}, r"magnitudes of .*q_proj have the shape \(2, 48\); exp"),
+    ("", {f"{NORM}.lora_A.weight": torch.ones(4, 1), f"{NORM}.lora_B.weight": torch.ones(48, 4)},
+     r"changes model.norm.weight, which has the shape \(48,\) in the base; expected a matrix"),
+    (f"{EMBEDDING}.token_adapter.trainable_tokens_delta", {f"{EMBEDDING}.weight": torch.tensor(1.0)},
+     r"embed_tokens.weight has shape \(\)"),
 ])  # fmt: skip
 def test_weights_that_do_not_fit(
     drop: str, add: dict[str, torch.Tensor], message: str, folder: Path, tmp_path: Path

@@ -2,9 +2,12 @@
 
 import itertools
 import random
+import resource
+import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import torch
 
 from fake_paged_model import VOCABULARY, prefix_state, request, thinking
 from ponder.core.errors import ConfigError, GenerationError, PonderError, QueueFullError
-from ponder.core.streaming import Piece, SamplingOptions, Thinking
+from ponder.core.streaming import Piece, SamplingOptions, Thinking, Usage
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.engine.batch_generator import EngineGenerator
 from ponder.engine.engine import Engine, EngineConfig
@@ -108,6 +111,33 @@ def test_samples_that_gave_way_end_as_they_would_have(model: Transformer, kind: 
     assert told.preemptions > 0
     assert told.pages_held == told.running == told.waiting == 0
     tight._engine.check()
+
+
+@pytest.mark.parametrize("config", [EngineConfig(), NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("pages", [64, 9])
+def test_what_memory_held_before_never_shows(
+    model: Transformer, pages: int, config: EngineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for the cache is not filled by whoever asks for it."""
+    expected = ReferenceGenerator(model, TOKENIZER.control).generate(PROMPTS, SAMPLED, SEEDS)
+    empty = torch.empty
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "empty", lambda *shape, **options: empty(*shape, **options).fill_(float("nan")))
+        made = generator("torch", model, pages, config)
+    assert_equal(made.generate(PROMPTS, SAMPLED, SEEDS), expected)
+    assert_equal(made.generate(PROMPTS, SAMPLED, SEEDS), expected)  # from pages that were shared
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_for_the_cache_is_taken_as_pages_are_used(kind: str) -> None:
+    def used() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    model, before = built("dense"), used()
+    large = runner(kind, model, pages=120_000)
+    assert large.pages * large.page_bytes > 400e6
+    EngineGenerator(Engine(large), TOKENIZER.control).generate(PROMPTS, SAMPLED, SEEDS)
+    assert used() - before < 100e6
 
 
 def test_a_prefix_that_is_cached_is_not_computed_again(kind: str) -> None:
@@ -348,6 +378,17 @@ def test_several_samples_share_the_prompt_and_its_price() -> None:
     assert [(o.index, o.seed, o.text) for o in outputs] == [(0, 1, "1+2"), (1, 2, "1+2"), (2, 3, "1+2")]
     usage = stream.usage
     assert (usage.prompt_tokens, usage.hit_tokens, usage.completion_tokens) == (9, 0, 12)
+
+
+def test_a_prompt_that_never_ran_costs_nothing() -> None:
+    engine = scripted("1+2", max_running=1)
+    first, second = engine.submit(ask("first", seeds=(1,))), engine.submit(ask("second", seeds=(1, 2)))
+    engine.step()
+    for stream in (second, first):
+        stream.cancel()
+        assert {output.reason for output in stream.result()} == {"cancelled"}
+    assert second.usage == Usage(prompt_tokens=0, hit_tokens=0, completion_tokens=0, reasoning_tokens=0)
+    assert first.usage.prompt_tokens == len(first.request.prompt_ids)
 
 
 def warm(**config: Any) -> Engine:

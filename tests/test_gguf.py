@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from gguf import GGML_QUANT_SIZES, GGUFReader, GGUFWriter, get_tensor_name_map
+from gguf import GGML_QUANT_SIZES, GGUFReader, get_tensor_name_map
 from gguf.constants import MODEL_ARCH, MODEL_ARCH_NAMES, MODEL_TENSOR, TENSOR_NAMES
 from gguf.quants import dequantize
 
-from gguf_files import COMPRESSED, MODELS, TEMPLATE, YARN, export, rewrite, save
+from gguf_files import COMPRESSED, MODELS, TEMPLATE, YARN, export, rewrite, save, split
 from ponder.core.errors import CheckpointError
 from ponder.models.config import GqaConfig, Llama3RopeConfig, MlaConfig
 from ponder.weights.checkpoint import load_model, open_checkpoint
 from ponder.weights.gguf.blocks import UNPACK, Kind, dequantize_into, quantize_rows
 from ponder.weights.gguf.header import read_header
-from ponder.weights.gguf.reader import GgufSource, open_gguf
+from ponder.weights.gguf.reader import GgufSource
 from ponder.weights.gguf.writer import write_gguf
 from small_models import random_ids, small_dense, small_v3
 
@@ -294,29 +294,26 @@ def test_the_numbers_of_llama_3_1_s_rope(tmp_path: Path) -> None:
 
 
 def test_a_model_in_several_files(tmp_path: Path) -> None:
-    """As llama.cpp's gguf-split cuts it."""
+    """As llama.cpp's gguf-split cuts it: by each of them, and by their folder."""
     save(tmp_path / "hf", MODELS["qwen2"])
     export(tmp_path / "hf", tmp_path / "whole.gguf", "f32")
-    reader = GGUFReader(tmp_path / "whole.gguf")
-    writer = GGUFWriter(tmp_path / "part", "qwen2", split_max_tensors=10)
-    for key, field in reader.fields.items():
-        if not key.startswith("GGUF.") and key != "general.architecture":
-            writer.add_key_value(key, field.contents(), field.types[0])
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, np.array(tensor.data))
-    writer.write_header_to_file(tmp_path / "part")
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    first = tmp_path / "part-00001-of-00003.gguf"
-    with open_checkpoint(first) as parts, open_checkpoint(tmp_path / "whole.gguf") as whole:
-        assert parts.config == whole.config
-        assert len({info.file for info in parts.source.infos.values()}) == 3
-        for name in whole.source.infos:
-            assert torch.equal(parts.source.read(name), whole.source.read(name))
-    (tmp_path / "part-00002-of-00003.gguf").unlink()
-    with pytest.raises(CheckpointError, match=r"cannot read .*part-00002-of-00003.gguf: No such file"):
-        open_gguf(first)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    files = split(tmp_path / "whole.gguf", folder / "part", 10)
+    assert files[0] == folder / "part-00001-of-00003.gguf"
+    for path in (*files, folder):
+        with open_checkpoint(path) as parts, open_checkpoint(tmp_path / "whole.gguf") as whole:
+            assert parts.config == whole.config
+            assert len({info.file for info in parts.source.infos.values()}) == 3
+            for name in whole.source.infos:
+                assert torch.equal(parts.source.read(name), whole.source.read(name))
+    files[1].unlink()
+    for path in (files[0], folder):
+        with pytest.raises(CheckpointError, match=r"cannot read .*part-00002-of-00003.gguf: No such file"):
+            load_model(path)
+    files[2].rename(folder / "part-00003-of-00004.gguf")
+    with pytest.raises(CheckpointError, match=r"holds several GGUF files \(part-00001-of-00003.gguf, part-00003-of-00"):
+        load_model(folder)
 
 
 def test_progress_is_told_in_bytes(tmp_path: Path) -> None:

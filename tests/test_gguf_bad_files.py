@@ -145,6 +145,34 @@ def test_an_unknown_quantisation(number: int, message: str, tmp_path: Path) -> N
     refused(tmp_path / "bad.gguf", message)
 
 
+@pytest.mark.parametrize("name", ["blk.².x", f"blk.{'9' * 5000}.x", "blk", "blk.2x.y"])
+def test_a_block_with_a_strange_number(name: str, good: Path, tmp_path: Path) -> None:
+    path = rewrite(
+        good,
+        tmp_path / "bad.gguf",
+        more={"llama.nextn_predict_layers": 0},
+        tensors=lambda tensors: tensors | {name: np.zeros(1, np.float32)},
+    )
+    refused(path, f"holds '{name}', which a model of its metadata has no place for")
+
+
+def test_tensors_without_dimensions(good: Path, tmp_path: Path) -> None:
+    path = rewrite(
+        good,
+        tmp_path / "bad.gguf",
+        tensors=lambda tensors: tensors | {"token_embd.weight": np.array(1.0, np.float32)},
+    )
+    refused(path, r"token_embd.weight has the shape \(\); expected a row for each token")
+    path = rewrite(
+        good,
+        tmp_path / "worse.gguf",
+        tensors=lambda tensors: tensors | {"rope_freqs.weight": np.array(1.0, np.float32)},
+    )
+    name = b"rope_freqs.weight" + struct.pack("<I", 0)
+    q8_0 = patched(path, tmp_path / "worst.gguf", name + struct.pack("<I", 0), name + struct.pack("<I", 8))
+    refused(q8_0, r"tensor 'rope_freqs.weight' is Q8_0 and has rows of 1 numbers")
+
+
 def test_what_cannot_be_written(tmp_path: Path, good: Path) -> None:
     refusals = {
         "one YaRN mscale, this model two (0.5 and 1)": small_v3(

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jsonschema_rs
@@ -168,6 +169,24 @@ def test_text_that_is_set_comes_as_it_is_whatever_the_tokenizer_would_put_before
     tokenizer = Tokenizer(backend, SpecialTokens(bos="<s>", eos="</s>"))
     [output] = outputs(asked(grammar=regex(re.escape(text)), tokenizer=tokenizer), tokenizer)
     assert (output.text, output.reason) == (text, "stop")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@settings(max_examples=4, deadline=None)
+@given(seed=st.integers(0, 2**62), share=st.floats(0.0, 1.0))
+def test_an_answer_that_was_begun_is_gone_on_with(name: str, seed: int, share: float) -> None:
+    whole = schema(SCHEMAS[name])
+    [first] = outputs(asked(grammar=whole, tokenizer=CHAT, seeds=(seed,)), CHAT)
+    begun = first.text[: round(share * len(first.text))]
+    [rest] = outputs(asked(grammar=replace(whole, begun=begun), tokenizer=CHAT, seeds=(seed + 1,)), CHAT)
+    if rest.reason == "stop":
+        assert jsonschema_rs.is_valid(SCHEMAS[name], json.loads(begun + rest.text)), begun + rest.text
+
+
+@pytest.mark.parametrize(("begun", "rest"), [("", "ab12"), ("a", "b12"), ("ab1", "2"), ("ab12", "")])
+def test_the_rest_of_what_is_set(begun: str, rest: str) -> None:
+    [output] = outputs(asked(grammar=replace(regex("ab12"), begun=begun), tokenizer=CHAT), CHAT)
+    assert (output.text, output.reason) == (rest, "stop")
 
 
 def test_in_a_vocabulary_with_tags_they_stand_around_the_answer() -> None:
@@ -338,6 +357,10 @@ BAD = {
     "no such characters": (schema({"const": "\u00e9\u00e9"}), "no text of this vocabulary fits it"),
     "explodes": (schema(explosive()), "too large"),
     "deep": (Grammar(kind="json_schema", text='{"not":' * 9000 + "{}" + "}" * 9000), "JSON"),
+    "too deep for the library": (
+        Grammar(kind="json_schema", text='{"not":' * 150 + "{}" + "}" * 150),
+        "JSON schema cannot be followed: recursion limit exceeded",
+    ),
     "long": (schema({"enum": ["x" * 200_000]}), "at most 131072"),
     "regex": (regex("(a"), "regular expression cannot be followed: at 1"),
     "nested regex": (regex("(" * 50_000 + ")" * 50_000), "regular expression cannot be followed"),
@@ -345,6 +368,9 @@ BAD = {
     "nested lark": (Grammar(kind="lark", text="start: " + "(" * 20_000 + '"a"' + ")" * 20_000), "too deeply nested"),
     "no start": (Grammar(kind="lark", text='{"grammars": []}'), "begins with {"),
     "control token": (Grammar(kind="lark", text='start: <think> "a"'), "names a control token"),
+    "begun otherwise": (replace(regex("[0-9]{3}"), begun="12a"), "begun with another text, from character 3 on"),
+    "begun too long": (replace(regex("[0-9]{3}"), begun="1234"), "begun with another text, from character 4 on"),
+    "begun in no such letters": (replace(regex(".*"), begun="é"), "of the answer that was begun, the vocabulary"),
     "control id": (Grammar(kind="lark", text="start: <[2]>"), "no text of this vocabulary fits it"),
 }  # fmt: skip
 

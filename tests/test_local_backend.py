@@ -12,6 +12,7 @@ import pytest
 
 from local_models import (
     CALLER,
+    TAGS,
     Runner,
     ask,
     chat,
@@ -26,12 +27,15 @@ from local_models import (
 from ponder.core.streaming import Request, SamplingOptions, StreamingEngine
 from ponder.core.types import Message, Tool, ToolCall
 from ponder.engine.engine import Engine, EngineConfig
+from ponder.engine.request import Sample
 from ponder.serve.errors import ApiError
 from ponder.serve.local.backend import LocalBackend
 from ponder.serve.local.model import LocalModel
 from ponder.serve.local.preparation import LocalPrepared
 from ponder.serve.records import Ask, Caller, Delta, PlainText, ResponseFormat, Usage
 from ponder.serve.seams import Backend, Generation
+from ponder.text.prompt import Prompter
+from vocabularies import sentence_piece
 
 ADD = Tool(name="add", description="Adds.", parameters={"type": "object", "properties": {"a": {"type": "integer"}}})
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
@@ -372,6 +376,10 @@ def test_a_grammar_that_cannot_be_followed_is_refused_with_the_reason() -> None:
         error = refusal(model, ask(chat("x"), response_format=ResponseFormat(kind=kind, text=text)))  # type: ignore[arg-type]
         assert (error.status, error.param) == (400, "response_format")
         assert "cannot be followed" in error.message
+    deep = ResponseFormat(kind="json_schema", text='{"not":' * 600 + "{}" + "}" * 600)
+    for tools in ((), (ADD,)):
+        error = refusal(local_model("smollm2", "x"), ask(chat("x", tools=tools), response_format=deep))
+        assert (error.status, error.param) == (400, "response_format")
 
 
 # ---- log-probabilities
@@ -410,6 +418,66 @@ def test_a_reply_goes_on_from_where_it_was_begun() -> None:
         local_model("deepseek-r1", " right</think>Yes"), ask(chat("q", Message("assistant", "", "I am"), prefix=True))
     )
     assert (text_of(events, "reasoning"), text_of(events)) == (" right", "Yes")
+
+
+@pytest.mark.parametrize("family", ["smollm2", "deepseek-v3", "deepseek-r1", "qwen3"])
+def test_a_form_holds_for_what_was_begun_and_the_reply_together(family: str) -> None:
+    pytest.importorskip("llguidance")
+    expression = ResponseFormat(kind="regex", text="[a-z]+-[0-9]+")
+    for form, begun, says, reply in (
+        (ResponseFormat(kind="json_object"), '{"a":', ' {"b": 1}}', ' {"b": 1}}'),
+        (ResponseFormat(kind="json_object"), '\n{"a": "th', '"}', '"}'),
+        (ResponseFormat(kind="json_schema", text='{"const":{"n":4}}'), '{"n":', "4}", "4}"),
+        (expression, "th-", "5", "5"),
+    ):
+        for tools in ((), (ADD,)):
+            prompt = chat("q", Message("assistant", begun), prefix=True, tools=tools)
+            events, _ = events_of(local_model(family, says), ask(prompt, response_format=form, max_tokens=30))
+            assert (text_of(events), finish_of(events).reason) == (reply, "stop")
+    thought = chat("q", Message("assistant", "", "Hm"), prefix=True)
+    if family in ("deepseek-r1", "qwen3"):  # the answer is yet to begin
+        asked = ask(thought, response_format=expression, max_tokens=99)
+        events, _ = events_of(local_model(family, "m.</think>ab-1"), asked)
+        assert (text_of(events, "reasoning"), text_of(events)) == ("m.", "ab-1")
+    for form, begun, place in ((ResponseFormat(kind="json_object"), "Sure: {", 1), (expression, "ab_", 3)):
+        asked = ask(chat("q", Message("assistant", begun), prefix=True), response_format=form)
+        error = refusal(local_model(family, "x"), asked)
+        assert (error.status, error.param) == (400, "response_format")
+        assert f"the answer was begun with another text, from character {place} on" in error.message
+
+
+SENTENCE_PIECE_JINJA = "{% for m in messages %}{% if m['role'] == 'user' %}c{% endif %}{{ m['content'] }}{% endfor %}b"
+
+
+def test_a_vocabulary_that_begins_words_with_a_space_keeps_it_where_a_text_goes_on() -> None:
+    prompter = Prompter.of(sentence_piece(*TAGS), SENTENCE_PIECE_JINJA)
+    tokenizer = prompter.tokenizer
+    assert tokenizer.encode("ab c")[0] == tokenizer.token_id("▁ab")
+    events, _ = events_of(local_model(prompter, "ab c"), ask(PlainText(text="a b", echo=True)))
+    assert text_of(events) == "a b ab c"
+    begun = Message("assistant", "a")
+    asked = ask(chat("c", begun, prefix=True), sampling=SamplingOptions(logprobs=0))
+    events, _ = events_of(local_model(prompter, "ab c"), asked)
+    assert text_of(events) == " ab c"
+    told = [t for e in events if isinstance(e, Delta) for t in e.logprobs]
+    assert "".join(t.token for t in told) == " ab c"
+
+
+def test_a_chat_with_such_a_vocabulary_shows_no_space_before_thought_and_answer() -> None:
+    tokenizer = sentence_piece(*TAGS)
+    prompter = Prompter.of(tokenizer, SENTENCE_PIECE_JINJA)
+    events, _ = events_of(local_model(prompter, "ab c"), ask(chat("c")))
+    assert text_of(events) == "ab c"
+    pieces = [*tokenizer.encode("a b"), tokenizer.control.end_think, *tokenizer.encode("ab c"), tokenizer.control.eos]
+
+    def script(sample: Sample) -> int:
+        return pieces[len(sample.output)] or 0
+
+    for opening, first in (("<think>\n", pieces), ("", [tokenizer.control.think, *pieces])):
+        pieces = first
+        thinking = Prompter.of(tokenizer, SENTENCE_PIECE_JINJA[:-1] + opening)
+        events, _ = events_of(local_model(thinking, script), ask(chat("c")))
+        assert (text_of(events, "reasoning"), text_of(events)) == ("a b", "ab c")
 
 
 def test_between_two_texts() -> None:

@@ -110,6 +110,21 @@ def test_every_sample_is_what_it_is_without_guesses(config: ModelConfig, kind: s
     assert told.scheduler.preemptions > 0
 
 
+@pytest.mark.parametrize("pages", [64, 9])
+def test_what_memory_held_before_never_shows(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for the cache is not filled by whoever asks for it, nor that for the module's layer."""
+    model = random_model(small_v3(mtp_depth=1)).requires_grad_(False)
+    made, told = outputs(open_runner("torch", model, pages), "mtp", *MIXED)
+    empty = torch.empty
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "empty", lambda *shape, **options: empty(*shape, **options).fill_(float("nan")))
+        spoiled = open_runner("torch", model, pages)
+    again, found = outputs(spoiled, "mtp", *MIXED)
+    assert_same(made, again)
+    assert found.scheduler.accepted_tokens == told.scheduler.accepted_tokens
+    assert found.scheduler.drafted_tokens == told.scheduler.drafted_tokens > 0
+
+
 def test_a_packed_copy_keeps_the_module() -> None:
     """In bf16, whose few digits the counting model's numbers have, PyTorch guesses as well as in fp32."""
     runner = TorchMtpRunner(counting(), pages=64, weights="bf16")

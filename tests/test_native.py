@@ -1,5 +1,6 @@
 """The native kernels against the PyTorch model, for every instruction set that this processor runs."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -193,7 +194,9 @@ def test_bf16_weights_are_rounded_to_nearest_and_q8_to_half_a_step() -> None:
 class Blocks:
     """Random rows as a GGUF file stores them, and what they mean."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, spoiled: tuple[str, int] = ("", 0)) -> None:
+        """`spoiled`: the tensor and the row of which one scale is NaN."""
+        self._spoiled = spoiled
         self.kind, self._rng, self.meaning = kind, np.random.default_rng(3), dict[str, torch.Tensor]()
         self.shapes = dict[str, tuple[int, int]]()
 
@@ -202,6 +205,8 @@ class Blocks:
         groups = columns // 32
         scale = (self._rng.random((rows, groups, 1)) * 0.01 + 0.001).astype(np.float16)
         low = -(self._rng.random((rows, groups, 1)) * 0.08).astype(np.float16)
+        if name == self._spoiled[0]:
+            scale[self._spoiled[1], 1] = np.nan
         if self.kind == "Q8_0":
             numbers = self._rng.integers(-127, 128, (rows, groups, 32)).astype(np.int8)
             parts = [scale.view(np.uint8), numbers.view(np.uint8)]
@@ -217,17 +222,25 @@ class Blocks:
         return self.kind, torch.from_numpy(np.concatenate(parts, axis=2).reshape(rows, -1).copy())
 
 
+def shapes_of(model: Transformer) -> dict[str, tuple[int, int]]:
+    """Of the tensors that a file holds for a model, by name."""
+    return {
+        name: (len(rows.tensor) // len(rows.stored_as), rows.tensor.shape[1])
+        for matrix in plan(model)
+        if isinstance(matrix, PlannedMatrix)
+        for rows in matrix.sources
+        for name in rows.stored_as
+    }
+
+
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1"])
 def test_the_blocks_of_a_file_are_held_unchanged(kind: str) -> None:
     model = built(
         small_dense(hidden_size=64, intermediate_size=96, heads=4, attention=GqaConfig(kv_heads=2, head_dim=16))
     )
     blocks = Blocks(kind)
+    blocks.shapes = shapes_of(model)
     matrices = [m for m in plan(model) if isinstance(m, PlannedMatrix)]
-    for matrix in matrices:
-        for rows in matrix.sources:
-            count, columns = rows.tensor.shape
-            blocks.shapes |= {name: (count // len(rows.stored_as), columns) for name in rows.stored_as}
     native = NativeModel(model, weights="stored", source=blocks, threads=2)
     for matrix in matrices:
         names = [name for rows in matrix.sources for name in rows.stored_as]
@@ -236,6 +249,50 @@ def test_the_blocks_of_a_file_are_held_unchanged(kind: str) -> None:
         assert torch.allclose(held, expected, rtol=0, atol=1e-7), names
     with pytest.raises(ConfigError, match="takes no new weights"):
         native.update(model)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("weights", ["q8", "q4"])
+def test_a_weight_that_is_no_number_is_not_lost(weights: WeightFormat, variant: Variant) -> None:
+    """One row of a group makes one number that is none: the activations of the next matrix have it in any place."""
+    rows = {0: float("nan"), 17: float("inf"), 31: float("nan"), 33: float("-inf"), 60: float("nan")}
+    for block, (row, value) in itertools.product(range(2), rows.items()):  # the last layer has finer activations
+        model = built(CONFIGS["dense"])
+        ups = model.blocks[block].get_submodule("feed_forward.gate_up").weight.chunk(2)[1]  # type: ignore[operator]
+        with torch.no_grad():
+            ups[row, 5] = value
+        native = NativeModel(model, weights=weights, threads=1, variant=variant)
+        assert logits_of(native, random_ids(1, 3)).isnan().all(), (block, row)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1"])
+def test_a_scale_in_a_file_that_is_no_number_is_not_lost(kind: str, variant: Variant) -> None:
+    model = built(
+        small_dense(hidden_size=64, intermediate_size=96, heads=4, attention=GqaConfig(kv_heads=2, head_dim=16))
+    )
+    spoiled = ["model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"]
+    for name, row in itertools.product(spoiled, (0, 18, 95)):
+        blocks = Blocks(kind, spoiled=(name, row))
+        blocks.shapes = shapes_of(model)
+        native = NativeModel(model, weights="stored", source=blocks, threads=1, variant=variant)
+        assert logits_of(native, random_ids(1, 3)).isnan().all(), (name, row)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("weights", ["bf16", "q8", "q4"])
+def test_a_sequence_that_is_no_number_leaves_its_neighbours_alone(weights: WeightFormat, variant: Variant) -> None:
+    model, ids = built(CONFIGS["dense"]), random_ids(B, T)
+    expected = logits_of(NativeModel(model, weights=weights, threads=2, variant=variant), ids)
+    poison = next(i for i in range(VOCABULARY) if i not in ids)
+    with torch.no_grad():
+        model.embedding.weight[poison, 40] = float("nan")
+    sick = ids.clone()
+    sick[2, 7] = poison
+    logits = logits_of(NativeModel(model, weights=weights, threads=2, variant=variant), sick, at_once=5)
+    assert logits[2, 7:].isnan().all()
+    others = [0, 1, 3, 4]
+    assert torch.equal(logits[others], expected[others])
 
 
 @pytest.fixture
@@ -362,6 +419,20 @@ def test_a_closed_model_and_unknown_formats_and_pages_are_refused(native: Native
     native.close()
     with pytest.raises(GenerationError, match="closed"):
         logits_of(native, random_ids(1, 4))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_cache_may_be_larger_than_the_memory_as_long_as_little_of_it_is_used(native: NativeModel) -> None:
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2":
+        pytest.skip("this system promises no more memory than it has")
+    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    system = sum(1024 * int(sizes[name].split()[0]) for name in ("MemTotal", "SwapTotal"))
+    pages = 2 * system // native.new_cache(1).page_bytes
+    cache = native.new_cache(pages)
+    ids, table = random_ids(1, 20)[0].numpy(), np.array([[pages - 1, 0]], np.int32)
+    step = native.forward(cache, ids, np.zeros(20), np.arange(20), table, ints(19))
+    assert step.logits is not None
+    assert torch.equal(step.logits[0], logits_of(native, torch.from_numpy(ids)[None])[0, 19])
 
 
 def test_a_long_context_is_attended_to_block_by_block() -> None:

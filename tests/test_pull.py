@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gguf_files import export, split
 from hub_server import COMMIT, Site, serving
 from ponder.cli.main import main
 from ponder.core import files
@@ -284,6 +286,13 @@ def test_which_files_are_chosen() -> None:
         choose_files(ggufs, "here", "*Q6_K*")
     with pytest.raises(PullError, match=r"no weights; expected \*\.safetensors or \*\.gguf"):
         choose_files({"README.md": 1}, "here")
+    parts = {"m-00001-of-00002.gguf": 1, "m-00002-of-00002.gguf": 1}
+    for pattern in (None, "m-*.gguf", "m-00002-of-00002.gguf"):
+        assert choose_files(parts, "here", pattern) == list(parts)
+    for more in ("m-00001-of-00003.gguf", "n-00001-of-00002.gguf", "m.gguf"):
+        with pytest.raises(PullError, match="several GGUF files"):
+            choose_files({**parts, more: 1}, "here")
+        assert choose_files({**parts, more: 1}, "here", "m-00001-of-00002.gguf") == list(parts)
 
 
 def test_a_full_disk_is_seen_before_and_in_the_middle(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,6 +525,24 @@ def test_a_path_that_holds_something_else_by_now_is_copied_again(
     assert not pull_model(str(source)).already
     assert (copy / "model.safetensors").read_bytes() == model_files["model.safetensors"]
     assert pull_model(str(source)).already
+
+
+def test_a_model_in_several_files_is_pulled_whole(site: Site, model_files: dict[str, bytes], tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes(model_files[name])
+    export(tmp_path, tmp_path / "whole.gguf", "f32")
+    parts = split(tmp_path / "whole.gguf", tmp_path / "m", 10)
+    assert len(parts) == 3
+    site.models["in/parts"] = {part.name: part.read_bytes() for part in parts} | {"README.md": b"# a model\n"}
+    by_hub, by_path = pull_model("in/parts", pattern="m-00002*"), pull_model(str(parts[1]))
+    for pulled in (by_hub, by_path):
+        assert (pulled.manifest.weights, pulled.problem) == ([part.name for part in parts], None)
+        assert load_model(pulled.path).model.config == small_dense()
+    assert by_path.path == models_home() / "m"
+    assert pull_model(str(parts[1])).already
+    parts[2].write_bytes(parts[2].read_bytes()[:-40])
+    with pytest.raises(CheckpointError, match=re.escape(f"{parts[2]}: tensor")):
+        pull_model(str(parts[1]))
 
 
 def test_a_damaged_local_model_leaves_nothing(site: Site, model_files: dict[str, bytes], tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
 from ponder.core.errors import CheckpointError, TokenizerError
 from ponder.text.tokenizer import ARITHMETIC_SPECIAL, SpecialTokens, Tokenizer
 from ponder.text.vocabulary import with_reasoning_tokens
-from vocabularies import DEEPSEEK, deepseek_file, mutations
+from vocabularies import DEEPSEEK, deepseek_file, mutations, sentence_piece
 
 ROOT = Path(__file__).parents[1]
 SMALL_MARKERS = ("<s>", "</s>", "<|im_start|>", "<|im_end|>")
@@ -43,20 +43,6 @@ def deepseek() -> Tokenizer:
 def small() -> Tokenizer:
     thought = [AddedToken(t, special=False, normalized=True) for t in ("<think>", "</think>")]
     return Tokenizer(small_backend(*thought), SpecialTokens(bos="<s>", eos="</s>", stop=("<|im_end|>",)))
-
-
-def sentence_piece(**options: object) -> Tokenizer:
-    """A small SentencePiece-like vocabulary with bytes for what it lacks."""
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "▁", "▁a", "a", "b", "c", "▁ab", "ab"]
-    merges = [("▁", "a"), ("a", "b"), ("▁a", "b")]
-    vocabulary = {piece: i for i, piece in enumerate(pieces)}
-    backend = RustTokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    backend.add_special_tokens(["<unk>", "<s>", "</s>"])
-    return Tokenizer(backend, SpecialTokens(bos="<s>", eos="</s>", add_bos=True))
 
 
 def texts() -> Iterator[str]:

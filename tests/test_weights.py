@@ -246,6 +246,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: change_tensors(f, lambda t: t.update(extra=torch.zeros(2))),
         r"holds extra, which the model has no place for",
     ),
+    "a layer's number without end": (
+        lambda f: change_tensors(f, lambda t: t.update({f"model.layers.{'9' * 5000}.x": torch.zeros(2)})),
+        r"holds model\.layers\.9{5000}\.x, which the model has no place for",
+    ),
     "fewer layers": (
         lambda f: change_config(f, num_hidden_layers=1, num_nextn_predict_layers=0),
         r"holds (model\.layers\.[12]\.\S+, ){2}model\.layers\.[12]\.\S+ and \d+ more, which the model has no place",

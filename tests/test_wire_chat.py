@@ -321,6 +321,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
         ({"temperature": 2.5}, 422, "temperature", "expected less than or equal to 2, got 2.5"),
         ({"temperature": "1"}, 422, "temperature", "expected a valid number, got a string"),
         ({"top_p": -0.1}, 422, "top_p", "greater than or equal to 0"),
+        ({"repetition_penalty": 0.005}, 422, "repetition_penalty", "greater than or equal to 0.01"),
         ({"presence_penalty": 3}, 422, "presence_penalty", "got 3"),
         ({"frequency_penalty": -3}, 422, "frequency_penalty", "got -3"),
         ({"max_tokens": 0}, 422, "max_tokens", "greater than or equal to 1, got 0"),
@@ -419,12 +420,30 @@ def test_response_formats() -> None:
         ),
         ({"guided_json": {"type": "string"}}, "json_schema", '{"type":"string"}'),
         ({"guided_json": '{"type":"string"}'}, "json_schema", '{"type":"string"}'),
+        ({"guided_json": "true"}, "json_schema", "{}"),
         ({"guided_regex": "[a-z]+"}, "regex", "[a-z]+"),
         ({"guided_grammar": "start: /a/"}, "lark", "start: /a/"),
     ):
         answer, asks = ask(chat(**fields))
         assert answer.status == 200, answer.body
         assert (asks[0].response_format.kind, asks[0].response_format.text) == (kind, text)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("{'type': 1}", "is a text that is not valid JSON: key must be a string at line 1 column 2"),
+        ('{"a": 1, "a": 2}', "is a text that is not valid JSON: the key 'a' stands twice in one object"),
+        ('{"a":' * 600 + "{}" + "}" * 600, "is a text that is not valid JSON: nested too deeply (200 levels at most)"),
+        ("[" * 100_000, "is a text that is not valid JSON: nested too deeply (200 levels at most)"),
+        ("[]", "is the text of a list"),
+        ("", "is a text that is not valid JSON: EOF while parsing a value at line 1 column 0"),
+    ],
+)
+def test_a_guided_json_that_is_no_schema(schema: str, message: str) -> None:
+    answer, asks = ask(chat(guided_json=schema, tools=[FUNCTION]))
+    assert (answer.status, answer.error["param"], asks) == (422, "guided_json", [])
+    assert answer.error["message"] == f"guided_json: {message}; expected a JSON schema, which is an object"
 
 
 def test_an_unforeseen_failure_is_a_plain_500(caplog: pytest.LogCaptureFixture) -> None:

@@ -166,6 +166,12 @@ def test_logprobs_in_columns() -> None:
     }
     streamed = [json.loads(stream.event(event).removeprefix(b"data: "))["choices"][0]["logprobs"] for event in events]
     assert [found and found["text_offset"] for found in streamed] == [None, [4], [6]]
+    pieces = [TokenLogprob(token="bytes:\\xf0", bytes=(240,), logprob=-1.0)] * 3  # as some servers name them
+    delta = Delta(index=0, kind="content", text="😀", logprobs=tuple(pieces))
+    writer.add(delta)
+    choice = json.loads(writer.body(Usage()))["choices"][0]
+    assert (choice["text"], choice["logprobs"]["text_offset"]) == ("echoabc😀", [4, 6, 7, 7, 7])
+    assert json.loads(stream.event(delta).removeprefix(b"data: "))["choices"][0]["logprobs"]["text_offset"] == [7] * 3
 
 
 def get(path: str, body: Any = None, settings: WireSettings | None = None, **options: Any) -> Any:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from ponder.text.tokenizer import SpecialTokens, Tokenizer
 
@@ -53,3 +53,17 @@ def small_chatml() -> Tokenizer:
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(["<|im_start|>", "<|im_end|>"])
     return Tokenizer(backend, SpecialTokens(eos="<|im_end|>", pad="<|im_end|>"))
+
+
+def sentence_piece(*marks: str) -> Tokenizer:
+    """A small SentencePiece-like vocabulary with bytes for what it lacks, and these control tokens."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), "▁", "▁a", "a", "b", "c", "▁ab", "ab"]
+    merges = [("▁", "a"), ("a", "b"), ("▁a", "b")]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    backend = RustTokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.add_special_tokens(["<unk>", "<s>", "</s>", *marks])
+    return Tokenizer(backend, SpecialTokens(bos="<s>", eos="</s>", add_bos=True))

@@ -96,6 +96,7 @@ class Grammar:
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str  # the schema as JSON text, the expression, or the grammar in Lark's notation
+    begun: str = ""  # what of such an answer the prompt ends with: a sample goes on from there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +172,7 @@ class Piece(NamedTuple):
 class Usage:
     """Tokens of a request, as they are charged."""
 
-    prompt_tokens: int  # once, however many samples there are
+    prompt_tokens: int  # once, however many samples there are; 0 where none has begun
     hit_tokens: int  # of these, found in the cache
     completion_tokens: int  # of all samples
     reasoning_tokens: int  # of these, inside thoughts

@@ -8,6 +8,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,18 @@ class CompiledGrammar:
     """A grammar that can be followed any number of times."""
 
     def __init__(self, matcher: "LLMatcher") -> None:
-        """Takes over a matcher at its start."""
+        """Takes over a matcher, at its start or behind what was begun."""
         self._matcher = matcher
 
     def begin(self) -> "GrammarState":
         """The state before the first token. It costs microseconds."""
         return GrammarState(self._matcher.deep_copy())
+
+    def after(self, tokens: Sequence[int]) -> "CompiledGrammar":
+        """The same behind tokens that fit."""
+        matcher = self._matcher.deep_copy()
+        matcher.consume_tokens(list(tokens))
+        return CompiledGrammar(matcher)
 
 
 class GrammarState:
@@ -91,30 +98,37 @@ class GrammarCompiler:
         self.control = frozenset(i for i in silent if i is not None and i < vocab_size)
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
-        self._vocabulary: Any = None
+        self._words: _Vocabulary | None = None
+        self._vocabulary: Any = None  # the library's, of these words
         self._compiled: OrderedDict[Grammar, CompiledGrammar] = OrderedDict()
 
     def compile(self, grammar: Grammar) -> CompiledGrammar:
         """Bounded in time (about a second) and memory, in the caller's thread.
 
-        Raises `GenerationError` for a grammar that is malformed, too large, or that no text fits, and where llguidance
-        is not installed.
+        Raises `GenerationError` for a grammar that is malformed, too large, or that no text fits, for an answer that
+        was begun otherwise, and where llguidance is not installed.
         """
+        whole = replace(grammar, begun="")
         with self._lock:
-            known = self._compiled.get(grammar)
+            known = self._compiled.get(whole)
             if known is None:
-                known = self._compiled[grammar] = self._compile(grammar)
-            self._compiled.move_to_end(grammar)
+                known = self._compiled[whole] = self._compile(whole)
+            self._compiled.move_to_end(whole)
             if len(self._compiled) > REMEMBERED:
                 self._compiled.popitem(last=False)
-            return known
+            return self._after(known, grammar) if grammar.begun else known
 
     def _compile(self, grammar: Grammar) -> CompiledGrammar:
         if len(grammar.text) > MAX_CHARACTERS:
             raise _refused(grammar, f"it has {len(grammar.text)} characters; expected at most {MAX_CHARACTERS}")
         library = _library()
-        if self._vocabulary is None:
-            self._vocabulary = self._make_vocabulary(library)
+        if self._words is None:
+            self._words = _Vocabulary(self._tokenizer, self.control, self.vocab_size)
+            self._vocabulary = library.LLTokenizer(
+                library.TokenizerWrapper(self._words),
+                n_vocab=self.vocab_size,
+                eos_token=self._tokenizer.control.eos,
+            )
         matcher = library.LLMatcher(
             self._vocabulary,
             _to_source(library, grammar),
@@ -127,6 +141,21 @@ class GrammarCompiler:
         self._check_first(grammar, compiled.begin())
         return compiled
 
+    def _after(self, compiled: CompiledGrammar, grammar: Grammar) -> CompiledGrammar:
+        """Behind what was begun. Which tokens spell it is all the same to a grammar."""
+        assert self._words is not None
+        try:
+            tokens = self._words(grammar.begun)
+        except TokenizerError as error:
+            raise _refused(grammar, f"of the answer that was begun, {error}") from error
+        fitting = compiled.begin().fitting(tokens)
+        if fitting < len(tokens):
+            fits = b"".join([self._words.tokens[token] for token in tokens[:fitting]]).decode(errors="ignore")
+            raise _refused(grammar, f"the answer was begun with another text, from character {len(fits) + 1} on")
+        after = compiled.after(tokens)
+        self._check_first(grammar, after.begin())
+        return after
+
     def _check_first(self, grammar: Grammar, state: GrammarState) -> None:
         """Some that explode do so at the first token, and some allow none."""
         words = np.zeros(-(-self.vocab_size // 32), np.int32)
@@ -136,13 +165,6 @@ class GrammarCompiler:
         bits[list(self.control)] = 0
         if not bits.any() and not state.complete:
             raise _refused(grammar, _first_line("NoExtension"))
-
-    def _make_vocabulary(self, library: ModuleType) -> Any:
-        return library.LLTokenizer(
-            library.TokenizerWrapper(_Vocabulary(self._tokenizer, self.control, self.vocab_size)),
-            n_vocab=self.vocab_size,
-            eos_token=self._tokenizer.control.eos,
-        )
 
 
 class _Vocabulary:
@@ -195,7 +217,10 @@ def _to_source(library: ModuleType, grammar: Grammar) -> str:
         if content is not True and not isinstance(content, dict):
             raise _refused(grammar, f"it is {_first_line(grammar.text)}; expected an object, or true for any JSON")
         text = "{}" if content is True else grammar.text
-        return str(library.LLMatcher.grammar_from_json_schema(text, {"whitespace_pattern": WHITE_SPACE}))
+        try:
+            return str(library.LLMatcher.grammar_from_json_schema(text, {"whitespace_pattern": WHITE_SPACE}))
+        except ValueError as error:  # its parser's bounds are narrower: 128 levels
+            raise _refused(grammar, _first_line(str(error))) from error
     if grammar.kind == "regex":
         return str(library.LLMatcher.grammar_from_regex(grammar.text))
     if grammar.text.lstrip().startswith("{"):  # which the library would take for a grammar in its own notation

@@ -104,9 +104,9 @@ class Stream:
 
     @property
     def usage(self) -> Usage:
-        """Of what has come so far."""
+        """Of what has come so far; nothing of a request that was never admitted to the cache."""
         return Usage(
-            prompt_tokens=len(self.request.prompt_ids),
+            prompt_tokens=0 if self._hits is None else len(self.request.prompt_ids),
             hit_tokens=self._hits or 0,
             completion_tokens=self.completion_tokens,
             reasoning_tokens=self.reasoning_tokens,

@@ -19,7 +19,7 @@ class Text(NamedTuple):
 
 
 class TextStream:
-    """Follows one sample token by token."""
+    """Follows one sample token by token. Its text goes on from the prompt's: a space at its beginning stays."""
 
     def __init__(
         self, tokenizer: Tokenizer, stops: StopStrings | None, *, inside_thought: bool, stops_in_thought: bool
@@ -28,7 +28,7 @@ class TextStream:
         one between two parts or the marker of a tool call. Without `stops_in_thought` they are not sought in the white
         space after a tag either: it is the template's, and a stop string of line breaks would end every answer there.
         """
-        self._decoder = tokenizer.stream_decoder(skip_control=True)
+        self._decoder = tokenizer.stream_decoder(skip_control=True, at_start=False)
         self._splitter = ThinkSplitter(tokenizer.control, inside_thought)
         self._search = None if stops is None else StopSearch(stops)
         self._stops_in_thought = stops_in_thought

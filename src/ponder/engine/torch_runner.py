@@ -54,9 +54,15 @@ class TorchRunner:
         # Two pages more than anybody is given: one that stays zero, for table entries beyond a sequence's end, and one
         # that takes what padding writes.
         self._blank, self._waste = pages, pages + 1
-        shape = (pages + 2, page_size, model.config.cache_width)
-        self._layers = [torch.zeros(shape, dtype=self._weights.dtype) for _ in range(model.config.layers)]
+        self._layers = [self._new_layer() for _ in range(model.config.layers)]
         self._routes = RouteStore(model.config, pages, page_size)
+
+    def _new_layer(self) -> torch.Tensor:
+        """A layer's pages. They are not filled: memory is taken when a page begins, and it is zeroed then."""
+        shape = (self.pages + 2, self.page_size, self.config.cache_width)
+        store = torch.empty(shape, dtype=self._weights.dtype)
+        store[self._blank] = 0.0
+        return store
 
     @property
     def _weights(self) -> TorchWeights:
@@ -169,7 +175,7 @@ class TorchMtpRunner(TorchRunner):
     ) -> None:
         """As in `TorchRunner`, for a model that has such a module."""
         super().__init__(model, pages=pages, page_size=page_size, weights=weights, threads=threads, mtp=True)
-        self._layers.append(torch.zeros_like(self._layers[0]))  # of the module's block, which follows the last
+        self._layers.append(self._new_layer())  # of the module's block, which follows the last
         self.mtp = MtpPages(model.config.hidden_size, pages, page_size, self._weights.dtype)
 
     def _states(self, plan: StepPlan) -> torch.Tensor:

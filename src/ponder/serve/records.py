@@ -66,7 +66,7 @@ class ResponseFormat:
     """What an answer (never the thought) has to look like."""
 
     kind: Literal["text", "json_object", "json_schema", "regex", "lark"] = "text"
-    text: str = ""  # the schema as JSON text, the expression, or the grammar
+    text: str = ""  # the schema as JSON text (of an object, checked), the expression, or the grammar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +97,7 @@ class TokenLogprob:
     bytes: tuple[int, ...]
     logprob: float
     top: tuple["TokenLogprob", ...] = ()
+    offset: int | None = None  # of its text in its sample's, in characters; None: where that of the one before ends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

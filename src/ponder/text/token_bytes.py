@@ -84,11 +84,13 @@ class TokenBytes(dict[int, bytes]):
 class StreamDecoder:
     """Text as its tokens come. A character is given out when its last byte has come."""
 
-    def __init__(self, token_bytes: TokenBytes, skipped: Iterable[int]) -> None:
-        """`skipped`: ids without text."""
+    def __init__(self, token_bytes: TokenBytes, skipped: Iterable[int], *, at_start: bool = True) -> None:
+        """`skipped`: ids without text. `at_start`: the first token begins the text; one that goes on from another keeps
+        its space.
+        """
         self._token_bytes, self._skipped = token_bytes, frozenset(skipped)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._at_start = token_bytes.drops_first_space
+        self._at_start = at_start and token_bytes.drops_first_space
 
     def skips(self, token: int) -> bool:
         """Whether this token has no text."""

@@ -196,9 +196,16 @@ class Tokenizer:
         """The bytes that a token stands for: a control token for its name, an id beyond the vocabulary for nothing."""
         return self._bytes[token]
 
-    def stream_decoder(self, *, skip_control: bool = False) -> StreamDecoder:
-        """For one text that comes token by token: its pieces join to what `decode` says of all ids."""
-        return StreamDecoder(self._bytes, self._skipped(skip_control))
+    def stream_decoder(self, *, skip_control: bool = False, at_start: bool = True) -> StreamDecoder:
+        """For one text that comes token by token: its pieces join to what `decode` says of all ids. Without `at_start`
+        it goes on from another, as a completion does from its prompt: no space is dropped at its beginning.
+        """
+        return StreamDecoder(self._bytes, self._skipped(skip_control), at_start=at_start)
+
+    @property
+    def drops_first_space(self) -> bool:
+        """Whether a text's tokens begin with a space that is no part of it, as SentencePiece's do."""
+        return self._bytes.drops_first_space
 
     def _skipped(self, skip_control: bool) -> frozenset[int]:
         padding = frozenset({self.control.pad} - {self.control.eos})

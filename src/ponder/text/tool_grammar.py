@@ -35,19 +35,19 @@ def _call_rule(tools: Sequence[Tool], key: str) -> str:
 
 
 def call_or_answer_grammar(tools: Sequence[Tool], key: str, answer: str) -> Grammar:
-    """One call, or an answer that fits a JSON schema. One that is no JSON object is passed on, for the engine to say
-    what is wrong with it.
+    """One call, or an answer that fits a JSON schema. One that is no JSON object, or too deep, is passed on, for the
+    engine to say what is wrong with it.
     """
-    try:
-        content = json.loads(answer)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        return Grammar(kind="json_schema", text=answer)
     schema = _calls_schema(tools, key)
     schema["anyOf"].append({"$ref": "#/$defs/answer"})
-    schema["$defs"]["answer"] = _moved(content, "#/$defs/answer")
-    return Grammar(kind="json_schema", text=_dumped(schema))
+    try:
+        content = json.loads(answer)
+        if isinstance(content, dict):
+            schema["$defs"]["answer"] = _moved(content, "#/$defs/answer")
+            return Grammar(kind="json_schema", text=_dumped(schema))
+    except (ValueError, RecursionError):
+        pass
+    return Grammar(kind="json_schema", text=answer)
 
 
 def _calls_schema(tools: Sequence[Tool], key: str) -> dict[str, Any]:

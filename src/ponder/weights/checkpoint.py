@@ -16,6 +16,7 @@ from ponder.weights.adapters.config import is_adapter
 from ponder.weights.adapters.source import open_adapter
 from ponder.weights.allocate import allocate
 from ponder.weights.gguf.blocks import READABLE as GGUF_READABLE
+from ponder.weights.gguf.header import split_of
 from ponder.weights.gguf.reader import open_gguf
 from ponder.weights.hf.config import config_to_json
 from ponder.weights.hf.folder import CONFIG, open_hf_folder, read_config, write_files
@@ -44,8 +45,8 @@ PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 @contextmanager
 def open_checkpoint(path: Path) -> Iterator[OpenCheckpoint]:
-    """A model from its headers alone: a Hugging Face folder, a GGUF file, a folder that holds one, or the folder of an
-    adapter, which is opened as the model that it makes of its base.
+    """A model from its headers alone: a Hugging Face folder, a GGUF file (of a split model, any), a folder that holds
+    one, or the folder of an adapter, which is opened as the model that it makes of its base.
 
     Raises `CheckpointError` for whatever is missing, damaged or unknown, and for pickles.
     """
@@ -173,19 +174,28 @@ def unreadable(opened: OpenCheckpoint) -> str | None:
     return f"holds {some(names)} as {', '.join(kinds)}, which cannot be read; expected one of {expected}"
 
 
-def _open(path: Path) -> OpenCheckpoint:
+def _open(path: Path, above: tuple[Path, ...] = ()) -> OpenCheckpoint:
+    """`above`: the adapters that are being opened with this as their base, or the base of their base."""
     refuse_pickle(path)
     if path.is_file() and _is_gguf(path):
         return open_gguf(path)
     if path.is_dir() and not (path / CONFIG).exists():
         files = sorted(file for file in path.iterdir() if _is_gguf(file))
-        if len(files) > 1:
+        models = {split_of(file.name) or file.name for file in files}
+        if len(models) > 1:
             names = some(file.name for file in files)
             raise CheckpointError(f"{path} holds several GGUF files ({names}); name the one that is meant")
         if files:
             return open_gguf(files[0])
         if is_adapter(path):
-            return open_adapter(path, _open)
+            here = path.resolve()
+            if here in above:
+                way = " → ".join(str(adapter) for adapter in (*above[above.index(here) :], here))
+                raise CheckpointError(
+                    f"{path} is an adapter that leads back to itself by its base ({way}); put the folder or name of "
+                    "the model that it was trained on into its files"
+                )
+            return open_adapter(path, lambda base: _open(base, (*above, here)))
     return open_hf_folder(path)
 
 

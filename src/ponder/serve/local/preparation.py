@@ -73,7 +73,8 @@ class Preparation:
             continues=asked.prefix,
             logprobs=self._tells_logprobs(ask),
         )
-        make_parser = self._parser_maker(asked, bare=bare_calls)
+        begun = grammar is not None and bool(grammar.begun)  # the reply is the rest of an answer: no call
+        make_parser = None if begun else self._parser_maker(asked, bare=bare_calls)
         return self._prepared(ask, caller, prompt, max_tokens, thinking, grammar, form, make_parser)
 
     def _chat_prompt(self, ask: Ask, asked: Conversation, *, constrained: bool) -> tuple[PromptIds, int]:

@@ -7,7 +7,7 @@ to the same text however the pieces were cut or gathered.
 from dataclasses import dataclass
 
 from ponder.core.streaming import Piece
-from ponder.serve.local.logprobs import token_logprob
+from ponder.serve.local.logprobs import TokenPlaces, token_logprob
 from ponder.serve.records import BackendEvent, Delta, DeltaKind, Finish, FinishReason, TokenLogprob
 from ponder.text.tokenizer import Tokenizer
 from ponder.text.tool_calls import CallArguments, CallStart, Found, ToolCallParser
@@ -50,24 +50,29 @@ class SampleReader:
         self._at_start = not form.continues  # of a thought, or of an answer
         self._answered = False  # some of an answer has come
         self._strip = _WHITE_SPACE if form.trims and not form.continues else ""  # at an answer's start
+        # of a thought's start: its line breaks, and the space that some vocabularies put before a first word
+        self._lead = "\n " if form.tokenizer.drops_first_space else "\n"
         self._breaks = ""  # line breaks that may be the last of a thought
         self._calls = 0
         self._control = frozenset(form.tokenizer.control_tokens.values())
         tags = form.tokenizer.control
         self._tags = {tags.think, tags.end_think, tags.answer, tags.end_answer} if form.whole else set()
+        self._places = TokenPlaces(form.tokenizer, len(form.echo)) if form.whole and form.logprobs else None
+        self._length = 0  # characters that were emitted
         self._emit("content", form.echo)
 
     def push(self, piece: Piece) -> None:
         """Take note of a piece."""
         token = piece.token
-        if self._form.logprobs and token is not None and token not in self._control:
-            kind: DeltaKind = "reasoning" if piece.part == "thought" and not self._form.whole else "content"
-            if piece.logprob is not None:
-                self._untold[kind].append(token_logprob(self._form.tokenizer, token, piece.logprob, piece.likeliest))
+        if self._form.logprobs and token is not None:
+            self._note(piece, token)
         if self._form.whole:
             self._emit("content", piece.text)
             if token in self._tags and token is not None:
-                self._emit("content", self._form.tokenizer.decode([token]))
+                tag = self._form.tokenizer.decode([token])
+                self._emit("content", tag)
+                if self._places is not None:
+                    self._places.skip(tag)
         elif piece.part == "thought":
             self._think(piece.text)
         else:
@@ -88,11 +93,19 @@ class SampleReader:
         """It has made the one tool call that it may make: what would follow is of no use."""
         return self._parser is not None and self._parser.satisfied
 
+    def _note(self, piece: Piece, token: int) -> None:
+        """Keep a token's log-probability until its text is shown."""
+        offset = None if self._places is None else self._places.push(token)
+        if token in self._control or piece.logprob is None:
+            return
+        kind: DeltaKind = "reasoning" if piece.part == "thought" and not self._form.whole else "content"
+        self._untold[kind].append(token_logprob(self._form.tokenizer, token, piece.logprob, piece.likeliest, offset))
+
     def _think(self, text: str) -> None:
         if not self._thinks:
             self._thinks, self._at_start = True, self._at_start or self._answered
         if self._at_start and text:
-            text = text.lstrip("\n")
+            text = text.lstrip(self._lead)
             self._at_start = not text
             if not text:
                 self._untold["reasoning"].clear()
@@ -149,9 +162,11 @@ class SampleReader:
             self._flush()
             self._kind = kind
         self._gathered.append(text)
-        if untold := self._untold.get(kind):
-            self._told += untold
-            untold.clear()
+        self._length += len(text)
+        untold = self._untold.get(kind, [])
+        shown = [token for token in untold if token.offset is None or token.offset < self._length]
+        self._told += shown
+        del untold[: len(shown)]
 
     def _flush(self) -> None:
         """End the delta that is being gathered."""

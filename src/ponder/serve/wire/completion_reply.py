@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 from ponder.serve.errors import ApiError
-from ponder.serve.records import Delta, Event, Finish, Retract, TokenLogprob, Usage
+from ponder.serve.records import Delta, Event, Finish, Retract, Usage
 from ponder.serve.wire.chat_reply import ReplyShape, error_chunk, failure, wire_reason
 from ponder.serve.wire.json_text import quote
-from ponder.serve.wire.logprobs import completion_logprobs
+from ponder.serve.wire.logprobs import Placed, completion_logprobs, placed
 from ponder.serve.wire.usage import usage_json
 
 _KIND = "text_completion"
@@ -19,18 +19,18 @@ class CompletionStream:
         self._shape = shape
         self._head = "data: " + shape.head(_KIND)
         self._tail = ',"usage":null}\n\n' if shape.include_usage else "}\n\n"
-        self._offsets: dict[int, int] = {}  # characters of each sample so far
+        self._lengths: dict[int, int] = {}  # characters of each sample so far
 
     def event(self, event: Event) -> bytes:
         """The chunk of an event."""
         if isinstance(event, Delta):
             if event.kind == "tool_call" or not (event.text or event.logprobs):
                 return b""
-            offset = self._offsets.get(event.index, 0)
-            self._offsets[event.index] = offset + len(event.text)
+            start = self._lengths.get(event.index, 0)
+            self._lengths[event.index] = start + len(event.text)
             logprobs = "null"
             if event.logprobs and self._shape.logprobs:
-                logprobs = completion_logprobs(event.logprobs, offset)
+                logprobs = completion_logprobs(placed(event, start))
             return self._chunk(event.index, event.text, logprobs, "null")
         if isinstance(event, Finish):
             if event.error:
@@ -56,8 +56,8 @@ class CompletionStream:
 @dataclass(slots=True)
 class _Sample:
     text: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    unscored: int = 0  # characters before the first token with a log-probability
+    length: int = 0  # characters
+    logprobs: list[Placed] = field(default_factory=list)
     reason: str = "stop"
 
 
@@ -76,12 +76,11 @@ class CompletionBody:
         if isinstance(event, Delta):
             if event.kind == "tool_call":
                 return
-            if not sample.logprobs and not event.logprobs:
-                sample.unscored += len(event.text)
+            sample.logprobs += placed(event, sample.length)
             sample.text.append(event.text)
-            sample.logprobs += event.logprobs
+            sample.length += len(event.text)
         elif isinstance(event, Retract):
-            sample.text, sample.logprobs, sample.unscored = [], [], 0
+            sample.text, sample.logprobs, sample.length = [], [], 0
         else:
             if event.error:
                 raise failure(event)
@@ -92,6 +91,6 @@ class CompletionBody:
         return f'{self._shape.head(_KIND)}{choices}],"usage":{usage_json(usage)}}}'.encode(errors="replace")
 
     def _choice(self, index: int, sample: _Sample) -> str:
-        logprobs = completion_logprobs(sample.logprobs, sample.unscored) if self._shape.logprobs else "null"
+        logprobs = completion_logprobs(sample.logprobs) if self._shape.logprobs else "null"
         text = quote("".join(sample.text))
         return f'{{"index":{index},"text":{text},"logprobs":{logprobs},"finish_reason":"{sample.reason}"}}'

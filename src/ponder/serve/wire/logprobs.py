@@ -1,11 +1,19 @@
 """Log-probabilities as chats and as plain completions tell them."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from ponder.serve.records import TokenLogprob
+from ponder.serve.records import Delta, TokenLogprob
 from ponder.serve.wire.json_text import quote
 
 _LEAST = -9999.0  # OpenAI's word for a token that cannot be: JSON has no infinity
+
+
+class Placed(NamedTuple):
+    """A token and where its text begins in the sample's, in characters."""
+
+    token: TokenLogprob
+    offset: int
 
 
 def _number(logprob: float) -> str:
@@ -34,16 +42,27 @@ def chat_logprobs(content: Iterable[TokenLogprob], reasoning: Iterable[TokenLogp
     return f'{{"content":{answer if answer != "[]" else "null"},"refusal":null,"reasoning_content":{thought}}}'
 
 
-def completion_logprobs(tokens: Iterable[TokenLogprob], offset: int) -> str:
-    """The columns of OpenAI's first completion API. `offset`: characters of the text before these tokens."""
+def placed(delta: Delta, start: int) -> list[Placed]:
+    """The tokens of a delta with their places in the sample's text, of which `start` characters are before it. A token
+    without one stands where the text of the one before it ends, and never beyond the delta.
+    """
+    found, at = [], start
+    for token in delta.logprobs:
+        at = token.offset if token.offset is not None else min(at, start + max(len(delta.text) - 1, 0))
+        found.append(Placed(token, at))
+        at += len(token.token)
+    return found
+
+
+def completion_logprobs(tokens: Iterable[Placed]) -> str:
+    """The columns of OpenAI's first completion API."""
     texts, numbers, tops, offsets = [], [], [], []
-    for token in tokens:
+    for token, offset in tokens:
         texts.append(quote(token.token))
         numbers.append(_number(token.logprob))
         best = {top.token: top.logprob for top in (*token.top, token)} if token.top else {}
         tops.append("{" + ",".join(f"{quote(text)}:{_number(value)}" for text, value in best.items()) + "}")
         offsets.append(str(offset))
-        offset += len(token.token)
     return (
         f'{{"tokens":[{",".join(texts)}],"token_logprobs":[{",".join(numbers)}],'
         f'"top_logprobs":[{",".join(tops)}],"text_offset":[{",".join(offsets)}]}}'

@@ -32,7 +32,7 @@ class SamplingFields(Fields):
     frequency_penalty: Penalty | None = None
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None  # vLLM's, as the next two; -1 and 0 keep all
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     logit_bias: dict[str, float] | None = None
     stop: (

@@ -21,13 +21,22 @@ def parse_json(body: bytes) -> object:
     equal keys in one object, more than 200 levels, and the character NUL, which no store and no name can hold.
     """
     try:
-        # the one parser knows UTF-8, surrogates and depth; the other can look at every object's keys
-        from_json(body, allow_inf_nan=False)
-        value: object = _DECODER.decode(body.decode())
+        value = decode_strictly(body)
     except ValueError as error:
-        raise ApiError(400, f"the body is not valid JSON: {_described(error)}", code="invalid_json") from None
+        raise ApiError(400, f"the body is not valid JSON: {error}", code="invalid_json") from None
     if b"\\u0000" in body and _holds_nul(value):
         raise ApiError(400, "the body holds the character NUL (\\u0000) in a string; leave it out", code="invalid_json")
+    return value
+
+
+def decode_strictly(data: bytes) -> object:
+    """The value of strict JSON, but for NUL. Raises `ValueError` that says what is wrong and shows little of it."""
+    try:
+        # the one parser knows UTF-8, surrogates and depth; the other can look at every object's keys
+        from_json(data, allow_inf_nan=False)
+        value: object = _DECODER.decode(data.decode())
+    except ValueError as error:
+        raise ValueError(_described(error)) from None
     return value
 
 

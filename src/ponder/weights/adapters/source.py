@@ -100,9 +100,19 @@ class AdaptedSource:
 
     def _check(self, path: Path) -> None:
         """Refuse shapes that do not fit, before anything is read."""
+        for module in (*self._tensors.low_rank, *self._tensors.rows):
+            if len(shape := self._infos[f"{module}.weight"].shape) != 2:
+                raise CheckpointError(
+                    f"{path} changes {module}.weight, which has the shape {shape} in the base; expected a matrix, the "
+                    "only thing that LoRA and trained tokens change"
+                )
         for module, low in self._tensors.low_rank.items():
             rows, columns = self._infos[f"{module}.weight"].shape
             magnitude = low.magnitude_O
+            if magnitude is not None and magnitude.shape != (rows,):
+                raise CheckpointError(
+                    f"{path}: the magnitudes of {module} have the shape {tuple(magnitude.shape)}; expected {(rows,)}"
+                )
             if (low.b_OR.shape[0], low.a_RI.shape[1]) != (rows, columns) or (magnitude is None) == self._dora:
                 raise CheckpointError(
                     f"{path}: the change of {module} is for a matrix of {low.b_OR.shape[0]} × {low.a_RI.shape[1]}"
@@ -156,7 +166,7 @@ def open_adapter(folder: Path, open_base: Callable[[Path], OpenCheckpoint]) -> O
 
 def _vocabulary(config: ModelConfig, tensors: AdapterTensors, tokens: Mapping[str, tuple[int, ...]]) -> int:
     if EMBEDDING in tensors.whole:
-        return max(config.vocab_size, tensors.whole[EMBEDDING].shape[0])
+        return max([config.vocab_size, *tensors.whole[EMBEDDING].shape[:1]])
     trained = [i for module in tensors.rows for i in tokens.get(module.rpartition(".")[2], ())]
     return max([config.vocab_size, *(i + 1 for i in trained)])
 

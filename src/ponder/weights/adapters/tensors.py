@@ -103,8 +103,11 @@ def read_tensors(folder: Path) -> AdapterTensors:
         else:
             low.setdefault(module, {})[suffix] = tensor.float()
     for module, pieces in low.items():
-        if not {A, B} <= pieces.keys() or pieces[A].shape[0] != pieces[B].shape[1]:
-            raise CheckpointError(f"{path}: the A and B of {module} are not both there, or not of one rank")
+        if not {A, B} <= pieces.keys() or not _of_one_rank(pieces[A], pieces[B]):
+            raise CheckpointError(
+                f"{path}: the A and B of {module} are not both there, or no matrices of one rank; expected (rank, "
+                "inputs) and (outputs, rank)"
+            )
     return AdapterTensors(
         low_rank={module: LowRank(pieces[A], pieces[B], pieces.get(MAGNITUDE)) for module, pieces in low.items()},
         rows=rows,
@@ -159,6 +162,10 @@ def _rotated_heads(block: Block, layout: str) -> dict[str, int]:
     if layout != "interleaved" or not isinstance(attention, GroupedQueryAttention):
         return {}
     return {"q": attention.heads, "k": attention.kv_heads}
+
+
+def _of_one_rank(a_RI: torch.Tensor, b_OR: torch.Tensor) -> bool:
+    return a_RI.ndim == b_OR.ndim == 2 and a_RI.shape[0] == b_OR.shape[1]
 
 
 def _whole(tensor: torch.Tensor) -> FileTensor:

@@ -83,10 +83,12 @@ def config_from_metadata(
     fields = _Metadata(metadata, architecture, where)
     if "token_embd.weight" not in tensors:
         raise CheckpointError(f"{where} has no tensor 'token_embd.weight'; it is not the whole of a model")
+    if len(shape := tensors["token_embd.weight"]) != 2:
+        raise CheckpointError(f"{where}: token_embd.weight has the shape {shape}; expected a row for each token")
     mtp_depth = fields.get("nextn_predict_layers", int, 0)
     try:
         config = ModelConfig(
-            vocab_size=tensors["token_embd.weight"][0],
+            vocab_size=shape[0],
             hidden_size=fields.get("embedding_length", int),
             layers=fields.get("block_count", int) - mtp_depth,
             heads=fields.get("attention.head_count", int),

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
@@ -66,6 +67,19 @@ class GgufHeader:
     metadata: dict[str, Value]
     tensors: dict[str, StoredTensor]
     files: tuple[Path, ...]
+
+
+class Split(NamedTuple):
+    """A model that llama.cpp has cut into several files."""
+
+    stem: str  # what the files' names begin with
+    files: int  # how many there are
+
+
+def split_of(name: str) -> Split | None:
+    """The split model that a file of this name is a part of; None for the name of a whole one."""
+    named = SPLIT_NAME.fullmatch(name)
+    return None if named is None else Split(named["stem"], int(named["count"]))
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -158,8 +172,8 @@ class _Parser:
             ) from None
         if not prod(shape):
             raise self.damaged(f"tensor {name!r} has the shape {shape}, and no numbers")
-        if shape and shape[-1] % block_numbers:
-            raise self.damaged(f"tensor {name!r} is {kind.name} and has rows of {shape[-1]} numbers")
+        if (width := shape[-1] if shape else 1) % block_numbers:
+            raise self.damaged(f"tensor {name!r} is {kind.name} and has rows of {width} numbers")
         count = prod(shape) // block_numbers * block_bytes
         if offset + count > self.size:
             raise CheckpointError(

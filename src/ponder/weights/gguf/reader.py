@@ -1,6 +1,7 @@
 """A GGUF file, opened: its header is read, its tensors go by their Hugging Face names."""
 
 import os
+import re
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -231,6 +232,6 @@ def _is_spare(name: str, spare_from: int | None) -> bool:
     """Whether a file may hold this tensor though nobody reads it: rotary frequencies in old files, and parts of
     multi-token prediction modules, the blocks from `spare_from` on.
     """
-    block = name.split(".")[1] if name.startswith("blk.") else ""
-    beyond = spare_from is not None and block.isdigit() and int(block) >= spare_from
+    block = re.match(r"blk\.([0-9]{1,9})(\.|$)", name)
+    beyond = spare_from is not None and block is not None and int(block[1]) >= spare_from
     return beyond or name.endswith(("rotary_emb.inv_freq", "rope_freqs.weight", "attn_rot_embd.weight"))

@@ -87,7 +87,7 @@ def is_spare(name: str, config: ModelConfig) -> bool:
 
 def is_mtp(name: str, config: ModelConfig) -> bool:
     """Whether the tensor is part of a multi-token prediction module."""
-    found = re.match(r"model\.layers\.(\d+)\.", name)
+    found = re.match(r"model\.layers\.([0-9]{1,9})\.", name)  # more digits are no layer, and no number to Python
     return found is not None and config.layers <= int(found[1]) < config.layers + config.mtp_depth
 
 

@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
 from ponder.core.errors import PullError
+from ponder.weights.gguf.header import split_of
 from ponder.weights.hf.safetensors import is_pickle
 
 _BESIDE_SUFFIXES = (".json", ".jinja")
@@ -15,8 +16,9 @@ def choose_files(sizes: Mapping[str, int | None], where: str, pattern: str | Non
     """The names to fetch: weights, and the config, tokenizer, template, licence and README beside them.
 
     `sizes` has every file of the source. Weights are the safetensors; the GGUF file where there are none; what
-    `pattern` (a name or one with wildcards) fits where it is given. Raises `PullError` for a source that has only
-    pickles or no weights, for several GGUF files without a choice, and for names that lead out of a folder.
+    `pattern` (a name or one with wildcards) fits where it is given. Of a split GGUF model, all files are one. Raises
+    `PullError` for a source that has only pickles or no weights, for several GGUF files without a choice, and for names
+    that lead out of a folder.
     """
     for name in sizes:
         check_name(name, where)
@@ -48,14 +50,16 @@ def _weights(sizes: Mapping[str, int | None], where: str, pattern: str | None) -
         chosen = [name for name in usable if fnmatch(name, pattern) or fnmatch(PurePosixPath(name).name, pattern)]
         if not chosen:
             raise PullError(f"{where} has no weights named {pattern!r}; it has: {_listed(usable, sizes)}")
-        return chosen
+        splits = {split_of(name) for name in chosen} - {None}
+        return [name for name in usable if name in chosen or split_of(name) in splits]
     top = [name for name in usable if "/" not in name and name.endswith(".safetensors")]
     if top:
         return [name for name in top if name.startswith("model")] or top
     ggufs = [name for name in usable if name.lower().endswith(".gguf")]
-    if len(ggufs) == 1:
+    models = {split_of(name) or name for name in ggufs}
+    if len(models) == 1:
         return ggufs
-    if ggufs:
+    if models:
         raise PullError(f"{where} has several GGUF files; choose one with --file NAME: {_listed(ggufs, sizes)}")
     pickles = [name for name in sizes if is_pickle(name)]
     if pickles:

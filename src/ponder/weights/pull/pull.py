@@ -14,6 +14,7 @@ from ponder.core.files import atomic_directory, explain_os_errors, user_path, wh
 from ponder.core.progress import Transfer
 from ponder.weights.catalogue import KnownModel, PypiFile, find_model
 from ponder.weights.checkpoint import open_checkpoint
+from ponder.weights.gguf.header import split_of
 from ponder.weights.pull.check import HASHED_BYTES, Report, damaged_files
 from ponder.weights.pull.download import PATIENCE, Connection, Patience, RemoteFile, fetch
 from ponder.weights.pull.home import (
@@ -278,7 +279,8 @@ def _pull_local(path: Path, revision: str | None, pattern: str | None, report: R
     path = path.resolve()
     if path.is_relative_to(models_home().resolve()):
         raise PullError(f"{path} lies among the pulled models already; it can be used as it is")
-    name = folder_name(path.name if path.is_dir() else path.stem)
+    split = None if path.is_dir() else split_of(path.name)
+    name = folder_name(split.stem if split is not None else path.name if path.is_dir() else path.stem)
     return _copy(path, _Copied(name=name, source=str(path), pattern=pattern), report, verify=verify)
 
 

@@ -200,7 +200,7 @@ EXPORT Cache* ponder_cache_new(const Model* model, int32_t pages) {
   cache->key_bytes = align64(size_t(scored) * kPage * number);
   cache->value_bytes = s.latent_attention ? 0 : align64(size_t(round_up(s.head_dim, kPage)) * kPage * number);
   cache->bytes = cache->page_bytes() * cache->layers * pages;
-  cache->data = static_cast<uint8_t*>(take_memory(cache->bytes));
+  cache->data = static_cast<uint8_t*>(take_memory(cache->bytes, true));
   if (cache->data == nullptr) {
     fail("no memory for a cache of %zu bytes", cache->bytes);
     delete cache;

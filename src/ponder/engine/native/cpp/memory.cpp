@@ -17,10 +17,11 @@ size_t mapped_bytes(size_t bytes) {
 
 // A mapping starts anywhere; for huge pages the memory handed out starts at a multiple of their size, and the room
 // before it is given back to the system.
-void* take_memory(size_t bytes) {
+void* take_memory(size_t bytes, bool sparse) {
   if (bytes == 0) bytes = kHeader;
   const size_t mapped = mapped_bytes(bytes);
-  void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0);
+  void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
   if (bytes < kHugePage) return memory;
   const auto start = reinterpret_cast<uintptr_t>(memory);

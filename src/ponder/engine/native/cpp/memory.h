@@ -8,8 +8,8 @@
 namespace ponder {
 
 // Zeroed memory of at least `bytes`, aligned to 64 bytes or more; nullptr where the system has none. Pages are taken
-// from the system when they are first written.
-void* take_memory(size_t bytes);
+// from the system when they are first written; `sparse` memory, most of which may never be, can be more than it has.
+void* take_memory(size_t bytes, bool sparse = false);
 void give_memory(void* memory, size_t bytes);
 
 // A buffer that grows and never shrinks. What it held is lost when it grows; new memory is zeroed.

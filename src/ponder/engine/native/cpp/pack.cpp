@@ -9,6 +9,8 @@ namespace ponder {
 
 namespace {
 
+constexpr uint16_t kNan = 0x7e00;  // of float16
+
 // Where one output stands: its panel, its block in the panel, its lane in the block.
 struct Place {
   uint8_t* panel;
@@ -61,7 +63,21 @@ void store_group(const Matrix& matrix, const Place& place, int group, const uint
 
 int clamp(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
 
+bool all_finite(const float* values, int count) {
+  float sum = 0.0f;
+  for (int i = 0; i < count; ++i) sum += values[i] - values[i];  // of infinity, NaN
+  return sum == 0.0f;
+}
+
+// A group of which some number is not finite gets a scale that is NaN: so is whatever it makes.
 void quantise_group(const Matrix& matrix, const Place& place, int group, const float* values, int count) {
+  if (!all_finite(values, count)) {
+    const uint8_t zeros[kGroup] = {};
+    store_group(matrix, place, group, zeros);
+    *scale_at(matrix, place, group) = kNan;
+    if (stored_as(matrix.format) == Q4M) *minimum_at(matrix, place, group) = kNan;
+    return;
+  }
   float low = count < kGroup ? 0.0f : values[0], high = low, extreme = 0.0f;
   for (int i = 0; i < count; ++i) {
     low = values[i] < low ? values[i] : low;

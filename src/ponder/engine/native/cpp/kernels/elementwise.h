@@ -24,10 +24,22 @@ static inline Lanes silu(Lanes x) {
   return x / (e + splat(1.0f));
 }
 
+// A group of which some number is not finite: whatever it multiplies becomes NaN. True where it is one.
+static inline bool spoiled(float most, GroupScale* scale) {
+  if (most <= std::numeric_limits<float>::max()) return false;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  *scale = {nan, 0, 0, nan};
+  return true;
+}
+
 // One group of 32 numbers to int8 with a scale.
 static inline void quantise_group(const float* values, int8_t* numbers, GroupScale* scale) {
   const Lanes a = load(values), b = load(values + 16);
-  const float most = maximum(largest(absolute(a), absolute(b)));
+  const float most = largest_magnitude(a, b);
+  if (spoiled(most, scale)) {
+    std::memset(numbers, 0, kGroup);
+    return;
+  }
   const Lanes inverse = splat(most > 1e-30f ? 127.0f / most : 0.0f);
   const int total = store_rounded(numbers, a * inverse) + store_rounded(numbers + 16, b * inverse);
   const float step = most / 127.0f;
@@ -37,7 +49,12 @@ static inline void quantise_group(const float* values, int8_t* numbers, GroupSca
 // Likewise to 16 bits, as two signed bytes.
 static inline void quantise_group_fine(const float* values, int8_t* high, int8_t* low, GroupScale* scale) {
   const Lanes a = load(values), b = load(values + 16);
-  const float most = maximum(largest(absolute(a), absolute(b)));
+  const float most = largest_magnitude(a, b);
+  if (spoiled(most, scale)) {
+    std::memset(high, 0, kGroup);
+    std::memset(low, 0, kGroup);
+    return;
+  }
   const float inverse = most > 1e-30f ? 32512.0f / most : 0.0f;  // 127 · 256
   alignas(64) float scaled[kGroup];
   store(scaled, nearest(a * splat(inverse)));

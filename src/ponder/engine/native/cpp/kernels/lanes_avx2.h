@@ -31,10 +31,6 @@ static inline Lanes fma(Lanes x, Lanes y, Lanes z) {
   return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
 static inline Lanes largest(Lanes x, Lanes y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-static inline Lanes absolute(Lanes x) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
-}
 static inline Lanes nearest(Lanes x) {
   return {_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
           _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
@@ -56,6 +52,18 @@ static inline float maximum(Lanes x) {
   __m128 h = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
   h = _mm_max_ps(h, _mm_movehl_ps(h, h));
   return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+// Of both: found among the bits without their sign, whose order is that of the numbers, with NaN above infinity.
+static inline __m256i magnitude(__m256 x) {
+  return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+}
+static inline float largest_magnitude(Lanes x, Lanes y) {
+  const __m256i s = _mm256_max_epi32(_mm256_max_epi32(magnitude(x.a), magnitude(x.b)),
+                                     _mm256_max_epi32(magnitude(y.a), magnitude(y.b)));
+  __m128i h = _mm_max_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+  h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
+  h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1));
+  return _mm_cvtss_f32(_mm_castsi128_ps(h));
 }
 
 static inline __m256 eight_bf16(const uint16_t* p) {

@@ -22,11 +22,17 @@ static inline Lanes operator*(Lanes a, Lanes b) { return {_mm512_mul_ps(a.v, b.v
 static inline Lanes operator/(Lanes a, Lanes b) { return {_mm512_div_ps(a.v, b.v)}; }
 static inline Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 static inline Lanes largest(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
-static inline Lanes absolute(Lanes a) { return {_mm512_abs_ps(a.v)}; }
 static inline Lanes nearest(Lanes a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 static inline Lanes times_power(Lanes a, Lanes n) { return {_mm512_scalef_ps(a.v, n.v)}; }  // a · 2^n, n whole
 static inline float sum(Lanes a) { return _mm512_reduce_add_ps(a.v); }
 static inline float maximum(Lanes a) { return _mm512_reduce_max_ps(a.v); }
+// Of both: found among the bits without their sign, whose order is that of the numbers, with NaN above infinity.
+static inline float largest_magnitude(Lanes a, Lanes b) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  const __m512i x = _mm512_and_si512(_mm512_castps_si512(a.v), magnitude);
+  const __m512i y = _mm512_and_si512(_mm512_castps_si512(b.v), magnitude);
+  return float_of(uint32_t(_mm512_reduce_max_epi32(_mm512_max_epi32(x, y))));
+}
 
 static inline Lanes load_bf16(const uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};

@@ -7,6 +7,7 @@
 
 typedef float Floats16 __attribute__((vector_size(64)));
 typedef int32_t Ints16 __attribute__((vector_size(64)));
+typedef int32_t Ints4 __attribute__((vector_size(16)));
 typedef uint32_t Words16 __attribute__((vector_size(64)));
 
 struct Lanes { Floats16 v; };
@@ -42,7 +43,6 @@ static inline Lanes largest(const Lanes& a, const Lanes& b) {
   for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
   return r;
 }
-static inline Lanes absolute(const Lanes& a) { return {(Floats16)((Words16)a.v & 0x7fffffffu)}; }
 static inline Lanes nearest(const Lanes& a) { return {(a.v + 12582912.0f) - 12582912.0f}; }  // below 2^22
 static inline Lanes times_power(const Lanes& a, const Lanes& n) {
   return {a.v * (Floats16)((__builtin_convertvector(n.v, Ints16) + 127) << 23)};
@@ -56,6 +56,20 @@ static inline float maximum(const Lanes& a) {
   float most = a.v[0];
   for (int i = 1; i < 16; ++i) most = a.v[i] > most ? a.v[i] : most;
   return most;
+}
+// Of both: found among the bits without their sign, whose order is that of the numbers, with NaN above infinity.
+static inline float largest_magnitude(const Lanes& a, const Lanes& b) {
+  const Words16 both[2] = {(Words16)a.v & 0x7fffffffu, (Words16)b.v & 0x7fffffffu};
+  Ints4 most[8];
+  std::memcpy(most, both, sizeof most);
+  for (int half = 4; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) {
+      const Ints4 larger = most[i] > most[i + half];
+      most[i] = (most[i] & larger) | (most[i + half] & ~larger);
+    }
+  int32_t bits = most[0][0];
+  for (int i = 1; i < 4; ++i) bits = most[0][i] > bits ? most[0][i] : bits;
+  return float_of(uint32_t(bits));
 }
 
 static inline Lanes load_bf16(const uint16_t* p) {
