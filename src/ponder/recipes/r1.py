@@ -84,7 +84,7 @@ def run_r1(recipe: R1Recipe, run: RunFolder, reporter: Reporter, *, resume: bool
     Without `resume`, a folder that already holds a run is refused. With it, the recipe must be the run's own.
     """
     with run.lock():
-        check_claim(recipe, run, resume=resume, free=free_on_resume(recipe, run))
+        check_claim(recipe, run, resume=resume, free=free_on_resume(recipe, run) if resume else ())
         with Workers(recipe.compute) as workers, practice_of(recipe) as practice:
             require_measured(recipe, practice)
             pipeline = _Pipeline(recipe, run, reporter, workers, practice)

@@ -1,5 +1,8 @@
 """What of R1's recipe may be another when a run goes on: what nothing in the run depends on yet."""
 
+from contextlib import suppress
+
+from ponder.core.errors import RunError
 from ponder.core.runs import RunFolder
 from ponder.evals.record import read_object
 from ponder.recipes.endpoint_config import FREE
@@ -19,8 +22,9 @@ def free_on_resume(recipe: R1Recipe, run: RunFolder) -> set[str]:
         return free
     if same_weights(saved_recipe(recipe, run).start_from, recipe.start_from):
         free.add("start_from")
-    if (read_object(run.summary) or {}).get("task_fingerprint"):
-        free.add("task_file")
+    with suppress(RunError):  # a damaged summary, of which the pipeline tells
+        if (read_object(run.summary) or {}).get("task_fingerprint"):
+            free.add("task_file")
     return free
 
 

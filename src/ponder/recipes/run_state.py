@@ -67,8 +67,8 @@ class RunCosts:
         self._clock = Clock(self.summary["seconds"], self.summary["core_seconds"])
 
     def begin(self) -> None:
-        """From here on the folder is a run: it has a summary and the recipe's settings. Those that differ from the ones
-        that it had are taken over, but for `ITS_OWN`.
+        """From here on the folder is a run: it has a summary and the recipe's settings; those of a later start, where
+        more than `ITS_OWN` differ.
         """
         there = saved_recipe(self._recipe, self._run) if self._run.config.exists() else None
         if there is None or _with(there, self._recipe, ITS_OWN) != self._recipe:
