@@ -518,6 +518,11 @@ def test_the_cache_is_an_account_s_own_but_for_the_server_s_words() -> None:
     assert (request.account, tokenizer.decode(request.prompt_ids[: request.shared_prefix])) == ("b", "<|im_start|>")
 
 
+def test_a_request_s_priority_reaches_the_engine() -> None:
+    model = local_model("smollm2", "x")
+    assert [prepared(model, ask(chat("Hi"), priority=p)).request.priority for p in (0, -2, 3)] == [0, -2, 3]
+
+
 def test_hits_count_in_units_of_64() -> None:
     model = local_model("smollm2", "x")
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,9 @@ class Room:
 
     def precheck(self, caller: Caller, model: str) -> None:
         return None
+
+    def priority(self, caller: Caller) -> int:
+        return 0
 
     @asynccontextmanager
     async def admit(
@@ -538,3 +542,23 @@ def test_a_run_that_was_read_to_its_end_closes_without_waiting_and_once() -> Non
 
     asyncio.run(main())
     assert len(scene.gate.spent_tokens) == len(scene.observer.heard) == 1
+
+
+def test_a_request_has_its_account_s_priority_or_less() -> None:
+    heard: list[int] = []
+
+    def script(asked: Ask) -> Script:
+        heard.append(asked.priority)
+        return SCRIPT
+
+    gate = FairGate(GateSettings(accounts={"vip": AccountLimits(priority=5)}, account=AccountLimits(priority=-1)))
+    service = Service([ScriptedBackend(script)], gate=gate)
+
+    async def scenario() -> None:
+        for account in ("vip", "a"):
+            for wanted in (0, -3, 9):
+                async with await service.open(replace(ask(), priority=wanted), Caller(account=account)) as run:
+                    assert [event async for event in run]
+
+    asyncio.run(scenario())
+    assert heard == [5, 2, 5, -1, -4, -1]

@@ -321,6 +321,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
         ({"temperature": 2.5}, 422, "temperature", "expected less than or equal to 2, got 2.5"),
         ({"temperature": "1"}, 422, "temperature", "expected a valid number, got a string"),
         ({"top_p": -0.1}, 422, "top_p", "greater than or equal to 0"),
+        ({"priority": -1}, 422, "priority", "greater than or equal to 0, got -1"),
         ({"repetition_penalty": 0.005}, 422, "repetition_penalty", "greater than or equal to 0.01"),
         ({"presence_penalty": 3}, 422, "presence_penalty", "got 3"),
         ({"frequency_penalty": -3}, 422, "frequency_penalty", "got -3"),
@@ -401,6 +402,10 @@ def test_a_model_without_tools_says_so() -> None:
     answer, _ = ask(chat(tools=[FUNCTION]), model=toolless)
     assert (answer.status, answer.error["param"]) == (400, "tools")
     assert ask(chat(tools=[FUNCTION], tool_choice="none"), model=toolless)[0].status == 200
+
+
+def test_a_higher_number_stands_back_as_in_vllm() -> None:
+    assert [ask(chat(**given))[1][0].priority for given in ({}, {"priority": 0}, {"priority": 7})] == [0, 0, -7]
 
 
 def test_response_formats() -> None:

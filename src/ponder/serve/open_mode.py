@@ -29,6 +29,9 @@ class NoGate:
     def precheck(self, caller: Caller, model: str) -> None:
         return None
 
+    def priority(self, caller: Caller) -> int:
+        return 0
+
     @asynccontextmanager
     async def admit(
         self,

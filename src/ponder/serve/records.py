@@ -86,6 +86,7 @@ class Ask:
     thinking_budget: int | None = None  # tokens; the thought is closed after them and the answer follows
     response_format: ResponseFormat = field(default_factory=ResponseFormat)
     language: Literal["en", "zh"] | None = None  # of notices to a person; None: that of what was asked
+    priority: int = 0  # our engine serves the higher first; asked for, at most 0: the service adds the caller's
     own_history: bool = False  # earlier answers come from this site's records, not from whoever asks
 
 

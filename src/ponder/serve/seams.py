@@ -131,6 +131,10 @@ class Gate(Protocol):
         """
         ...
 
+    def priority(self, caller: Caller) -> int:
+        """Of this caller's requests against others that run: higher is served first."""
+        ...
+
     def admit(
         self,
         caller: Caller,

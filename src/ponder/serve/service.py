@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Self
 
 from ponder.core.errors import PonderError
@@ -115,6 +116,8 @@ class Service:
             if self.draining:
                 raise shutting_down()
             self.gate.precheck(caller, model.id)
+            rank = self.gate.priority(caller)
+            asks = [replace(one, priority=rank + min(one.priority, 0)) for one in asks]
             request = await PreparedAsks.prepare(backend, asks, caller)
             admission = self.gate.admit(
                 caller,

@@ -58,6 +58,10 @@ class FairGate:
         self._check_account(account, 1, self.clock())
         self._check_table(table, caller.account, 1)
 
+    def priority(self, caller: Caller) -> int:
+        """See `ponder.serve.seams.Gate`."""
+        return self.account(caller.account).limits.priority
+
     def admit(
         self,
         caller: Caller,

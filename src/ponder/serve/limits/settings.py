@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from ponder.core.errors import ConfigError
 
+MAX_PRIORITY = 1000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountLimits:
@@ -15,6 +17,9 @@ class AccountLimits:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None  # prompt and completion; a request counts with its most until it has ended
     weight: float = 1.0  # share of the machine against others who wait
+    # of its requests that run: on an engine of ours the highest get their prompts read first, and where its cache is
+    # full the lowest give way
+    priority: int = 0
 
     def __post_init__(self) -> None:
         for name in ("requests", "running_samples", "requests_per_minute", "tokens_per_minute"):
@@ -23,6 +28,8 @@ class AccountLimits:
                 raise ConfigError(f"{name} = {value}; expected at least 1, or none for no limit")
         if not self.weight > 0:
             raise ConfigError(f"weight = {self.weight}; expected a number above 0")
+        if abs(self.priority) > MAX_PRIORITY:
+            raise ConfigError(f"priority = {self.priority}; expected -{MAX_PRIORITY} to {MAX_PRIORITY}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -141,6 +141,7 @@ class Preparation:
                 stop_strings=ask.stop,
                 thinking=thinking,
                 grammar=grammar,
+                priority=ask.priority,
                 account=caller.account,
                 shared_prefix=prompt.own_prefix,
             )

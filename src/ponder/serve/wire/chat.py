@@ -62,6 +62,7 @@ def read_chat(request: ChatRequest, service: Service, settings: WireSettings, *,
         max_tokens=_read_max_tokens(request),
         n=request.n or 1,
         seed=request.seed,
+        priority=-(request.priority or 0),
         sampling=sampling_options(
             request,
             model,

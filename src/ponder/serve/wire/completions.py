@@ -78,6 +78,7 @@ def read_completion(
             max_tokens=request.max_tokens or (_BETA_TOKENS if beta else _TOKENS),
             n=samples,
             seed=request.seed,
+            priority=-(request.priority or 0),
             sampling=sampling,
             stop=request.stops,
         )

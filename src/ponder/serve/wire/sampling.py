@@ -34,6 +34,7 @@ class SamplingFields(Fields):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    priority: Annotated[int, Field(ge=0, le=1000)] | None = None  # vLLM's: the higher, the later it is served
     logit_bias: dict[str, float] | None = None
     stop: (
         Annotated[
