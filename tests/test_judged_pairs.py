@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from ponder.core.errors import ConfigError, DataError, GenerationError, RunError
-from ponder.core.generator import GenerationProgress
 from ponder.core.metrics import read_json_lines
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
-from ponder.core.types import Completion, Conversation, Message, Prompt, Sampling
+from ponder.core.types import Conversation, Message, Prompt
 from ponder.data.preferences import read_preferences
 from ponder.data.problems import Document
 from ponder.recipes import judging, r1
@@ -23,48 +22,22 @@ from ponder.recipes.judging import JudgingConfig, candidates_of
 from ponder.recipes.r1 import run_r1
 from ponder.recipes.r1_recipe import PreferenceConfig, R1Recipe, load_r1_recipe
 from ponder.text.prompt import Prompter
-from ponder.text.reasoning import completion_ids
-from ponder.text.tokenizer import Tokenizer
 from ponder.train.reward_stage import RewardConfig as RewardModelConfig
 from ponder.weights.checkpoint import save_model
 from small_models import random_model
 from teacher_server import teacher_server
-from test_r1 import CHATML, RECIPE, SHAPE
+from test_r1 import CHATML, RECIPE, SHAPE, Solver
 from vocabularies import small_chatml
 
 ANSWERS = ("Here is a good answer, which says what was asked.", "Nobody could ever know a thing like that, I fear.")
 PROMPTS = 40
 
 
-class Answering:
-    """Stands for the engine: its even answers are good ones, the others are not."""
+class Answering(Solver):
+    """Its even answers are good ones, the others are not."""
 
-    weight_version = 0
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def refresh(self, version: int) -> None:
-        self.weight_version = version
-
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        sampling: Sampling,
-        seeds: Sequence[Sequence[int]],
-        on_progress: GenerationProgress | None = None,
-    ) -> list[list[Completion]]:
-        return [
-            [self._reply(p, i, seed) for i, seed in enumerate(group)] for p, group in zip(prompts, seeds, strict=True)
-        ]
-
-    def _reply(self, prompt: Prompt, place: int, seed: int) -> Completion:
-        encode, control = self._tokenizer.encode, self._tokenizer.control
-        ids = completion_ids(encode("well"), encode(ANSWERS[place % 2]), control)[1:]
-        return Completion(
-            prompt_ids=prompt.ids, ids=tuple(ids), logprobs=(-5.0,) * len(ids), finish_reason="stop",
-            weight_version=self.weight_version, seed=seed,
-        )  # fmt: skip
+    def answer(self, prompt: Prompt, place: int, seed: int) -> str:
+        return ANSWERS[place % 2]
 
 
 class Judge:
@@ -88,7 +61,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "base"
     save_model(folder, random_model(SHAPE), small_chatml(), CHATML)
     tokenizer = r1.load_with_thought_form(folder).tokenizer
-    monkeypatch.setattr(r1, "training_generator", lambda *_: Answering(tokenizer))
+    monkeypatch.setattr(r1, "training_generator", lambda *_: Answering(tokenizer, {}))
     return folder
 
 
@@ -169,15 +142,11 @@ def test_a_model_of_this_machine_that_keeps_to_no_form_leaves_nothing(
     tokenizer = small_chatml()
 
     class Silent(Answering):
-        def _reply(self, prompt: Prompt, place: int, seed: int) -> Completion:
-            ids = (*tokenizer.encode("Both are fine."), tokenizer.control.eos)
-            return Completion(
-                prompt_ids=prompt.ids, ids=ids, logprobs=(-1.0,) * len(ids), finish_reason="stop",
-                weight_version=0, seed=seed,
-            )  # fmt: skip
+        def answer(self, prompt: Prompt, place: int, seed: int) -> str:
+            return "Both are fine."
 
     class Opened:
-        generator, prompter = Silent(tokenizer), Prompter.of(tokenizer, CHATML)
+        generator, prompter = Silent(tokenizer, {}), Prompter.of(tokenizer, CHATML)
 
     monkeypatch.setattr(judging, "open_model", lambda *_, **__: Opened)
     run = RunFolder.create(tmp_path / "run")

@@ -131,11 +131,15 @@ class Solver:
             for prompt, group in zip(prompts, seeds, strict=True)
         ]
 
-    def _reply(self, prompt: Prompt, place: int, seed: int) -> Completion:
-        control, problem = self._tokenizer.control, self._known.get(prompt.ids)
-        thought, answer = "well", f"Remark number {seed % 97} of many that could be made about so wide a question."
+    def answer(self, prompt: Prompt, place: int, seed: int) -> str:
+        """What it says of sample number `place` of a prompt."""
+        problem = self._known.get(prompt.ids)
         if problem is not None and problem.answer is not None:
-            answer = problem.answer if place % 2 == 0 else "no"
+            return problem.answer if place % 2 == 0 else "no"
+        return f"Remark number {seed % 97} of many that could be made about so wide a question."
+
+    def _reply(self, prompt: Prompt, place: int, seed: int) -> Completion:
+        control, thought, answer = self._tokenizer.control, "well", self.answer(prompt, place, seed)
         if control.think is None:
             ids = [*self._tokenizer.encode(answer), control.eos]
         else:  # the prompt has opened the thought

@@ -15,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from ponder.core.errors import RunError
-from ponder.core.files import atomic_write_text, explain_os_errors
+from ponder.core.files import atomic_write_text
 from ponder.core.generator import TrainableGenerator
 from ponder.core.progress import Reporter
 from ponder.core.runs import RunFolder
@@ -33,15 +33,15 @@ from ponder.evals.r1_report import write_r1_report
 from ponder.evals.run_order import ORDER
 from ponder.evals.text_loss import Passage, text_loss
 from ponder.models.transformer import Transformer
-from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import choose_engine, note_engine, training_generator
-from ponder.recipes.judging import Tally, judge_answers, told
+from ponder.recipes.judging import JudgingConfig
 from ponder.recipes.memory_advice import memory_explained, sampling_explained
 from ponder.recipes.opening import load_with_thought_form, model_folder, open_model, weights_path
 from ponder.recipes.r1_claim import free_on_resume, has_measured
 from ponder.recipes.r1_data import Draw, MixedExamples, Practice, one_of
 from ponder.recipes.r1_files import try_files
 from ponder.recipes.r1_fit import Fit, require_measured
+from ponder.recipes.r1_judging import judged_pairs
 from ponder.recipes.r1_measure import dialogue_passages, everyday_replies, example_passages, text_passages
 from ponder.recipes.r1_preferences import pairs_of
 from ponder.recipes.r1_recipe import OrdinaryConfig, R1Recipe, RejectionConfig
@@ -50,9 +50,7 @@ from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import load_weights
 from ponder.train.collect import CollectConfig, Origin, answer_prompts, collect, read_collection
-from ponder.train.divided import take_from_first
 from ponder.train.grpo import Grpo, GrpoConfig
-from ponder.train.judge import read_judged
 from ponder.train.loop import Stage, run_stage
 from ponder.train.parallel import current
 from ponder.train.preference_reward import (
@@ -73,7 +71,6 @@ from ponder.weights.opened import LoadedModel
 Judged = Sequence[PreferencePair] | Sequence[SafetyLabel]
 
 TEXTS_HELD_BACK = "texts_held_back"  # in the summary of a run that learns only some of the base's texts
-JUDGED = "judged.jsonl"  # what a judge said of the model's answers
 BASE = "base"  # the evaluation before anything is learned
 PROMPT_TOKENS = 100  # about, for the planner's count of memory
 
@@ -141,7 +138,7 @@ class _Pipeline:
     def require_fit(self) -> None:
         """Refuse what would end the run later: in what is left of it, and in the files that it names."""
         fit = Fit(self.recipe, self.practice, self.prompter, self._plain, self._shape.max_positions)
-        left, measured = [s for s in self.recipe.stages if not self._is_done(s)], has_measured(self.run)
+        left, measured = [s for s in self.recipe.stages if not self.costs.has(s)], has_measured(self.run)
         fit.require(left, measured=not measured)
         try_files(self.recipe, self.prompter, self.reporter, measured=measured)
 
@@ -161,7 +158,7 @@ class _Pipeline:
                 gc.collect()
 
     def _answer_ordinary_prompts(self) -> None:
-        if self._is_done("ordinary"):
+        if self.costs.has("ordinary"):
             return
         with self.costs.timed("ordinary"), self._collecting(self.recipe.ordinary.collect, "ordinary.collect"):
             self._ask_the_base(self.recipe.ordinary)
@@ -203,7 +200,7 @@ class _Pipeline:
         )
 
     def _reject(self) -> None:
-        if self._is_done("rejection"):
+        if self.costs.has("rejection"):
             return
         with self.costs.timed("rejection"):
             model = self._after("reasoning-rl")
@@ -243,7 +240,7 @@ class _Pipeline:
         """What a reasoner wrote: this run's, or what the recipe names."""
         if self.recipe.rejection.collected:
             return read_conversations(Path(self.recipe.rejection.collected))
-        if not self._is_done("rejection"):
+        if not self.costs.has("rejection"):
             raise RunError(f"{self.run.path} has not been through rejection, on which second-sft stands")
         return self._kept(
             "rejection",
@@ -254,49 +251,23 @@ class _Pipeline:
         """Of helpfulness, and of safety where there are labels."""
         config = self.recipe.preferences
         if config.judge.model:
-            pairs = self._judged_pairs()
+            pairs = judged_pairs(
+                self._candidates, config.judge, self._collection("judged"), self.costs, self.workers, self.reporter,
+                engine=self.recipe.engine, seed=self.recipe.seed,
+            )  # fmt: skip
         else:
             pairs = pairs_of(config.pairs, lambda: self._ordinary()[0], self.recipe.seed)
         self._train_reward_model("reward-model", *split_by_prompt(pairs))
         if config.safety:
             self._train_reward_model("safety-model", *split_by_prompt(read_safety(Path(config.safety)).labels))
 
-    def _judged_pairs(self) -> list[PreferencePair]:
-        """Pairs of the model's own answers to ordinary prompts, which the judge told apart."""
-        config, path = self.recipe.preferences.judge, self._collection("judged") / JUDGED
-        self._answer_to_be_judged()
-        if not self._is_done("judging"):
-            answered, tally = self._kept("candidates", "let them be longer (preferences.judge.candidates)"), Tally()
-            spent: dict[str, int] = self.costs.summary.get("judging", {})
-            with explain_os_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            with self.costs.timed("judging"):
-                try:
-                    if current().first or not is_url(config.model):  # one process asks an address
-                        judge_answers(
-                            answered, config, path, self.workers, self.reporter,
-                            engine=self.recipe.engine, seed=self.recipe.seed, tally=tally,
-                        )  # fmt: skip
-                finally:
-                    self.costs.summary["judging"] = tally.added_to(spent)
-            take_from_first(path.parent)
-        pairs, report = read_judged(path, config)
-        remark = told(report, self.costs.summary["judging"])
-        self.costs.remark("judging", remark)
-        self.reporter.note(remark)
-        if not all(split_by_prompt(pairs)):
-            raise RunError(
-                f"the judge left {len(pairs)} pairs, which are too few to train a reward model and to hold some out "
-                f"({remark}); begin a run with more preferences.judge.prompts, a lower preferences.judge.threshold, or "
-                "another judge"
-            )
-        return pairs
+    def _candidates(self) -> list[Conversation]:
+        """Answers to ordinary prompts, to be compared: of the model that final RL goes on from."""
+        if not self.costs.has("candidates"):
+            self._answer_to_be_judged(self.recipe.preferences.judge)
+        return self._kept("candidates", "let them be longer (preferences.judge.candidates)")
 
-    def _answer_to_be_judged(self) -> None:
-        """Have the model that final RL goes on from answer ordinary prompts."""
-        if self._is_done("candidates"):
-            return
-        config = self.recipe.preferences.judge
+    def _answer_to_be_judged(self, config: JudgingConfig) -> None:
         with self.costs.timed("candidates"):
             model = self._after("second-sft")
             with self._collecting(config.candidates, "preferences.judge.candidates", model):
@@ -352,7 +323,7 @@ class _Pipeline:
         to be measured, are not among them.
         """
         prompts = everyday_prompts(count or self.recipe.ordinary.prompts, self.recipe.seed)
-        if self._is_done("ordinary"):
+        if self.costs.has("ordinary"):
             held_back = {reply.messages[0].content for reply in self._ordinary()[1]}
             prompts = [prompt for prompt in prompts if prompt not in held_back]
         if not prompts:
@@ -483,7 +454,7 @@ class _Pipeline:
         passages = {}
         if self.recipe.measure.texts:
             passages["text"] = text_passages(self.recipe.measure.texts, self.tokenizer)
-        if self._is_done("ordinary"):
+        if self.costs.has("ordinary"):
             held_back = self._ordinary()[1]
             passages["dialogue"] = dialogue_passages(held_back, self.prompter, self._plain, plain=plain)
             passages["own text"] = example_passages(self._own_texts()[1])
@@ -491,7 +462,7 @@ class _Pipeline:
 
     def _ordinary(self) -> tuple[list[Conversation], list[Conversation]]:
         """The base model's ordinary replies: those to learn, and those held back."""
-        if not self._is_done("ordinary"):
+        if not self.costs.has("ordinary"):
             raise RunError(
                 f"{self.run.path} has no ordinary replies yet, which are to be a share of "
                 f"{self.recipe.ordinary.share:g} of the examples (ordinary.share); put the stage ordinary before this "
@@ -533,9 +504,6 @@ class _Pipeline:
             raise RunError(f"{self.run.path} has no checkpoint of {made_by}, on which the next stage stands")
         load_weights(newest, model)
         return model
-
-    def _is_done(self, part: str) -> bool:
-        return any(p["name"] == part for p in self.costs.summary["stages"])
 
     def _collection(self, name: str) -> Path:
         return self.run.path / "collections" / name

@@ -109,6 +109,10 @@ class RunCosts:
         self.summary |= {"stages": [*by_name.values()], "seconds": seconds, "core_seconds": core_seconds}
         self.save()
 
+    def has(self, name: str) -> bool:
+        """Whether a part is done."""
+        return any(part["name"] == name for part in self.summary["stages"])
+
     def remark(self, name: str, text: str) -> None:
         """Have a part that is done say this in the report."""
         for part in self.summary["stages"]:
