@@ -14,10 +14,10 @@ and `response` (or `messages`), and `safe`, `is_safe` or `label`.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TypeVar
 
 from ponder.core.errors import DataError
@@ -42,6 +42,29 @@ SAFETY_LAYOUTS = "prompt and response (or messages), and safe: true or false"
 SHOWN = 3  # places of contradictions in a report
 _LABELS = {"safe": True, "unsafe": False, "harmless": True, "harmful": False}
 _A, _B, _TIE = ("a", "model_a", "response_a"), ("b", "model_b", "response_b"), ("tie", "tie (bothbad)", "both", "equal")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What a judge said: how far a is above b, for every time that it was asked and answered."""
+
+    a_first: tuple[float, ...]  # a stood in the first place
+    b_first: tuple[float, ...]
+    refused: str = ""  # why the judge did not take the question, where it did not
+
+    @property
+    def difference(self) -> float | None:
+        """The mean of both orders, each counting the same; None where one of them was never answered."""
+        if not self.a_first or not self.b_first:
+            return None
+        return (fmean(self.a_first) + fmean(self.b_first)) / 2
+
+    @property
+    def first_place(self) -> float | None:
+        """What an answer gains by standing first; None where one order was never answered."""
+        if not self.a_first or not self.b_first:
+            return None
+        return (fmean(self.a_first) - fmean(self.b_first)) / 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,13 +208,11 @@ def _judged(row: Mapping[str, Any], where: str) -> PreferencePair | None:
     try:
         prompt = message_list(row["prompt"], f"{where}: prompt")
         a, b = message_list([row["a"], row["b"]], f"{where}: answers")
-        orders = [[float(gap) for gap in row[name]] for name in ("a_first", "b_first")]
+        a_first, b_first = (tuple(float(gap) for gap in row[name]) for name in ("a_first", "b_first"))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where} is no judgement ({error!r}); expected prompt, a, b, a_first and b_first") from None
-    if not all(orders):
-        return None
-    difference = sum(math.fsum(gaps) / len(gaps) for gaps in orders) / 2
-    if not abs(difference) > APART:
+    difference = Comparison(a_first=a_first, b_first=b_first).difference
+    if difference is None or not abs(difference) > APART:
         return None
     return _unless_tied(prompt, a, b) if difference > 0 else _unless_tied(prompt, b, a)
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from ponder.algo.pass_at_k import Interval, mean_interval
@@ -25,7 +26,7 @@ from ponder.core.seeds import derive_seed
 from ponder.core.types import Message, Prompt, Sampling
 from ponder.core.workers import Workers
 from ponder.data.conversations import conversation_id, message_list, message_row
-from ponder.data.preferences import PreferencePair
+from ponder.data.preferences import APART, Comparison, PreferencePair
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import parse_completion
 from ponder.train.reward_model import RewardModel
@@ -79,29 +80,6 @@ class Candidates:
         return conversation_id([*self.prompt, self.a, self.b])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """What a judge said: how far a is above b, for every time that it was asked and answered."""
-
-    a_first: tuple[float, ...]  # a stood in the first place
-    b_first: tuple[float, ...]
-    refused: str = ""  # why the judge did not take the question, where it did not
-
-    @property
-    def difference(self) -> float | None:
-        """The mean of both orders, each counting the same; None where one of them was never answered."""
-        if not self.a_first or not self.b_first:
-            return None
-        return (_mean(self.a_first) + _mean(self.b_first)) / 2
-
-    @property
-    def first_place(self) -> float | None:
-        """What an answer gains by standing first; None where one order was never answered."""
-        if not self.a_first or not self.b_first:
-            return None
-        return (_mean(self.a_first) - _mean(self.b_first)) / 2
-
-
 class PairJudge(Protocol):
     """Compares answers, each pair in both orders."""
 
@@ -115,7 +93,7 @@ class JudgeConfig:
     """How a judge is asked, and which of its judgements count."""
 
     asks: int = 4  # of a pair; an even number, half of them in each order
-    threshold: float = 1.0  # the scores must differ by more than this
+    threshold: float = APART  # the scores must differ by more than this
     length_ratio: float = 2.0  # the longer answer has at most so many times the characters of the other
     pairs_per_batch: int = 16  # asked at once, and written together; memory and speed only
 
@@ -343,7 +321,7 @@ def read_judged(path: Path, config: JudgeConfig) -> tuple[list[PreferencePair], 
 
 def _changed(comparison: Comparison) -> bool:
     """Whether one order prefers a and the other does not."""
-    return (_mean(comparison.a_first) > 0) != (_mean(comparison.b_first) > 0)
+    return (fmean(comparison.a_first) > 0) != (fmean(comparison.b_first) > 0)
 
 
 def _interval(values: Sequence[float]) -> Interval | None:
@@ -373,10 +351,6 @@ def _read(row: dict[str, Any], where: str) -> tuple[Candidates, Comparison]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where} is no judgement ({error!r}); expected prompt, a, b, a_first and b_first") from None
     return Candidates(prompt=prompt, a=a, b=b), Comparison(**gaps, refused=str(row.get("refused", "")))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def pairs_of(prompt: Sequence[Message], answers: Sequence[Message]) -> Iterator[Candidates]:
