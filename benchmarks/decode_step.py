@@ -1,9 +1,9 @@
 """Where the time of one decoding step goes: a layer read from memory, the same from the caches, and the head.
 
     .venv/bin/ponder pull smollm2-135m-instruct
-    .venv/bin/python benchmarks/decode_step.py              # --weights bf16,q8,q4; --rounds, --threads, --json FILE
+    .venv/bin/python benchmarks/decode_step.py              # --weights bf16,q8,q4; --batch, --rounds, --threads
 
-One sequence of some hundred tokens. Four models of the same shape with random weights are timed in turns: all layers
+Sequences of some hundred tokens, one unless --batch says otherwise. Four models of the same shape with random weights are timed in turns: all layers
 with and without the head, and one and two layers, whose weights stay in the processor's caches between steps. What the
 second layer adds is what a layer costs besides its memory: instructions, attention, threads that wait for each other.
 Beside them stands how long this machine takes to read the bytes. Where a layer takes about the larger of the two,
@@ -39,32 +39,32 @@ BUFFER = 1 << 29  # bytes that are read to tell the bandwidth
 class Timed:
     """A model of random weights and its cache."""
 
-    def __init__(self, config: ModelConfig, weights: WeightFormat, threads: int) -> None:
+    def __init__(self, config: ModelConfig, weights: WeightFormat, threads: int, batch: int) -> None:
         self._model = NativeModel(Transformer(config, torch_rng(0, "bench")), weights=weights, threads=threads)
         self.weight_bytes = self._model.weight_bytes
         pages = -(-(CONTEXT + TOKENS) // PAGE)
-        self._cache = self._model.new_cache(pages)
-        self._table = np.arange(pages, dtype=np.int32)[None]
-        self._one = np.zeros(1, np.int32)
+        self._cache = self._model.new_cache(pages * batch)
+        self._tables = np.arange(pages * batch, dtype=np.int32).reshape(batch, pages)
+        self._sequences = np.arange(batch, dtype=np.int32)
         self.step_seconds()  # fills the cache and the buffers
 
     def step_seconds(self) -> float:
         """The mean of `TOKENS` steps."""
         began = time.perf_counter()
         for place in range(CONTEXT, CONTEXT + TOKENS):
-            position = np.array([place], np.int32)
-            self._model.forward(self._cache, self._one + 1, self._one, position, self._table, self._one)
+            rows, tokens = self._sequences, self._sequences + 1
+            self._model.forward(self._cache, tokens, rows, np.full_like(rows, place), self._tables, rows)
         return (time.perf_counter() - began) / TOKENS
 
 
-def times_of(config: ModelConfig, weights: WeightFormat, threads: int, rounds: int) -> dict[str, float]:
+def times_of(config: ModelConfig, weights: WeightFormat, threads: int, batch: int, rounds: int) -> dict[str, float]:
     """Medians in microseconds, and the bytes behind them."""
     small = replace(config, vocab_size=NO_HEAD)
     sides = {
-        "step": Timed(config, weights, threads),
-        "layers": Timed(small, weights, threads),
-        "one": Timed(replace(small, layers=1), weights, threads),
-        "two": Timed(replace(small, layers=2), weights, threads),
+        "step": Timed(config, weights, threads, batch),
+        "layers": Timed(small, weights, threads, batch),
+        "one": Timed(replace(small, layers=1), weights, threads, batch),
+        "two": Timed(replace(small, layers=2), weights, threads, batch),
     }
     memory = Limits({"threads": threads, "size": 64, "buffer": BUFFER})
     taken: dict[str, list[float]] = {name: [] for name in (*sides, "read")}
@@ -77,7 +77,7 @@ def times_of(config: ModelConfig, weights: WeightFormat, threads: int, rounds: i
     head_bytes = sides["step"].weight_bytes - sides["layers"].weight_bytes
     micro = 1e6
     return {
-        "tokens_per_second": 1.0 / median["step"],
+        "tokens_per_second": batch / median["step"],
         "step": median["step"] * micro,
         "layer": median["layers"] / config.layers * micro,
         "layer_from_caches": (median["two"] - median["one"]) * micro,
@@ -106,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m-instruct", help="whose shape is timed")
     parser.add_argument("--weights", default="bf16,q8,q4")
+    parser.add_argument("--batch", type=int, default=1, help="sequences that take a step together")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
@@ -115,7 +116,7 @@ def main() -> None:
     for weights in options.weights.split(","):
         if weights not in FORMATS:
             parser.error(f"--weights {weights}; expected some of {', '.join(FORMATS)}")
-        found[weights] = times_of(config, weights, options.threads, options.rounds)
+        found[weights] = times_of(config, weights, options.threads, options.batch, options.rounds)
     print("\n".join(lines_of(found, config.layers)))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

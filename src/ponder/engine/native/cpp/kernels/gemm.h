@@ -48,6 +48,24 @@ struct Panel {
   int depth, inputs;
 };
 
+// The panel after the one in work, asked for while that one is multiplied: with many rows a panel is read from memory
+// once and from the caches for every tile of rows after the first, and memory would stand still meanwhile.
+struct Ahead {
+  const uint8_t* next = nullptr;
+  int left = 0;     // lines of 64 bytes
+  int at_once = 0;  // of them, at each call
+
+  void ask() {
+    const int lines = at_once < left ? at_once : left;
+    for (int i = 0; i < lines; ++i) __builtin_prefetch(next + i * 64, 0, 2);
+    next += lines * 64;
+    left -= lines;
+  }
+};
+
+constexpr int kPairsBetween = 8;  // of inputs, from one call of `ask` to the next
+constexpr int kRowsToAsk = 3;     // fewer are never one of several tiles, and wait for memory all the time
+
 // Sums of this many inputs are added to each other: their rounding errors stay small, as in a library's products.
 constexpr int kRun = 128;
 
@@ -80,7 +98,20 @@ template <int NB, int R> static inline void tile_f32(const Panel& panel, int fir
   }
 }
 
-template <int NB, int R> static inline void tile_bf16(const Panel& panel, int first, const uint8_t* const* rows, float* out) {
+// Adds the products of two inputs each, from `begin` to `end`.
+template <int NB, int R>
+static inline void add_pairs(const uint8_t* w, int step, const uint32_t* const* x, int begin, int end, Lanes (&sums)[R][NB]) {
+  for (int k = begin; k < end; ++k, w += step) {
+    Bytes weights[NB];
+    PONDER_UNROLL for (int b = 0; b < NB; ++b) weights[b] = load_bytes(w + b * 64);
+    PONDER_UNROLL for (int r = 0; r < R; ++r) {
+      PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = dot_bf16(sums[r][b], weights[b], x[r][k]);
+    }
+  }
+}
+
+template <int NB, int R>
+static inline void tile_bf16(const Panel& panel, int first, const uint8_t* const* rows, float* out, Ahead& ahead) {
   Lanes sums[R][NB];
   const uint32_t* x[R];
   PONDER_UNROLL for (int r = 0; r < R; ++r) {
@@ -89,11 +120,12 @@ template <int NB, int R> static inline void tile_bf16(const Panel& panel, int fi
   }
   const uint8_t* w = panel.numbers + first * 64;
   const int step = panel.blocks * 64, pairs = panel.depth / 2;
-  for (int k = 0; k < pairs; ++k, w += step) {
-    Bytes weights[NB];
-    PONDER_UNROLL for (int b = 0; b < NB; ++b) weights[b] = load_bytes(w + b * 64);
-    PONDER_UNROLL for (int r = 0; r < R; ++r) {
-      PONDER_UNROLL for (int b = 0; b < NB; ++b) sums[r][b] = dot_bf16(sums[r][b], weights[b], x[r][k]);
+  if constexpr (R < kRowsToAsk) {
+    add_pairs<NB, R>(w, step, x, 0, pairs, sums);
+  } else {
+    for (int begin = 0; begin < pairs; begin += kPairsBetween, w += size_t(kPairsBetween) * step) {
+      ahead.ask();
+      add_pairs<NB, R>(w, step, x, begin, pairs - begin < kPairsBetween ? pairs : begin + kPairsBetween, sums);
     }
   }
   PONDER_UNROLL for (int r = 0; r < R; ++r)
@@ -173,7 +205,7 @@ static inline void add_fine_group(const uint8_t* w, int step, const uint8_t* con
 
 // Whole numbers within a group of 32, floats from group to group.
 template <Format As, int NB, int R, bool Whole>
-static inline void tile_quantised(const Panel& panel, int first, const uint8_t* const* rows, float* out) {
+static inline void tile_quantised(const Panel& panel, int first, const uint8_t* const* rows, float* out, Ahead& ahead) {
   constexpr Format F = stored_as(As);
   constexpr int kSteps = F == Q8 ? 8 : 4;
   Lanes totals[R][NB];
@@ -190,6 +222,7 @@ static inline void tile_quantised(const Panel& panel, int first, const uint8_t* 
   const int groups = panel.depth / kGroup;
   const size_t second = second_bytes(panel.inputs);
   for (int g = 0; g < groups; ++g, d += scale_step) {
+    if (R >= kRowsToAsk) ahead.ask();
     Integers sums[R][NB];
     PONDER_UNROLL for (int r = 0; r < R; ++r) {
       // -128 Σ q of int8 rows is where the sums begin: an addition saved
@@ -226,37 +259,55 @@ static inline void tile_quantised(const Panel& panel, int first, const uint8_t* 
     PONDER_UNROLL for (int b = 0; b < NB; ++b) store(out + r * kTileWidth + (first + b) * kBlock, totals[r][b]);
 }
 
-template <Format F, int NB, int R, bool Whole = false> static inline void tile(const Panel& panel, int first, const uint8_t* const* rows, float* out) {
+template <Format F, int NB, int R, bool Whole = false>
+static inline void tile(const Panel& panel, int first, const uint8_t* const* rows, float* out, Ahead& ahead) {
   if constexpr (F == F32) tile_f32<NB, R>(panel, first, rows, out);
-  else if constexpr (F == BF16) tile_bf16<NB, R>(panel, first, rows, out);
-  else tile_quantised<F, NB, R, Whole>(panel, first, rows, out);
+  else if constexpr (F == BF16) tile_bf16<NB, R>(panel, first, rows, out, ahead);
+  else tile_quantised<F, NB, R, Whole>(panel, first, rows, out, ahead);
 }
 
-// R rows times the whole panel, as many blocks at a time as the registers hold sums for.
-template <Format F, int R> static void panel_tile(const Panel& panel, const uint8_t* const* rows, float* out) {
+// Blocks of a panel that R rows are multiplied with at a time: as many as the registers hold sums for.
+template <Format F, int R> constexpr int blocks_at_once() {
   constexpr int kSums = F >= Q8 ? 2 * R : R;  // registers that one block takes
   constexpr int kFit = (kRegisters * 7 / 8) / kSums;
-  constexpr int kAtOnce = kFit < 1 ? 1 : kFit > kWidest ? kWidest : kFit;
+  return kFit < 1 ? 1 : kFit > kWidest ? kWidest : kFit;
+}
+
+// R rows times the whole panel.
+template <Format F, int R>
+static void panel_tile(const Panel& panel, const uint8_t* const* rows, float* out, Ahead& ahead) {
+  constexpr int kAtOnce = blocks_at_once<F, R>();
   int first = 0;
   if constexpr (kAtOnce >= 4) {
-    if (panel.blocks == 4) return tile<F, 4, R, true>(panel, 0, rows, out);
-    for (; first + 4 <= panel.blocks; first += 4) tile<F, 4, R>(panel, first, rows, out);
+    if (panel.blocks == 4) return tile<F, 4, R, true>(panel, 0, rows, out, ahead);
+    for (; first + 4 <= panel.blocks; first += 4) tile<F, 4, R>(panel, first, rows, out, ahead);
   }
   if constexpr (kAtOnce >= 3) {
-    if (panel.blocks - first == 3) { tile<F, 3, R>(panel, first, rows, out); first += 3; }
+    if (panel.blocks - first == 3) { tile<F, 3, R>(panel, first, rows, out, ahead); first += 3; }
   }
   if constexpr (kAtOnce >= 2) {
-    for (; first + 2 <= panel.blocks; first += 2) tile<F, 2, R>(panel, first, rows, out);
+    for (; first + 2 <= panel.blocks; first += 2) tile<F, 2, R>(panel, first, rows, out, ahead);
   }
-  for (; first < panel.blocks; ++first) tile<F, 1, R>(panel, first, rows, out);
+  for (; first < panel.blocks; ++first) tile<F, 1, R>(panel, first, rows, out, ahead);
 }
 
 // R rows, or the fewer that are left.
-template <Format F, int R> static inline void row_tile(const Panel& panel, const uint8_t* const* rows, int left, float* out) {
+template <Format F, int R>
+static inline void row_tile(const Panel& panel, const uint8_t* const* rows, int left, float* out, Ahead& ahead) {
   if constexpr (R > 1) {
-    if (left < R) return row_tile<F, R - 1>(panel, rows, left, out);
+    if (left < R) return row_tile<F, R - 1>(panel, rows, left, out, ahead);
   }
-  panel_tile<F, R>(panel, rows, out);
+  panel_tile<F, R>(panel, rows, out, ahead);
+}
+
+// What is to be asked for of `panel` while the one before it is multiplied with `tiles` tiles of up to R rows.
+template <Format F, int R> static Ahead ahead_of(const Matrix& matrix, int panel, int tiles) {
+  if (F == F32 || tiles < 2) return {};  // a single tile reads memory all the time
+  const int blocks = matrix.panel_blocks(panel);
+  const int calls = quantised(F) ? matrix.groups() : (matrix.depth / 2 + kPairsBetween - 1) / kPairsBetween;
+  const int lines = int((matrix.block_number_bytes() + matrix.block_scale_bytes()) * blocks / 64);
+  const int times = tiles * calls * ((blocks + blocks_at_once<F, R>() - 1) / blocks_at_once<F, R>());
+  return {matrix.panel(panel), lines, (lines + times - 1) / times};
 }
 
 template <Format F>
@@ -264,16 +315,19 @@ static void gemm_panels(const Matrix& matrix, const uint8_t* const* rows, int co
   // sums of whole numbers and of floats: on few registers, fewer rows
   constexpr int R = F >= Q8 && kRegisters < 16 ? 3 : kRowTile;
   alignas(64) float results[R * kTileWidth];
+  const int tiles = (count + R - 1) / R;
   for (int index = begin; index < end; ++index) {
     const uint8_t* data = matrix.panel(index);
     const int blocks = matrix.panel_blocks(index);
     const Panel panel{data, reinterpret_cast<const uint16_t*>(data + matrix.block_number_bytes() * blocks), blocks,
                       matrix.depth, matrix.inputs};
+    Ahead ahead = index + 1 < end ? ahead_of<F, R>(matrix, index + 1, tiles) : Ahead{};
     const int column = index * matrix.width * kBlock;
-    for (int r = 0; r < count; r += R) {
-      const int left = count - r < R ? count - r : R;
-      row_tile<F, R>(panel, rows + r, left, results);
-      finish(out, results, r, left, column, blocks);
+    for (int t = 0, r = 0; t < tiles; ++t) {
+      const int some = (count - r + tiles - t - 1) / (tiles - t);  // tiles of about as many rows each
+      row_tile<F, R>(panel, rows + r, some, results, ahead);
+      finish(out, results, r, some, column, blocks);
+      r += some;
     }
   }
 }
