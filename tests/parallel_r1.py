@@ -12,7 +12,7 @@ import pytest
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.types import Problem
-from ponder.recipes import r1
+from ponder.recipes import r1, r1_sampling
 from ponder.recipes.r1_data import Practice
 from ponder.text.prompt import Prompter
 from ponder.train.divided import divided, folder_of_process
@@ -36,7 +36,7 @@ def run(base: Path, path: Path, kind: str, stop: str = "") -> None:
     recipe = replace(RECIPE, start_from=str(base), adapter=replace(RECIPE.adapter, kind=kind))  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch, folder_of_process(lambda: _folder(path)) as folder:
         patch.setattr(Practice, "problem", remember)
-        patch.setattr(r1, "training_generator", lambda *_: divided(Solver(loaded.tokenizer, known)))
+        patch.setattr(r1_sampling, "training_generator", lambda *_: divided(Solver(loaded.tokenizer, known)))
         patch.setattr(r1, "open_model", lambda *_, **__: opened)
         stage, _, step = stop.partition(":")
         with suppress(KeyboardInterrupt):

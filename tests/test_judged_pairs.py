@@ -16,7 +16,7 @@ from ponder.core.runs import RunFolder
 from ponder.core.types import Conversation, Message, Prompt
 from ponder.data.preferences import read_preferences
 from ponder.data.problems import Document
-from ponder.recipes import judging, r1
+from ponder.recipes import judging, r1, r1_sampling
 from ponder.recipes.endpoint_config import EndpointConfig
 from ponder.recipes.judging import JudgingConfig, candidates_of
 from ponder.recipes.r1 import run_r1
@@ -61,7 +61,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "base"
     save_model(folder, random_model(SHAPE), small_chatml(), CHATML)
     tokenizer = r1.load_with_thought_form(folder).tokenizer
-    monkeypatch.setattr(r1, "training_generator", lambda *_: Answering(tokenizer, {}))
+    monkeypatch.setattr(r1_sampling, "training_generator", lambda *_: Answering(tokenizer, {}))
     return folder
 
 

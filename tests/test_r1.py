@@ -27,13 +27,15 @@ from ponder.evals.r1_report import r1_json, write_r1_report
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.config import GqaConfig, ModelConfig
 from ponder.models.transformer import Transformer
-from ponder.recipes import r1
+from ponder.recipes import r1, r1_measure, r1_sampling
 from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill_recipe import load_distill_recipe
 from ponder.recipes.files import merged_tables
 from ponder.recipes.opening import model_folder
 from ponder.recipes.r1 import run_r1
+from ponder.recipes.r1_collected import TEXTS_HELD_BACK
 from ponder.recipes.r1_data import Practice, WeightedChoice, one_of
+from ponder.recipes.r1_measure import Measurements
 from ponder.recipes.r1_preferences import SHORTEST, own_pairs
 from ponder.recipes.r1_recipe import (
     MeasureConfig,
@@ -175,7 +177,7 @@ def solver(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return problem
 
     monkeypatch.setattr(Practice, "problem", remember)
-    monkeypatch.setattr(r1, "training_generator", lambda *_: Solver(loaded.tokenizer, known))
+    monkeypatch.setattr(r1_sampling, "training_generator", lambda *_: Solver(loaded.tokenizer, known))
     plain = small_chatml()
     opened = SimpleNamespace(generator=Solver(plain, {}), prompter=Prompter.of(plain, CHATML))
     monkeypatch.setattr(r1, "open_model", lambda *_, **__: opened)
@@ -331,12 +333,12 @@ def test_some_of_the_bases_own_texts_are_measured_and_not_learned(
     assert all(loss["low"] <= loss["mean"] <= loss["high"] and loss["mean"] > 1.0 for loss in losses.values())
     with Workers() as workers, Practice(recipe.tasks) as practice:
         pipeline = r1._Pipeline(recipe, run, SilentReporter(), workers, practice)
-        learned, held_back = pipeline._own_texts()
+        learned, held_back = pipeline.collected.own_texts()
         assert lists["the base's own texts"] == learned
         assert (len(learned) + len(held_back), len(held_back) > 1) == (60, True)
-        del pipeline.costs.summary[r1.TEXTS_HELD_BACK]  # as runs began that learned them all
-        assert [len(texts) for texts in pipeline._own_texts()] == [60, 0]
-        assert "own text" not in pipeline._passages(plain=True)
+        del pipeline.costs.summary[TEXTS_HELD_BACK]  # as runs began that learned them all
+        assert [len(texts) for texts in pipeline.collected.own_texts()] == [60, 0]
+        assert "own text" not in pipeline.measurements.passages(plain=True)
 
 
 def trained_part(model: Transformer) -> str:
@@ -363,7 +365,7 @@ def test_each_stage_starts_from_the_model_that_it_should(
 
     monkeypatch.setattr(r1, "run_stage", watched)
     measured: dict[str, str] = {}
-    measure = r1._Pipeline.measure
+    measure = Measurements.measure
 
     def watch_measured(self: Any, name: str, model_of: Any) -> None:
         def model() -> Transformer:
@@ -372,7 +374,7 @@ def test_each_stage_starts_from_the_model_that_it_should(
 
         measure(self, name, model)
 
-    monkeypatch.setattr(r1._Pipeline, "measure", watch_measured)
+    monkeypatch.setattr(Measurements, "measure", watch_measured)
     recipe = replace(RECIPE, start_from=str(base), measure=replace(RECIPE.measure, when="end"))
     run_r1(recipe, RunFolder.create(tmp_path / "whole"), SilentReporter())
     assert measured == {"base": begins["cold-start"]} | {n: h for n, h in ends.items() if n != "reward-model"}
@@ -389,13 +391,13 @@ def test_a_stage_goes_on_from_the_nearest_one_that_the_recipe_has(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampled: list[str] = []
-    make = r1.training_generator
+    make = r1_sampling.training_generator
 
     def watched(engine: str, model: Transformer, *rest: Any) -> Any:
         sampled.append(trained_part(model))
         return make(engine, model, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(r1, "training_generator", watched)
+    monkeypatch.setattr(r1_sampling, "training_generator", watched)
     recipe = replace(
         RECIPE,
         start_from=str(base),
@@ -409,7 +411,7 @@ def test_a_stage_goes_on_from_the_nearest_one_that_the_recipe_has(
     settings = json.loads((run.path / "collections" / "rejection" / "collection.json").read_text())
     assert settings["model"] == "tiny, after cold-start"
     with Workers() as workers, Practice(recipe.tasks) as practice:
-        practised = r1._Pipeline(recipe, run, SilentReporter(), workers, practice)._ordinary_prompts()
+        practised = r1._Pipeline(recipe, run, SilentReporter(), workers, practice).collected.ordinary_prompts()
     replies = read_conversations(run.path / "collections" / "ordinary" / "collected.jsonl")
     held_back = {reply.messages[0].content for reply in replies if split_of(reply.id) == "held_out"}
     assert held_back
@@ -585,8 +587,9 @@ def test_out_of_memory_is_explained_wherever_it_happens(
     def full(*_: object, **__: object) -> None:
         raise MemoryError
 
-    for name in ("answer_prompts", "collect", "evaluate_tasks", "run_stage"):
+    for name in ("answer_prompts", "collect", "run_stage"):
         monkeypatch.setattr(r1, name, full)
+    monkeypatch.setattr(r1_measure, "evaluate_tasks", full)
     recipe = replace(RECIPE, start_from=str(base), stages=("rejection",))
     words = ("prompt", "chosen", "rejected")
     rows = [dict(zip(words, (f"Why {i}?", "Because of it.", "No."), strict=True)) for i in range(40)]
@@ -597,7 +600,7 @@ def test_out_of_memory_is_explained_wherever_it_happens(
         for work, lower in (
             (pipeline._answer_ordinary_prompts, r"ordinary\.collect\.completions_per_batch"),
             (pipeline._reject, r"rejection\.collect\.completions_per_batch"),
-            (lambda: pipeline.measure("base", pipeline._fresh), r"measure\.drawing\.tokens_per_batch"),
+            (lambda: pipeline.measurements.measure("base", pipeline._fresh), r"measure\.drawing\.tokens_per_batch"),
         ):
             with pytest.raises(GenerationError, match=rf"out of memory.* sampling takes 0\.5.* with half of {lower}"):
                 work()
@@ -610,7 +613,7 @@ def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = r1.load_with_thought_form(base).tokenizer
-    monkeypatch.setattr(r1, "training_generator", lambda *_: Solver(tokenizer, {}))
+    monkeypatch.setattr(r1_sampling, "training_generator", lambda *_: Solver(tokenizer, {}))
     recipe = replace(
         RECIPE,
         start_from=str(base),

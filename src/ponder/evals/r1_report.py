@@ -149,6 +149,8 @@ def _stages(stages: Sequence[StageRecord]) -> str:
     heads += [*SHARES.values(), *(f"loss on {kind}" for kind in kinds)]
     rows = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     what = f"Means over {len(counted)} tasks, {each} or more held-out problems of each, 95 % intervals"
+    if len(counted) == 1:
+        what = f"{counted[0]}, {each} held-out problems, 95 % intervals"
     if not counted:
         what = "No task that was measured counts towards a mean"
     for stage in stages:
