@@ -236,7 +236,8 @@ def choose(arguments: argparse.Namespace, recipe: ZeroRecipe | None) -> tuple[Ta
     if wanted is None or wanted.isdecimal():
         if recipe is None:
             raise ConfigError(
-                f"{arguments.model} is no run, so its task is not known; name one: --problems {BUILT_IN[0]}"
+                f"{arguments.model} is not a run of R1-Zero, which would know its task; name one "
+                f"(--problems {BUILT_IN[0]}), or sets of problems (--suite)"
             )
         task = recipe.task
         if wanted is not None:

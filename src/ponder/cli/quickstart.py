@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--task",
         choices=RECIPES,
         default="chain",
-        help="chain (default): about 3 minutes on two cores; countdown: about 10, and checking itself grows",
+        help="chain (default): about a minute and a half on two cores; countdown: about 5, and checking itself grows",
     )
     parser.add_argument("--minutes", type=minutes, metavar="M", help="the most that the whole job may take")
     parser.add_argument("--seed", type=whole_number, metavar="S", help="another seed makes another model")

@@ -25,7 +25,7 @@ def default_model(runs: Path = RUNS) -> Path:
         if folder is not None and _can_be_opened(folder):
             return folder
     raise RunError(
-        f"there is no model yet, neither in {runs} nor pulled. Train one in about three minutes: ponder quickstart; or "
+        f"there is no model yet, neither in {runs} nor pulled. Train one in about two minutes: ponder quickstart; or "
         "fetch one: ponder pull smollm2-135m-instruct"
     )
 
