@@ -13,6 +13,7 @@ from ponder.cli.main import main
 from ponder.core.errors import DataError
 from ponder.evals.compare import compare, mcnemar, paired_bootstrap
 from ponder.evals.graded import Drawn, GradedSample
+from ponder.evals.r1_report import points
 
 
 def samples(task: str, outcomes: dict[str, Sequence[bool | None]], drawn: Drawn = "sampled") -> list[GradedSample]:
@@ -39,7 +40,7 @@ def test_differences_by_hand() -> None:
     assert (plus.low, plus.high) == (0.0, 0.5)
     assert plus.p == pytest.approx(2 / 27, abs=0.01)
     assert found.macro.difference == pytest.approx((1 / 3 + 1) / 2)
-    assert found.macro.standard_error == pytest.approx(1 / 12)
+    assert found.macro.standard_error is None  # of one problem of "times"
     assert found.macro.p == pytest.approx(2 / 10_001)
     assert found.mcnemar is None
     assert compare(A, B).greedy is None
@@ -59,6 +60,14 @@ def test_the_same_seed_gives_the_same_and_equals_no_difference() -> None:
     none = compare(A, A).pass_at_1
     assert none is not None
     assert (none.macro.difference, none.macro.low, none.macro.high, none.macro.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_one_problem_has_no_standard_error() -> None:
+    one, several = ([0.0], [1.0]), ([0.0, 1.0, 0.5], [1.0, 1.0, 0.0])
+    tasks, macro = paired_bootstrap({"one": one, "several": several}, seed=1)
+    assert (tasks["one"].standard_error, macro.standard_error) == (None, None)
+    assert tasks["several"].standard_error is not None
+    assert "s.e." not in points(macro)
 
 
 def test_the_bootstrap_is_that_of_the_central_limit() -> None:

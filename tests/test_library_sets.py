@@ -24,6 +24,10 @@ GSM8K = [
     {"question": "A box holds 1,000 pens. How many in 2?", "answer": "1,000 x 2 = 2,000\n#### 2,000"},
 ]
 
+CODEFORCES: dict[str, object] = {
+    "id": "1/A", "title": "Same", "description": "Print n.", "official_tests": [{"input": "1", "output": "1"}],
+}  # fmt: skip
+
 DAMAGED = gzip.compress(b"{}", mtime=0)[:10] + b"\xff" * 20  # a header, and nothing that could follow it
 
 
@@ -316,13 +320,17 @@ def test_a_broken_file(name: str, content: bytes, message: str, tmp_path: Path) 
             {"question": "1?", "A": "x", "B": "", "C": "z", "answer": "A"},
             "choice C is there, and one before it",
         ),
-        ("mmlu", {"question": "1?", "A": "x", "B": "y", "answer": "2"}, "the answer is 2; expected one of A, B"),
+        ("mmlu", {"question": "1?", "A": "x", "B": "y", "answer": "2"}, "the answer is '2'; expected one of A, B"),
         ("mmlu", {"question": "1?", "A": "x", "B": "y", "answer": "E"}, "the answer is 'E'; expected one of A, B"),
         ("knights", {"quiz": "?", "names": ["A"], "solution": [True, False]}, "two lists of one length"),
         ("knights", {"quiz": "?", "names": ["A"], "solution": ["yes"]}, "true or false for each name"),
         ("mbpp", {"text": "?", "task_id": 1}, "no list of tests"),
         ("ifeval", {"prompt": "?", "instruction_id_list": ["a"]}, "two lists of one length"),
         ("humaneval", {"prompt": "def f():"}, "no 'entry_point'"),
+        ("codeforces", CODEFORCES | {"time_limit": "2 seconds"}, "a.jsonl:1: it has not the form of codeforces"),
+        ("codeforces", CODEFORCES | {"examples": [{"in": "1"}]}, "a.jsonl:1: it has not the form of codeforces"),
+        ("codeforces", CODEFORCES | {"official_tests": [{"input": 1, "output": "1"}]}, "a.jsonl:1: a problem's tests"),
+        ("ifeval", {"prompt": "?", "instruction_id_list": ["a"], "kwargs": ["x"]}, "not the form of ifeval"),
         ("mine", {"question": "1?", "answer": ["a", "b"]}, "a.jsonl:1: the answer is a list of 2; expected one text"),
     ],
 )
@@ -422,6 +430,68 @@ def test_a_tables_test_cases_are_no_code(tmp_path: Path) -> None:
     file.write_text('question,test_cases\nDouble n,"[{""input"": ""2"", ""output"": ""4""}]"\n', encoding="utf-8")
     [problem] = problem_set("mine", file, kind="code").problems
     assert problem.facts["tests"] == [{"input": "2", "output": "4"}]
+
+
+@pytest.mark.parametrize(
+    ("tests", "asked"),
+    [
+        ([{"input": "2", "output": "4"}], "reads from standard input and writes to standard output"),
+        (
+            [{"function": "double", "args": [2], "expected": 4}, {"function": "half", "args": [2], "expected": 1}],
+            "It should define `double`, `half`.",
+        ),
+        ({"code": "def check(candidate):\n    assert candidate(2) == 4", "entry": "double"}, "function `double`."),
+        (["assert double(2) == 4"], "It should pass these tests:\n\n```python\nassert double(2) == 4\n```"),
+    ],
+)
+def test_a_program_is_asked_for_in_the_form_that_its_tests_judge(tests: object, asked: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", {"question": "Double n", "tests": tests})
+    [problem] = problem_set("mine", file, kind="code").problems
+    assert problem.prompt.startswith("Double n\n\n")
+    assert asked in problem.prompt
+    assert ("standard input" in problem.prompt) == ("standard input" in asked)
+    assert question_of(problem) == "Double n"
+
+
+@pytest.mark.parametrize(
+    ("row", "letter"),
+    [
+        ({"choices": {"text": ["w", "x", "y", "z"], "label": ["1", "2", "3", "4"]}, "answerKey": "1"}, "A"),  # ARC
+        ({"choices": {"text": ["w", "x", "y", "z"], "label": ["1", "2", "3", "4"]}, "answerKey": "4"}, "D"),
+        ({"choices": {"text": ["w", "x"], "label": ["A", "B"]}, "answerKey": "B"}, "B"),
+        ({"choices": ["3", "4", "5", "6"], "answer": 3}, "D"),  # MMLU's number
+        ({"choices": ["3", "4", "5", "6"], "answer": "6"}, "D"),
+        ({"A": "0", "B": "1", "answer": "1"}, "B"),
+        ({"A": "Paris", "B": "Rome", "answer": "Rome"}, "B"),
+    ],
+)
+def test_the_letter_of_a_right_choice(row: dict[str, object], letter: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", {"question": "Which?", **row})
+    assert problem_set("mine", file, kind="choice").problems[0].answer == letter
+
+
+def test_an_answer_that_may_be_two_choices_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("question,A,B,C,D,answer\n1+2?,3,4,5,6,3\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.csv:2: .*'3', which is the text of choice A and the number, .* choice D"):
+        problem_set("mine", file, kind="choice")
+    file = write(
+        tmp_path / "b.jsonl", {"question": "?", "choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": "3"}
+    )
+    with pytest.raises(DataError, match=r"b\.jsonl:1: the answer is '3'; expected one of the choices' labels, 1, 2"):
+        problem_set("mine", file, kind="choice")
+
+
+def test_an_answer_in_the_box_of_a_worked_solution(tmp_path: Path) -> None:
+    row = {"problem": "2+2?", "level": "Level 1", "solution": r"Two and two, \boxed{4}."}  # Hendrycks' MATH
+    file = write(tmp_path / "a.jsonl", row)
+    for loaded in (
+        problem_set("math500", file),
+        problem_set("mine", file, kind="math"),
+        problem_set("mine", file, kind="math", fields=Fields(solution="solution")),
+    ):
+        [problem] = loaded.problems
+        assert (problem.answer, problem.facts["solution"]) == ("4", row["solution"])
 
 
 def test_two_problems_of_one_id(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from math_forms import written_forms, wrong_variants
 from math_fuzz import fuzzed
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.types import Problem
+from ponder.text.boxed import last_boxed
 from ponder.verify.math.checker import MathChecker, reference_answer
-from ponder.verify.math.extraction import last_boxed, stated_answers
+from ponder.verify.math.extraction import stated_answers
 from ponder.verify.math.normal_form import number, readings
 from ponder.verify.math.pool import MathConfig, MathPool
 from ponder.verify.math.structure import parts_of

@@ -22,10 +22,11 @@ from ponder.core.progress import SilentReporter
 from ponder.core.types import Problem
 from ponder.data.library.fields import Fields
 from ponder.data.library.sets import PROBLEM_SETS
+from ponder.data.problems import problems_digest
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.graded import read_graded
 from ponder.evals.sample_files import find_samples
-from ponder.evals.suites.folder import EvaluationFolder, problems_digest
+from ponder.evals.suites.folder import EvaluationFolder
 from ponder.evals.suites.registry import PAPER_SAMPLES, SUITES, samples_of, suite_sets
 from ponder.evals.suites.run import SuiteSet, evaluate_suite
 from ponder.evals.voting import EXACT
@@ -88,7 +89,7 @@ def test_a_file_of_ones_own_is_read_whatever_its_name(name: str, tmp_path: Path)
 
 
 def test_kind_and_columns_of_a_file_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "quiz.csv").write_text("q,A,B,C,answer\nWhich is even?,3,4,,B\nWhich is odd?,2,4,5,2\n")
+    (tmp_path / "quiz.csv").write_text("q,A,B,C,answer\nWhich is even?,3,4,,B\nWhich is odd?,8,4,5,2\n")
     (tmp_path / "sums.csv").write_text("question,answer\nWhat is 1 + 1?,2\n")
     own = OwnSets(kind="choice", fields=Fields(question="q"))
     with open_sets(str(tmp_path / "quiz.csv"), None, count=None, samples=None, own=own) as (quiz,):

@@ -355,6 +355,14 @@ BAD = {
         LISTED + "def check(problem, answer):\n    answer == problem['answer']",
         ", line 2: check(problem, answer) returned None; expected True, False or a score from 0 to 1",
     ),
+    "check returns text": (
+        LISTED + "def check(problem, answer):\n    return 'right'",
+        ", line 2: check(problem, answer) returned 'right'; expected True, False or a score from 0 to 1",
+    ),
+    "check rejects with numpy": (
+        LISTED + "import numpy\ndef check(problem, answer):\n    return numpy.bool_(False)",
+        ", line 3: check(problem, answer) rejects the reference answer '",
+    ),
     "check rejects": (
         LISTED
         + "def check(problem, answer):\n    return answer == problem['answer']",  # the text "3" is not the integer 3

@@ -103,7 +103,7 @@ def _cells(d: Difference) -> list[str]:
         percent(d.a),
         percent(d.b),
         f"{100 * d.difference:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
-        f"{100 * d.standard_error:.1f}",
+        "–" if d.standard_error is None else f"{100 * d.standard_error:.1f}",
         _p(d.p),
     ]
 

@@ -2,7 +2,11 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
 from typing import Protocol
 
 from ponder.core.types import Problem, Split
@@ -15,6 +19,30 @@ def split_of(problem_id: str) -> Split:
     """The split that a problem belongs to, a function of its id alone: the two are disjoint by construction."""
     digest = hashlib.blake2b(problem_id.encode(), digest_size=8).digest()
     return "held_out" if int.from_bytes(digest, "little") % HELD_OUT_SHARE == 0 else "train"
+
+
+def problems_digest(problems: Iterable[Problem]) -> str:
+    """A short name of what is asked, expected and judged by: equal digests mean the same problems."""
+    digest = hashlib.blake2b(digest_size=8)
+    for problem in problems:
+        content = (problem.id, problem.prompt, problem.answer, _plain(problem.facts))
+        digest.update(repr(content).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
+
+
+def _plain(value: object) -> object:
+    """A value in an order and a form that are the same in every process."""
+    if isinstance(value, Mapping):
+        return sorted((repr(key), _plain(each)) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if value is None or isinstance(value, bool | int | float | str | date | Decimal | Fraction):
+        return value
+    return type(value).__name__
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -197,7 +197,13 @@ class TaskFile:
         label, place = "check(problem, answer)", self._file.at("check")
         if verdict is None:
             raise place.error(f"{label} returned None; expected True, False or a score from 0 to 1")
-        if isinstance(verdict, bool | int | float) and not verdict:
+        score = _number(verdict)
+        if score is None and not hasattr(verdict, "score"):  # as a finding has
+            raise place.error(
+                f"{label} returned {_show(verdict)}; expected True, False or a score from 0 to 1, or either with a "
+                "reason"
+            )
+        if score is not None and not score:
             reference = f"{_show(problem.answer)} of {_show(problem.prompt)}"
             raise place.error(f"{label} rejects the reference answer {reference}")
 
@@ -209,6 +215,13 @@ class TaskFile:
                 if not isinstance(worth, bool | int | float) or not abs(worth) < float("inf"):
                     label = f"{reward.name}(problem, thought, answer)"
                     raise self._file.at("REWARDS").error(f"{label} returned {_show(worth)}; expected a finite number")
+
+
+def _number(value: object) -> bool | int | float | None:
+    """A number, also where it is one of numpy's; None for anything else."""
+    if (item := getattr(value, "item", None)) is not None and getattr(value, "size", 1) == 1:
+        value = item()
+    return value if isinstance(value, bool | int | float) else None
 
 
 class _Problems(Protocol):

@@ -32,7 +32,7 @@ class Difference:
     difference: float
     low: float
     high: float
-    standard_error: float  # paired: of the problems' own differences
+    standard_error: float | None  # paired: of the problems' own differences; None where a task has only one
     p: float  # two-sided, of the bootstrap: how often a resample falls on the other side of 0, doubled
 
 
@@ -122,8 +122,8 @@ def paired_bootstrap(
     """Differences by task and their macro mean, from the accuracies of A and B on each task's problems, in one order.
 
     Percentile intervals. p = 2 min(share of resamples <= 0, share >= 0), with one resample added on each side, and 1 at
-    most. The standard error is analytic: s/√n of a task's differences, √(Σ se²)/T of the macro mean.
-    `seed` is a whole number from 0.
+    most. The standard error is analytic: s/√n of a task's differences, √(Σ se²)/T of the macro mean; one problem has
+    none. `seed` is a whole number from 0.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, Difference] = {}
@@ -134,15 +134,16 @@ def paired_bootstrap(
         means = _resampled_means(differences, rng, resamples)
         sums += means
         n = len(differences)
-        error = float(differences.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+        error = float(differences.std(ddof=1) / math.sqrt(n)) if n > 1 else None
         found[name] = _difference(n, float(first.mean()), float(second.mean()), means, error)
-    count = len(tasks)
+    count, errors = len(tasks), [d.standard_error for d in found.values()]
+    known = [error for error in errors if error is not None]
     macro = _difference(
         sum(d.problems for d in found.values()),
         math.fsum(d.a for d in found.values()) / count,
         math.fsum(d.b for d in found.values()) / count,
         sums / count,
-        math.sqrt(math.fsum(d.standard_error**2 for d in found.values())) / count,
+        math.sqrt(math.fsum(error**2 for error in known)) / count if len(known) == count else None,
     )
     return found, macro
 
@@ -209,7 +210,7 @@ def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator, resa
     return np.concatenate(parts)
 
 
-def _difference(n: int, a: float, b: float, means: NDArray[np.float64], error: float) -> Difference:
+def _difference(n: int, a: float, b: float, means: NDArray[np.float64], error: float | None) -> Difference:
     low, high = np.percentile(means, [2.5, 97.5])
     tolerance = 1e-12  # sums of the same numbers in another order
     below, above = int((means <= tolerance).sum()), int((means >= -tolerance).sum())

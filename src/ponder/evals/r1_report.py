@@ -210,7 +210,8 @@ def compare_stages(run: RunFolder, before: StageRecord, after: StageRecord) -> C
 def points(difference: Difference) -> str:
     """A difference in points, with its interval and standard error."""
     low, high = 100 * difference.low, 100 * difference.high
-    return f"{100 * difference.difference:+.1f} [{low:+.1f}, {high:+.1f}], s.e. {100 * difference.standard_error:.1f}"
+    error = "" if difference.standard_error is None else f", s.e. {100 * difference.standard_error:.1f}"
+    return f"{100 * difference.difference:+.1f} [{low:+.1f}, {high:+.1f}]{error}"
 
 
 def _falls(tasks: Mapping[str, Difference]) -> str:

@@ -17,7 +17,7 @@ from ponder.data.library.generated import STORY_SETS, generated_set
 from ponder.data.library.library import LoadedSet, is_own, is_published, problem_set
 from ponder.data.library.records import Kind, read_kind
 from ponder.data.library.sets import ALIASES, PROBLEM_SETS
-from ponder.data.problems import Document, split_of
+from ponder.data.problems import Document, problems_digest, split_of
 from ponder.recipes.tasks import BUILT_IN
 
 PHRASE = 3  # a run of words that more measured problems have is a turn of phrase, and no sign that one was seen
@@ -81,8 +81,8 @@ class ListedProblems:
 
     def __repr__(self) -> str:
         """What they are: equal for equal problems."""
-        known = sorted((p.id, str(p.answer)) for problems in self._by_split.values() for p in problems)
-        return f"ListedProblems({self._name}, {known})"
+        known = sorted((p for problems in self._by_split.values() for p in problems), key=lambda problem: problem.id)
+        return f"ListedProblems({self._name}, {problems_digest(known)})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 
 from ponder.core.types import Problem
+from ponder.text.boxed import last_boxed
 from ponder.verify.checkers import Finding, show
-from ponder.verify.math.extraction import last_boxed
 
 LONGEST_TEXT = 20_000  # characters; the end of a longer text is read
 _THOUGHT_END = "</think>"

@@ -4,11 +4,12 @@ import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ponder.core.code_tests import read_tests
+from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript, read_tests
 from ponder.core.errors import ConfigError, DataError
 from ponder.data.library import layouts
 from ponder.data.library.records import Kind, Layout, Question
 from ponder.data.library.rows import Row, as_text
+from ponder.text.boxed import last_boxed
 
 QUESTIONS = ("question", "problem", "prompt", "query", "instruction", "text", "input", "quiz")
 ANSWERS = ("answer", "final_answer", "expected_answer", "target", "label", "output", "solution", "response")
@@ -67,6 +68,8 @@ def layout_of(kind: Kind, chosen: Fields) -> Layout:
             question = _program(named)
         else:
             question = Question(text=_question(named), answer=_answer(named))
+            if kind == "math":
+                question = _boxed(question, row, chosen)
         if chosen.solution:
             question = replace(question, facts={**question.facts, "solution": as_text(row.find(chosen.solution)) or ""})
         own = as_text(named.find("id")) if chosen.id else None
@@ -113,6 +116,15 @@ def _answer(row: Row) -> str | None:
     return text.strip() if text is not None and text.strip() else None
 
 
+def _boxed(question: Question, row: Row, chosen: Fields) -> Question:
+    """Where the answer is in the last box of a worked solution, the two apart."""
+    worked = as_text(row.find(chosen.solution)) if question.answer is None and chosen.solution else question.answer
+    answer = None if worked is None else last_boxed(worked)
+    if answer is None:
+        return question
+    return replace(question, answer=answer.strip(), facts={**question.facts, "solution": worked})
+
+
 def _program(row: Row) -> Question:
     tests = row.find("tests", "test_cases", "test_list")
     if isinstance(tests, list) and tests and all(isinstance(test, str) for test in tests):
@@ -123,9 +135,25 @@ def _program(row: Row) -> Question:
         raise row.error("no tests; expected in 'tests' a list of {input, output} or {function, args, expected}")
     facts: dict[str, object] = {"tests": tests}
     try:
-        read_tests(facts)
+        form = _form(read_tests(facts))
     except DataError as error:
         raise row.error(str(error)) from None
     if isinstance(prefix := row.find("prefix"), str):
         facts["prefix"] = prefix
-    return Question(text=_question(row), facts=facts)
+    return Question(text=_question(row), facts=facts, slots={"form": form})
+
+
+def _form(tests: Tests) -> str:
+    """What is asked for, so that these tests can judge it."""
+    block = "in one ```python block"
+    if isinstance(tests, TestScript):
+        if tests.entry:
+            return f"Write the Python function `{tests.entry}`. Reply with the whole function {block}."
+        return f"Reply with Python code {block}. It should pass these tests:\n\n```python\n{tests.code.strip()}\n```"
+    if isinstance(tests[0], InputCase):
+        return (
+            "Write a Python program that reads from standard input and writes to standard output. "
+            f"Reply with the whole program {block}."
+        )
+    names = dict.fromkeys(test.function for test in tests if isinstance(test, CallCase))
+    return f"Reply with Python code {block}. It should define {', '.join(f'`{name}`' for name in names)}."

@@ -1,15 +1,14 @@
 """How the rows of published problem sets become problems."""
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ponder.data.library.records import NotUsable, Question
 from ponder.data.library.rows import Row, as_text
+from ponder.text.boxed import last_boxed
 
 LETTERS = "ABCDEFGHIJ"
-_BOXED = re.compile(r"\\(?:boxed|framebox)\s*\{")
 # what LeetCode's judge has loaded before a solution
 LEETCODE_NAMES = """\
 import bisect, collections, functools, heapq, itertools, math, operator, random, re, string
@@ -34,12 +33,16 @@ def gsm8k(row: Row) -> Question:
 
 
 def mathematics(row: Row) -> Question:
-    """`problem` (or `question`) with `answer`, and where there are any `solution`, `level` and `subject`."""
+    """`problem` (or `question`) with `answer`, and where there are any `solution`, `level` and `subject`.
+
+    Where no column holds the answer, as in Hendrycks' MATH, it is in the solution's last box.
+    """
     answer = as_text(row.find("answer", "expected_answer", "final_answer"))
     facts = {name: row.values[name] for name in ("level", "subject", "type", "year", "url") if name in row.values}
     solution = row.find("solution")
     if isinstance(solution, str):
         facts["solution"] = solution
+        answer = last_boxed(solution) if answer is None else answer
     return Question(
         text=row.text("problem", "question", "prompt"),
         answer=answer.strip() if answer is not None else None,
@@ -49,33 +52,58 @@ def mathematics(row: Row) -> Question:
 
 
 def multiple_choice(row: Row) -> Question:
-    """`question` with columns A, B, C … and a letter, or with a list of `choices` and a letter or number from 0.
+    """`question` with columns A, B, C … or a list of `choices`. The answer is a letter, a choice's number from 0, its
+    label where the choices have labels of their own, or its text.
 
     Columns after the last choice may be empty: questions of a file may have different numbers of choices.
     """
     choices: Any = row.find("choices", "options")
+    labels: Any = None
     if isinstance(choices, Mapping):  # {"text": […], "label": […]}
-        choices = choices.get("text")
+        choices, labels = choices.get("text"), choices.get("label")
     if not isinstance(choices, list):
         choices = _lettered(row)
     texts = [as_text(choice) for choice in choices]
     if not 2 <= len(texts) <= len(LETTERS) or None in texts:
         raise row.error(f"{len(texts)} choices; expected 2 to {len(LETTERS)} texts in A, B, C … or in a list 'choices'")
     letters = LETTERS[: len(texts)]
-    answer = row.find("answer", "answerKey", "answer_index", "target", "label")
-    if isinstance(answer, str):
-        answer = answer.strip()
-        answer = int(answer) if answer.isdecimal() else answer  # a table's cells are texts
-    if isinstance(answer, int) and 0 <= answer < len(letters):
-        answer = letters[answer]
-    if answer is not None and answer not in list(letters):
-        raise row.error(f"the answer is {answer!r}; expected one of {', '.join(letters)}, or its number from 0")
+    answer = _letter(row, row.find("answer", "answerKey", "answer_index", "target", "label"), texts, labels)
     options = "\n".join(f"{letter}) {text}" for letter, text in zip(letters, texts, strict=True))
     facts: dict[str, object] = {"choices": dict(zip(letters, texts, strict=True))}
     if row.values.get("subject"):
         facts["subject"] = row.values["subject"]
     question = row.text("question", "problem", "prompt", "query")
     return Question(text=question, answer=answer, facts=facts, slots={"options": options, "letters": letters})
+
+
+def _letter(row: Row, answer: Any, texts: Sequence[str | None], labels: Any) -> str | None:
+    """The letter of the choice that is the answer; None where there is no answer."""
+    letters = list(LETTERS[: len(texts)])
+    if answer is None:
+        return None
+    stated = (as_text(answer) or "").strip()
+    if isinstance(labels, list) and len(labels) == len(texts) and labels != letters:
+        named = [as_text(label) for label in labels]
+        if named.count(stated) != 1:
+            told = ", ".join(map(str, labels))
+            raise row.error(f"the answer is {answer!r}; expected one of the choices' labels, {told}")
+        return letters[named.index(stated)]
+    if stated in letters:
+        return stated
+    alike = [i for i, text in enumerate(texts) if (text or "").strip() == stated]
+    number = int(stated) if stated.isdecimal() and len(stated) < 3 and int(stated) < len(letters) else None
+    if isinstance(answer, str) and number is not None and alike and alike != [number]:
+        raise row.error(
+            f"the answer is {answer!r}, which is the text of choice {letters[alike[0]]} and the number, from 0, of "
+            f"choice {letters[number]}; give the letter"
+        )
+    if number is not None:
+        return letters[number]
+    if len(alike) == 1:
+        return letters[alike[0]]
+    raise row.error(
+        f"the answer is {answer!r}; expected one of {', '.join(letters)}, the number of a choice from 0, or its text"
+    )
 
 
 def _lettered(row: Row) -> list[Any]:
@@ -104,7 +132,7 @@ def mbpp(row: Row) -> Question:
     if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
         raise row.error("no list of tests in 'test_list' or 'test'")
     setup = row.find("test_setup_code") or ""
-    code = "\n".join([setup, *tests])
+    code = "\n".join([*(setup if isinstance(setup, list) else [setup]), *tests])
     return Question(
         text=row.text("text", "prompt"),
         facts={"tests": {"code": code}, "solution": row.find("code")},

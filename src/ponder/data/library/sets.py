@@ -20,7 +20,8 @@ MBPP_PROMPT = (
     "{question}\n\nReply with Python code in one ```python block. It should pass these tests:\n\n"
     "```python\n{tests}\n```"
 )
-CODE_PROMPT = (
+CODE_PROMPT = "{question}\n\n{form}"  # of one's own: asks for what the problem's tests can judge
+CODEFORCES_PROMPT = (
     "{question}\n\nWrite a Python program that reads from standard input and writes to standard output. "
     "Reply with the whole program in one ```python block."
 )
@@ -169,7 +170,7 @@ _RECORDS = (
         kind="code",
         licence="CC-BY-4.0",
         layout=layouts.codeforces,
-        prompt=CODE_PROMPT,
+        prompt=CODEFORCES_PROMPT,
         hub="open-r1/codeforces",
         revision="8fd706e298b713125ac8df18cd5d847440fe3fb9",
         splits={

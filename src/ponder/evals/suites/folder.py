@@ -1,8 +1,7 @@
 """An evaluation is a folder: its settings, its samples as they come, and its result once it is whole."""
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from ponder.core.errors import RunError, RunLockedError
 from ponder.core.files import atomic_write_text, clean_leftovers, explain_os_errors, what_is
 from ponder.core.locks import hold_lock
-from ponder.core.types import Problem
 from ponder.evals.by_task import TaskEvaluation
 from ponder.evals.drawing import KeptSamples
 
@@ -87,14 +85,6 @@ class EvaluationFolder:
                 f"{self.path} holds an evaluation with other settings: {name} was {_abbreviated(was)}, now it is "
                 f"{_abbreviated(now)}; evaluate into another folder, or with the settings as they were"
             )
-
-
-def problems_digest(problems: Sequence[Problem]) -> str:
-    """A short name of what is asked and expected: equal digests mean the same problems."""
-    digest = hashlib.blake2b(digest_size=8)
-    for problem in problems:
-        digest.update(repr((problem.id, problem.prompt, problem.answer)).encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import functools
 
 from ponder.core.types import Problem
+from ponder.text.boxed import LONGEST_ANSWER, last_boxed
 from ponder.verify.checkers import Finding, show
-from ponder.verify.math.extraction import LONGEST_ANSWER, last_boxed, stated_answers
+from ponder.verify.math.extraction import stated_answers
 from ponder.verify.math.normal_form import alike, number, readings
 from ponder.verify.math.pool import MathPool
 from ponder.verify.math.units import agree

@@ -2,10 +2,10 @@
 
 import re
 
-LONGEST_TEXT = 100_000  # characters; the end of a longer text is read
-LONGEST_ANSWER = 2_000
+from ponder.text.boxed import LONGEST_ANSWER, last_boxed
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{|[^\s{}$\\])")
+LONGEST_TEXT = 100_000  # characters; the end of a longer text is read
+
 _TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL | re.IGNORECASE)
 _THOUGHT_END = "</think>"
 # Words after which an answer stands, in the languages that problems come in; "####" is GSM8K's.
@@ -42,31 +42,6 @@ def stated_answers(text: str) -> list[str]:
         if answer is not None and (answer := answer.strip()) and len(answer) <= LONGEST_ANSWER and answer not in found:
             found.append(answer)
     return found
-
-
-def last_boxed(text: str) -> str | None:
-    r"""What stands in the last `\boxed{…}` or `\fbox{…}` whose braces are closed; braces inside may nest.
-
-    >>> last_boxed(r"so \boxed{\frac{1}{2}}.")
-    '\\frac{1}{2}'
-    """
-    for box in reversed(list(_BOX.finditer(text))[-20:]):
-        if box.group(1) != "{":
-            return box.group(1)
-        end = _closing_brace(text, box.end())
-        if end is not None:
-            return text[box.end() : end]
-    return None
-
-
-def _closing_brace(text: str, start: int) -> int | None:
-    depth = 1
-    for at in range(start, min(len(text), start + LONGEST_ANSWER + 1)):
-        if text[at] in "{}" and text[at - 1] != "\\":
-            depth += 1 if text[at] == "{" else -1
-            if depth == 0:
-                return at
-    return None
 
 
 def _tagged(text: str) -> str | None:
