@@ -7,7 +7,7 @@ fails half-way, or a process that is killed, loses no answer that had come.
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -18,7 +18,8 @@ from ponder.core.types import Problem
 
 KIND = "ponder traces 1"  # the first line's `kind`
 
-Flaw = Literal["truncated", "no thought", "no answer", "malformed", "refused"]  # why an answer cannot be an example
+# why an answer cannot be an example; of a `refused` and a `failed` one nothing came
+Flaw = Literal["truncated", "no thought", "no answer", "malformed", "refused", "failed"]
 _OPENED = re.compile(r"\s*<think>")
 
 
@@ -41,7 +42,7 @@ class Trace:
     answer: str
     flaw: Flaw | None  # None: whole, and of the form thought and answer
     tokens: int | None  # of the teacher's, thought and answer; None where it does not tell
-    note: str = ""  # what the teacher said where it refused
+    note: str = ""  # where it was refused, failed or is malformed: the reason
 
     @property
     def key(self) -> tuple[str, int]:
@@ -121,6 +122,15 @@ def flaw_of(thought: str, answer: str, *, truncated: bool, thought_wanted: bool)
     if not answer.strip():
         return "no answer"
     return "no thought" if thought_wanted and not thought.strip() else None
+
+
+def judged(trace: Trace, *, thought_wanted: bool) -> Trace:
+    """The trace as this setting sees it, whether or not a thought was wanted when it was asked for."""
+    if trace.flaw not in (None, "no thought"):
+        return trace
+    if thought_wanted and not trace.thought.strip():
+        return replace(trace, flaw="no thought")
+    return replace(trace, flaw="malformed" if trace.note else None)
 
 
 def split_thought(content: str) -> tuple[str, str, bool]:

@@ -7,6 +7,7 @@ taken from the environment. The key is sent to that address, and appears in no m
 
 import email.utils
 import json
+import math
 import queue
 import threading
 import time
@@ -22,13 +23,16 @@ from ponder.core.errors import ConfigError, GenerationError
 from ponder.core.files import explain_read_errors
 from ponder.core.seeds import derive_seed, python_rng
 from ponder.core.types import Sampling
-from ponder.data.traces import Trace, flaw_of, split_thought
+from ponder.data.traces import Flaw, Trace, flaw_of, split_thought
 from ponder.recipes.endpoint_config import EndpointConfig
-from ponder.recipes.teachers import Keep, Wanted
+from ponder.recipes.teachers import Keep, UndecidedError, UselessError, Wanted
 
 MOST_BYTES = 32 << 20  # of one answer
 LONGEST_WAIT = 300.0  # seconds, that a server may ask for before a request is tried again
+LONGEST_PAUSE = 60.0  # seconds before a request is tried again, where the server asks for none
+LIMITED = 8  # times as long are the pauses after a 429: its window is often a minute
 LAST_ANSWERS = 20.0  # seconds, that answers under way are waited for when the teacher has failed
+ROOM_CHECK = 0.1  # seconds between two looks at whether the asking has ended
 REFUSALS = 8  # requests refused one after the other, before any answer: then it is the settings, not the problems
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}  # statuses that pass by themselves
 REFUSED = {400, 413, 422}  # statuses that speak of one request
@@ -45,22 +49,32 @@ class Answer(NamedTuple):
 class _PassingError(Exception):
     """Something that may be better next time."""
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    def __init__(self, reason: str, after: float | None = None, *, limited: bool = False) -> None:
         super().__init__(reason)
         self.after = after  # seconds that the server asks for
+        self.limited = limited  # too many requests: nothing is wrong with this one
 
 
 class _RefusedError(Exception):
     """The server refuses this request, whatever the next one."""
 
 
+class _Doubtful(NamedTuple):
+    """A request that failed for good, maybe because the teacher is down."""
+
+    trace: Trace  # what is kept of it if it is not
+    told: str
+
+
 @dataclass
 class _Exchange:
     """What the threads that ask share."""
 
+    room: threading.Semaphore  # for requests whose answers are not kept yet: what they tell may end the asking
     jobs: "queue.SimpleQueue[Wanted]" = field(default_factory=queue.SimpleQueue)
-    outcomes: "queue.SimpleQueue[Trace | BaseException]" = field(default_factory=queue.SimpleQueue)
+    outcomes: "queue.SimpleQueue[Trace | _Doubtful | BaseException]" = field(default_factory=queue.SimpleQueue)
     stop: threading.Event = field(default_factory=threading.Event)
+    answered_at: float = -math.inf  # when the last answer came
 
 
 class Endpoint:
@@ -79,6 +93,8 @@ class Endpoint:
         be asked for and cannot be.
         """
         self._config, self._sampling, self._seed, self._thought_wanted = config, sampling, seed, thought_wanted
+        self._answered = False  # ever
+        self._in_a_row = 0  # requests that failed since the last answer
         self._base = api_base(config.url, "the teacher's address")
         headers = {"accept-encoding": "identity"}  # a small answer cannot unpack to a large one
         self._key = read_key(Path(config.key_file)) if config.key_file else None
@@ -115,9 +131,10 @@ class Endpoint:
 
     def ask(self, wanted: Sequence[Wanted], keep: Keep) -> None:
         """See `Teacher.ask`. So many requests run at once as `concurrency` says; each is tried again with growing
-        pauses where what went wrong may pass.
+        pauses where what went wrong may pass. Raises `UndecidedError` where nothing has ever been answered, and too few
+        failed to say that the teacher is down.
         """
-        shared = _Exchange()
+        shared = _Exchange(threading.Semaphore(2 * self._config.concurrency))
         for job in wanted:
             shared.jobs.put(job)
         # daemons: a process that is stopped does not wait for answers under way
@@ -132,7 +149,8 @@ class Endpoint:
         except BaseException as error:
             shared.stop.set()
             if isinstance(error, GenerationError):  # what is under way may come after all; Ctrl-C does not wait for it
-                deadline = time.monotonic() + LAST_ANSWERS
+                well = isinstance(error, UselessError)
+                deadline = time.monotonic() + (self._config.timeout_seconds if well else LAST_ANSWERS)
                 for thread in threads:
                     thread.join(max(0.0, deadline - time.monotonic()))
             while not shared.outcomes.empty():
@@ -142,59 +160,100 @@ class Endpoint:
             raise
 
     def _receive(self, shared: _Exchange, count: int, keep: Keep) -> None:
-        answered = False
         refusals = 0
+        doubtful: list[_Doubtful] = []
         for _ in range(count):
             outcome = shared.outcomes.get()
+            shared.room.release()
             if isinstance(outcome, BaseException):
                 raise outcome
+            if isinstance(outcome, _Doubtful):
+                doubtful.append(outcome)
+                self._in_a_row += 1
+                if self._in_a_row >= self._config.failures:
+                    raise GenerationError(self._explained(doubtful[0]))
+                continue
             keep(outcome)
-            if outcome.flaw != "refused":
-                answered = True
-            elif not answered:
+            if outcome.flaw not in ("refused", "failed"):
+                self._answered, self._in_a_row = True, 0
+                while doubtful:  # the teacher is well: it was the problems
+                    keep(doubtful.pop(0).trace)
+            elif outcome.flaw == "refused" and not self._answered:
                 refusals += 1
                 if refusals >= REFUSALS:
                     raise GenerationError(
                         f"{self.name} refused all of the first {refusals} requests; the last time it said: "
                         f"{outcome.note}. Change its settings (endpoint.…), or ask another teacher"
                     )
+        if doubtful and not self._answered:
+            raise UndecidedError(self._explained(doubtful[0]), [each.trace for each in doubtful])
+        for each in doubtful:
+            keep(each.trace)
+
+    def _explained(self, first: _Doubtful) -> str:
+        """Why nothing more is asked for, and what to do."""
+        others = self._in_a_row - 1
+        told = f"{self.name} {first.told}" + (f", and so {others} more on end" if others else "")
+        advice = "What it had answered is kept; go on with --resume when it is well again"
+        if others:
+            advice += (
+                f". If it is, and cannot answer these problems, --resume --endpoint.failures={8 * (others + 1)} lets "
+                "more of them fail on end, which are counted"
+            )
+        return f"{told}. {advice}"
 
     def _work(self, shared: _Exchange) -> None:
         while not shared.stop.is_set():
+            if not shared.room.acquire(timeout=ROOM_CHECK):
+                continue
             try:
                 wanted = shared.jobs.get_nowait()
             except queue.Empty:
                 return
             try:
-                shared.outcomes.put(self._ask_one(wanted, shared.stop))
+                outcome = self._ask_one(wanted, shared)
             except BaseException as error:  # noqa: BLE001  # told in the caller's thread
                 shared.outcomes.put(error)
                 return
+            if outcome is not None:
+                shared.outcomes.put(outcome)
 
-    def _ask_one(self, wanted: Wanted, stop: threading.Event) -> Trace:
-        config = self._config
+    def _ask_one(self, wanted: Wanted, shared: _Exchange) -> Trace | _Doubtful | None:
+        """What comes of a request; None where the asking ends while it waits to be tried again.
+
+        One that fails while others are answered fails for its problem's sake, unless there are too many requests: then
+        it waits its turn, and no attempt is counted.
+        """
         body = self._body(wanted)
-        for attempt in range(1, config.attempts + 1):
+        tried, times, attempts = math.inf, 0, 0
+        while True:
             try:
-                reply = self._post(body)
-                return self._trace(wanted, reply)
+                trace = self._trace(wanted, self._post(body))
+                shared.answered_at = time.monotonic()
+                return trace
             except _RefusedError as error:
-                return self._refusal(wanted, str(error))
+                return self._unanswered(wanted, "refused", str(error))
             except _PassingError as error:
-                if attempt == config.attempts or stop.is_set():
-                    times = "once" if attempt == 1 else f"{attempt} times"
-                    raise GenerationError(
-                        f"{self.name} failed {times} on problem {wanted.problem.id!r}: {error}. What it had answered "
-                        "is kept; go on with --resume when it is well again"
-                    ) from None
-                stop.wait(self._pause(wanted, attempt, error.after))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+                others_answered = shared.answered_at > tried
+                tried = time.monotonic()
+                times += 1
+                attempts += not (error.limited and others_answered)
+                if attempts >= self._config.attempts:
+                    failed = self._unanswered(wanted, "failed", str(error))
+                    often = "once" if times == 1 else f"{times} times"
+                    told = f"failed {often} on problem {wanted.problem.id!r}: {error}"
+                    return failed if others_answered else _Doubtful(failed, told)
+                pause = self._pause(wanted, times, error)
+            shared.stop.wait(pause)
+            if shared.stop.is_set():
+                return None
 
-    def _pause(self, wanted: Wanted, attempt: int, after: float | None) -> float:
+    def _pause(self, wanted: Wanted, times: int, error: _PassingError) -> float:
         """Seconds until the next attempt: doubled each time, with some chance so that requests spread."""
-        rng = python_rng(self._seed, "pause", wanted.problem.id, wanted.sample, attempt)
-        pause = min(60.0, self._config.pause_seconds * 2 ** (attempt - 1)) * rng.uniform(0.5, 1.0)
-        return pause if after is None else max(pause, after)
+        rng = python_rng(self._seed, "pause", wanted.problem.id, wanted.sample, times)
+        first = self._config.pause_seconds * (LIMITED if error.limited and error.after is None else 1)
+        pause = min(LONGEST_PAUSE, first * 2 ** min(times - 1, 10)) * rng.uniform(0.75, 1.0)
+        return pause if error.after is None else max(pause, error.after)
 
     def _body(self, wanted: Wanted) -> dict[str, Any]:
         config, sampling = self._config, self._sampling
@@ -222,7 +281,7 @@ class Endpoint:
             return self._json(response, text)
         said = f"it answered {response.status_code}: {self._hidden(_error_of(text))}"
         if response.status_code in PASSING:
-            raise _PassingError(said, _retry_after(response))
+            raise _PassingError(said, _retry_after(response), limited=response.status_code == 429)
         if response.status_code in REFUSED:
             raise _RefusedError(said)
         raise GenerationError(f"{self.name}: {said}{_advice(response)}")
@@ -245,7 +304,7 @@ class Endpoint:
         except (KeyError, TypeError, AttributeError) as error:
             raise _PassingError(f"its answer has another form than OpenAI's API ({error})") from None
         if reply["choices"][0].get("finish_reason") == "content_filter":
-            return self._refusal(wanted, "its filter withheld the answer")
+            return self._unanswered(wanted, "refused", "its filter withheld the answer")
         usage = reply.get("usage")
         tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
         return Trace(
@@ -259,9 +318,9 @@ class Endpoint:
             tokens=tokens if isinstance(tokens, int) else None,
         )
 
-    def _refusal(self, wanted: Wanted, note: str) -> Trace:
+    def _unanswered(self, wanted: Wanted, flaw: Flaw, note: str) -> Trace:
         return Trace(
-            problem=wanted.problem, sample=wanted.sample, thought="", answer="", flaw="refused", tokens=None, note=note
+            problem=wanted.problem, sample=wanted.sample, thought="", answer="", flaw=flaw, tokens=None, note=note
         )
 
     def _first_model(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from ponder.core.errors import ConfigError
 
 # what changes no answer, and may differ when a run goes on
-FREE = ("key_file", "concurrency", "attempts", "pause_seconds", "timeout_seconds")
+FREE = ("key_file", "concurrency", "attempts", "failures", "pause_seconds", "timeout_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class EndpointConfig:
     key_file: str = ""  # a file with the API key alone in it
     concurrency: int = 8  # requests at once
     attempts: int = 6  # for one answer, where what went wrong may pass (429, 5xx, no connection, no JSON)
-    pause_seconds: float = 1.0  # before the second attempt; doubled before each further one, 60 at most
+    failures: int = 4  # answers on end that fail for good, and none that comes between: the run stops
+    pause_seconds: float = 1.0  # before the second attempt (eight times that after a 429); doubles each time, to 60
     timeout_seconds: float = 600.0  # for one answer
     instruction: str = ""  # said after each problem, to the teacher alone: how its answer is to be written
     limit_name: str = "max_tokens"  # what the server calls the longest answer (max_completion_tokens for some)
@@ -27,7 +28,7 @@ class EndpointConfig:
     extra: Mapping[str, str | int | float | bool] = field(default_factory=dict)  # further fields of each request
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "attempts"):
+        for name in ("concurrency", "attempts", "failures"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"endpoint.{name} = {getattr(self, name)}; expected 1 or more")
         for name in ("pause_seconds", "timeout_seconds"):

@@ -1,7 +1,7 @@
 """The student of a distillation: the model that learns, and a teacher's words in its tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ponder.core.errors import ConfigError, DataError, TokenizerError
@@ -20,6 +20,8 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.train.distill import PromptCompletion
 from ponder.weights.checkpoint import open_checkpoint
 from ponder.weights.opened import LoadedModel
+
+EMPTY_THOUGHT = "\n"  # which templates write out where they leave out a missing one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,7 @@ def write_out(prompter: Prompter, question: str, thought: str, answer: str) -> P
         tokenizer = prompter.tokenizer
         ids = completion_ids(tokenizer.encode(thought), tokenizer.encode(answer), tokenizer.control)
         return PromptCompletion(prompter.encode(question), tuple(ids))
-    messages = (Message("user", question), Message("assistant", answer, thought or None))
+    messages = (Message("user", question), Message("assistant", answer, thought or EMPTY_THOUGHT))
     encoded = prompter.template.encode(messages, generation=False)
     first = encoded.target.index(True)
     last = len(encoded.target) - encoded.target[::-1].index(True)
@@ -91,7 +93,10 @@ class TraceExamples:
         """Example number `index`."""
         conversation = self._conversations[index]
         if self._prompter.template is not None:
-            return encode_conversation(self._prompter.template, conversation)
+            question, reply = conversation.messages
+            written_out = replace(reply, reasoning=reply.reasoning or EMPTY_THOUGHT)
+            whole = replace(conversation, messages=(question, written_out))
+            return encode_conversation(self._prompter.template, whole)
         written = self.prompt_completion(index)
         target = (*(False for _ in written.prompt_ids), *(True for _ in written.ids))
         return Example((*written.prompt_ids, *written.ids), target)

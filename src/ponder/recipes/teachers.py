@@ -29,6 +29,19 @@ class Wanted(NamedTuple):
 Keep = Callable[[Trace], None]  # called with each answer, in the caller's thread
 
 
+class UndecidedError(GenerationError):
+    """Nothing answered, and the last requests failed: nobody can tell here whether because of their problems."""
+
+    def __init__(self, message: str, failed: Sequence[Trace]) -> None:
+        """`failed`: what is to be kept where the teacher has answered before."""
+        super().__init__(message)
+        self.failed = tuple(failed)
+
+
+class UselessError(GenerationError):
+    """Told by `keep`: what comes is of no use. No more is asked for; what is under way is kept."""
+
+
 class Teacher(Protocol):
     """Answers problems, with its thoughts."""
 
@@ -40,7 +53,8 @@ class Teacher(Protocol):
     def ask(self, wanted: Sequence[Wanted], keep: Keep) -> None:
         """Ask for all of these and hand each answer to `keep` as it comes, in any order.
 
-        Raises `GenerationError` where the teacher fails for good; the answers that had come were kept.
+        A problem that fails where others are answered is kept as failed. Raises `GenerationError` where the teacher
+        fails for good; the answers that had come were kept.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,11 +14,11 @@ from ponder.core.errors import DataError
 from ponder.core.progress import Reporter
 from ponder.core.types import Conversation, Problem, Split
 from ponder.data.conversations import read_conversations
-from ponder.data.traces import Origin, Trace, TraceLog, read_traces
-from ponder.recipes.distill_recipe import TraceConfig
+from ponder.data.traces import Origin, Trace, TraceLog, judged, read_traces
+from ponder.recipes.distill_recipe import TraceConfig, is_traces
 from ponder.recipes.students import TracesAsCompletions
 from ponder.recipes.tasks import Task
-from ponder.recipes.teachers import Teacher, Wanted
+from ponder.recipes.teachers import Teacher, UndecidedError, UselessError, Wanted
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import Progress
 from ponder.train.collect import REFUSED, UNGRADED, CollectConfig, collect
@@ -26,6 +27,8 @@ from ponder.train.loop import Clock
 from ponder.train.rollout import Grade
 
 TRACES, VERIFIED = "traces.jsonl", "verified"  # in a run's folder
+FIRST = 16  # answers: where all have the same flaw, no more is asked for
+NOTHING_CAME = ("refused", "failed")  # flaws that say nothing of the teacher's answers
 MISSES = 1000  # draws on end that gave no new problem: the task has no more
 
 OpenTeacher = Callable[[], AbstractContextManager[Teacher]]
@@ -59,7 +62,8 @@ def gather_traces(
 ) -> Progress | None:
     """Ask for the answers that `path` lacks, `samples` to each problem; the teacher is opened only if there are any.
 
-    Every answer is in the file as soon as it comes. Returns what it took; None where nothing was missing.
+    Every answer is in the file as soon as it comes. Returns what it took; None where nothing was missing. Raises
+    `UselessError` where the first of them are all of no use.
     """
     wanted = [Wanted(problem, sample) for problem in problems for sample in range(samples)]
     if path.exists() and path.stat().st_size:
@@ -73,13 +77,36 @@ def gather_traces(
             there = {trace.key for trace in log.traces}
             reporter.stage("traces", len(wanted))
             reporter.advance(len(there))
+            came = 0
 
             def keep(trace: Trace) -> None:
+                nonlocal came
                 log.append(trace)
                 reporter.advance(len(log.traces))
+                came += trace.flaw not in NOTHING_CAME
+                if came == FIRST and trace.flaw not in NOTHING_CAME:
+                    _require_use(log.traces, path)
 
-            opened.ask([w for w in wanted if w.key not in there], keep)
+            try:
+                opened.ask([w for w in wanted if w.key not in there], keep)
+            except UndecidedError as error:
+                if all(trace.flaw in NOTHING_CAME for trace in log.traces):
+                    raise
+                for trace in error.failed:
+                    keep(trace)
     return clock.progress()
+
+
+def _require_use(traces: Sequence[Trace], path: Path) -> None:
+    """Raises `UselessError` where all answers have the same flaw."""
+    flaws = [trace.flaw for trace in traces if trace.flaw not in NOTHING_CAME]
+    flaw, count = flaws[0], len(flaws)
+    if flaw is not None and flaws.count(flaw) == count:
+        raise UselessError(
+            f"none of the first {count} answers can be learned from ({count} {flaw}); they are kept in {path}, and no "
+            "more is asked for. Where it can be mended at the teacher's end, do so and go on with --resume. Else: "
+            + _advice({flaw: count}, "", path)
+        )
 
 
 def verify_traces(
@@ -94,11 +121,13 @@ def verify_traces(
 ) -> Verified:
     """The traces that are right by the task's checker, readable and unlike each other, in the student's vocabulary.
 
-    `positions` is the student's context. What is done already in `folder` is not done again. Raises `DataError` where
-    none can be learned from.
+    `positions` is the student's context. Whether a thought is missing goes by `config`, not by what was wanted when the
+    teacher was asked. What is done already in `folder` is not done again. Raises `DataError` where none can be learned
+    from.
     """
     if not traces:
         raise DataError("there is no trace to learn from; expected at least one")
+    traces = [judged(trace, thought_wanted=config.require_thought) for trace in traces]
     problems = {trace.problem.id: trace.problem for trace in sorted(traces, key=lambda trace: trace.key)}
     answers = TracesAsCompletions(traces, prompter, positions)
     collection = collect(
@@ -122,7 +151,8 @@ def verify_traces(
     counts = trace_counts(traces, answers.beyond, collection.outcomes)
     if not collection.conversations:
         said = ", ".join(f"{count} {reason}" for reason, count in counts["outcomes"].items())
-        advice = _advice(counts["outcomes"], collection.first_ungraded)
+        path = Path(origin.model) if is_traces(origin.model) else folder.parent / TRACES
+        advice = _advice(counts["outcomes"], collection.first_ungraded, path)
         raise DataError(f"none of the {len(traces)} traces can be learned from ({said}). {advice}")
     return Verified(read_conversations(collection.path), counts)
 
@@ -141,16 +171,22 @@ def trace_counts(traces: Sequence[Trace], beyond: int, outcomes: dict[str, int])
     }
 
 
-def _advice(outcomes: dict[str, int], first_ungraded: str) -> str:
-    """What to do where nothing can be learned from, by what most answers came to."""
+def _advice(outcomes: dict[str, int], first_ungraded: str, path: Path) -> str:
+    """What to do where nothing can be learned from, by what most answers came to. `path`: the file that has them."""
+    command = f"ponder distill {shlex.quote(str(path))} STUDENT"
     advice = {
         UNGRADED: f"The checker could not judge them: {first_ungraded}. Mend that, and go on with --resume: where it "
         "could judge none, it judges all of them again, and none is asked for again",
-        "no thought": "The teacher shows no thoughts: take a reasoning model, or accept answers without a thought "
-        "(--traces.require_thought=false)",
-        "truncated": "Let answers be longer (--traces.max_tokens)",
-        "wrong": "Tell the teacher how its answer is to be written (--endpoint.instruction=…), or take a better one",
-        "refused": "The file of traces holds what the teacher said",
+        "no thought": "The teacher shows no thoughts. Begin another run with a reasoning model, or with "
+        "--traces.require_thought=false, which accepts answers without a thought; those that are there need not be "
+        f"asked for again: {command} --traces.require_thought=false",
+        "truncated": "The teacher's answers were cut off: begin another run with a larger --traces.max_tokens",
+        "no answer": "The teacher thinks and does not answer: begin another run with a larger --traces.max_tokens, or "
+        "with another teacher",
+        "wrong": "Begin another run in which the teacher is told how its answer is to be written "
+        "(--endpoint.instruction=…), or with a better one",
+        "refused": f"What the teacher said is in {path}",
+        "failed": f"What went wrong is in {path}",
     }
     most = max(outcomes, key=lambda reason: outcomes[reason], default="")
     if UNGRADED in outcomes and "wrong" not in outcomes:  # of those that were right in form, it could judge none
