@@ -28,7 +28,6 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +35,7 @@ from ponder.core.errors import DataError, TokenizerError
 from ponder.core.seeds import python_rng
 from ponder.core.time_limit import CHECK_SECONDS
 from ponder.core.types import Problem, Split
+from ponder.data.own_rewards import rewards_in, worth_of
 from ponder.data.problems import (
     HELD_OUT_SHARE,
     Document,
@@ -45,7 +45,7 @@ from ponder.data.problems import (
     token_lengths,
 )
 from ponder.data.unwritable import unwritable
-from ponder.data.user_file import Place, UserFile
+from ponder.data.user_file import Place, UserFile, kind_of, shown
 from ponder.text.tokenizer import Tokenizer
 
 LONGEST_PROMPT = 2_000  # characters
@@ -58,15 +58,6 @@ FIRST_CALL_SECONDS = 10.0  # that the first call of each of the file's functions
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
-@dataclass(frozen=True, slots=True)
-class OwnReward:
-    """A reward of the file's own; `function` takes the problem, the thought, and the answer where there is one."""
-
-    name: str
-    weight: float
-    function: Callable[[Problem, str, str | None], object]
-
-
 class TaskFile:
     """A user's task. It is a `ProblemSource`, and a `DocumentSource` where the file defines `worked`."""
 
@@ -77,7 +68,7 @@ class TaskFile:
         self._straight = file.function("straight", "problem, rng")
         self.name = _name(file)
         self.max_tokens = _max_tokens(file)
-        self.rewards = _rewards(file)
+        self.rewards = rewards_in(file)
         self._problems = _problems(file, needs_answer=self._check is None)
         self._probe()
 
@@ -130,7 +121,7 @@ class TaskFile:
         label, place = "worked(problem, rng)", self._file.at("worked")
         result = self._file.call(self._worked, label, dict(problem.facts), rng)
         if not isinstance(result, tuple | list) or len(result) != 2:
-            raise place.error(f"{label} returned {_kind(result)}; expected two texts: (thought, answer)")
+            raise place.error(f"{label} returned {kind_of(result)}; expected two texts: (thought, answer)")
         thought = _text(place, result[0], f"{label}'s thought", LONGEST_THOUGHT)
         answer = _text(place, result[1], f"{label}'s answer", LONGEST_ANSWER)
         return Document(prompt=problem.prompt, thought=thought, answer=answer)
@@ -184,7 +175,7 @@ class TaskFile:
             return problem, ()
         if self._straight is None and problem.answer is None:
             raise self._file.error(
-                f"defines worked but not straight, and the problem {_show(problem.prompt)} has no answer to give "
+                f"defines worked but not straight, and the problem {shown(problem.prompt)} has no answer to give "
                 "straight; define straight(problem, rng) or give the answer"
             )
         return problem, (self.worked(problem, rng), self.straight(problem, rng))
@@ -200,21 +191,18 @@ class TaskFile:
         score = _number(verdict)
         if score is None and not hasattr(verdict, "score"):  # as a finding has
             raise place.error(
-                f"{label} returned {_show(verdict)}; expected True, False or a score from 0 to 1, or either with a "
+                f"{label} returned {shown(verdict)}; expected True, False or a score from 0 to 1, or either with a "
                 "reason"
             )
         if score is not None and not score:
-            reference = f"{_show(problem.answer)} of {_show(problem.prompt)}"
+            reference = f"{shown(problem.answer)} of {shown(problem.prompt)}"
             raise place.error(f"{label} rejects the reference answer {reference}")
 
     def _probe_rewards(self, problem: Problem, thought: str) -> None:
         """Both with the reference answer and for a completion without one."""
         for reward in self.rewards:
             for answer in {problem.answer, None}:
-                worth = reward.function(problem, thought, answer)
-                if not isinstance(worth, bool | int | float) or not abs(worth) < float("inf"):
-                    label = f"{reward.name}(problem, thought, answer)"
-                    raise self._file.at("REWARDS").error(f"{label} returned {_show(worth)}; expected a finite number")
+                worth_of(reward, problem, thought, answer, self._file.at("REWARDS"))
 
 
 def _number(value: object) -> bool | int | float | None:
@@ -236,7 +224,7 @@ class _Listed:
 
     def __init__(self, file: UserFile, listed: object, needs_answer: bool) -> None:
         if not isinstance(listed, list | tuple):
-            raise file.at("PROBLEMS").error(f"PROBLEMS is {_kind(listed)}; expected a list of dicts")
+            raise file.at("PROBLEMS").error(f"PROBLEMS is {kind_of(listed)}; expected a list of dicts")
         self._by_split: dict[Split, list[Problem]] = {split: [] for split in SPLITS}
         seen: dict[str, tuple[Problem, Split]] = {}
         for i, raw in enumerate(listed):
@@ -244,9 +232,9 @@ class _Listed:
             problem, split = _problem(place, what, raw, needs_answer)
             for twin, twin_split in [seen.setdefault(key, (problem, split)) for key in (problem.id, problem.prompt)]:
                 if twin_split != split:
-                    raise place.error(f"{what}, {_show(problem.prompt)}, is in both splits")
+                    raise place.error(f"{what}, {shown(problem.prompt)}, is in both splits")
                 if (twin.id, twin.prompt, twin.answer) != (problem.id, problem.prompt, problem.answer):
-                    raise place.error(f"{what}, {_show(problem.prompt)}, is there twice with different ids or answers")
+                    raise place.error(f"{what}, {shown(problem.prompt)}, is there twice with different ids or answers")
             self._by_split[split].append(problem)
         for split, problems in self._by_split.items():
             if not problems:
@@ -282,7 +270,7 @@ class _Drawn:
             problem, its_split = _problem(place, "problem(rng)", raw, self._needs_answer)
             named = problem.facts.get("split") is not None
             if named and self._chosen.setdefault(problem.id, its_split) != its_split:
-                raise place.error(f"problem(rng) puts {_show(problem.id)} in both splits")
+                raise place.error(f"problem(rng) puts {shown(problem.id)} in both splits")
             if its_split == split:
                 return problem
             different.add(problem.id)
@@ -314,7 +302,7 @@ def _problems(file: UserFile, needs_answer: bool) -> _Problems:
 def _problem(place: Place, what: str, raw: object, needs_answer: bool) -> tuple[Problem, Split]:
     """A problem and its split from the dict that the file made."""
     if not isinstance(raw, Mapping):
-        raise place.error(f"{what} is {_kind(raw)}; expected a dict such as dict(prompt='2+2=?', answer='4')")
+        raise place.error(f"{what} is {kind_of(raw)}; expected a dict such as dict(prompt='2+2=?', answer='4')")
     if "prompt" not in raw:
         raise place.error(f"{what} lacks 'prompt'; it has {', '.join(map(repr, raw)) or 'nothing'}")
     prompt = _text(place, raw["prompt"], f"{what}'s prompt", LONGEST_PROMPT)
@@ -330,7 +318,7 @@ def _problem(place: Place, what: str, raw: object, needs_answer: bool) -> tuple[
     if split is None:
         split = split_of(identity)
     if split not in SPLITS:
-        raise place.error(f"{what}'s split is {_show(split)}; expected 'train' or 'held_out'")
+        raise place.error(f"{what}'s split is {shown(split)}; expected 'train' or 'held_out'")
     return Problem(id=identity, prompt=prompt, answer=answer, facts=dict(raw)), split
 
 
@@ -339,7 +327,7 @@ def _text(place: Place, value: object, what: str, longest: int) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**100:
         value = str(value)
     if not isinstance(value, str):
-        raise place.error(f"{what} is {_kind(value)}; expected text")
+        raise place.error(f"{what} is {kind_of(value)}; expected text")
     if not value.strip():
         raise place.error(f"{what} is empty")
     if len(value) > longest:
@@ -358,37 +346,6 @@ def _max_tokens(file: UserFile) -> int | None:
     if tokens is None:
         return None
     if not isinstance(tokens, int) or isinstance(tokens, bool) or not 8 <= tokens <= 100_000:
-        message = f"MAX_TOKENS is {_show(tokens)}; expected a whole number from 8 to 100000"
+        message = f"MAX_TOKENS is {shown(tokens)}; expected a whole number from 8 to 100000"
         raise file.at("MAX_TOKENS").error(message)
     return tokens
-
-
-def _rewards(file: UserFile) -> tuple[OwnReward, ...]:
-    listed, place = file.names.get("REWARDS", {}), file.at("REWARDS")
-    if not isinstance(listed, Mapping):
-        raise place.error(f"REWARDS is {_kind(listed)}; expected a dict such as {{'brief': (0.1, brief)}}")
-    return tuple(_reward(file, place, name, entry) for name, entry in listed.items())
-
-
-def _reward(file: UserFile, place: Place, name: object, entry: object) -> OwnReward:
-    if not isinstance(name, str) or not name.isidentifier():
-        raise place.error(f"a reward is named {_show(name)}; expected a name like 'brief'")
-    if not isinstance(entry, tuple | list) or len(entry) != 2:
-        raise place.error(f"REWARDS[{name!r}] is {_show(entry)}; expected a weight and a function: (0.1, {name})")
-    weight, function = entry
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not abs(weight) < float("inf"):
-        raise place.error(f"REWARDS[{name!r}] has the weight {_show(weight)}; expected a finite number")
-    called, label = file.taking("problem, thought, answer", function, name, place), f"{name}(problem, thought, answer)"
-    return OwnReward(name, float(weight), lambda problem, *said: file.call(called, label, dict(problem.facts), *said))
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else f"of type {type(value).__name__}"
-
-
-def _show(value: object) -> str:
-    try:
-        shown = repr(value)
-    except Exception:  # noqa: BLE001 - a user's own class, or an integer too long to write
-        return _kind(value)
-    return shown if len(shown) <= 60 else shown[:59] + "…"

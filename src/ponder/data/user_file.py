@@ -172,3 +172,17 @@ def _elements(node: ast.stmt) -> list[ast.expr]:
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
     elements = value.elts if isinstance(value, ast.List | ast.Tuple) else []
     return [] if any(isinstance(element, ast.Starred) for element in elements) else elements
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for a message."""
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
+def shown(value: object) -> str:
+    """A value for a message, shortened."""
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - a user's own class, or an integer too long to write
+        return kind_of(value)
+    return shown if len(shown) <= 60 else shown[:59] + "…"

@@ -316,7 +316,7 @@ class _Pipeline:
     ) -> None:
         """A stage of reinforcement learning, on the practised tasks unless `draw` gives other problems."""
         generator = self.samplers.follow(model, config.rollout_weights)
-        by_rule = self.samplers.grader(rewards, self.practice.rewards)
+        by_rule = self.samplers.grader(rewards, self.practice.added.rewards)
         grade = by_rule_where_there_is_one(by_rule, grade_without_rule(self.tokenizer, rewards))
         stage = Grpo(
             model,
@@ -383,6 +383,8 @@ def _costs_of(recipe: R1Recipe, run: RunFolder, practice: Practice, shape: Model
     begun = costs.summary.setdefault("task_fingerprint", practice.fingerprint)  # older runs do not tell
     if begun != practice.fingerprint:
         raise RunError(f"{recipe.task_file} has changed since the run {run.path} began; begin another run with it")
+    if costs.summary.setdefault("rewards_fingerprint", practice.added.fingerprint) != practice.added.fingerprint:
+        raise RunError(f"{recipe.rewards_file} has changed since the run {run.path} began; begin another run with it")
     for name, known in costs.summary.get("sets", {}).items():
         if practice.sets[name]["fingerprint"] != known["fingerprint"]:
             raise RunError(
@@ -400,4 +402,5 @@ def practice_of(recipe: R1Recipe) -> Practice:
         problems=recipe.problems,
         measured=(*recipe.measure.tasks, *recipe.measure.apart),
         sandbox=recipe.sandbox,
+        rewards_file=recipe.rewards_file,
     )

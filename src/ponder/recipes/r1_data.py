@@ -26,7 +26,7 @@ from ponder.data.worked.words import WORD_TASKS
 from ponder.recipes.open_task import GYM
 from ponder.recipes.practised_sets import PractisedSet, SetConfig, is_set, open_measured, open_set
 from ponder.recipes.problem_sets import CheckerConfig, Checkers, require_judged
-from ponder.recipes.tasks import rewards_of
+from ponder.recipes.tasks import AddedRewards, rewards_of
 from ponder.text.examples import Example, encode_conversation
 from ponder.text.prompt import Prompter
 from ponder.verify.by_task import CheckerByTask
@@ -103,11 +103,13 @@ class Practice:
         problems: Mapping[str, SetConfig] | None = None,
         measured: Sequence[str] = (),
         sandbox: SandboxConfig | None = None,
+        rewards_file: str = "",
     ) -> None:
         """`shares`: how often each task's problems come, by its name: a worked task, any task of reasoning-gym, a set
         of problems, or a name that `problems` describes; empty: all worked tasks alike, or the file's and those of
         `problems` alone. `task_file`: a person's own task; `imitated`: whether worked traces are needed. `measured`:
         names of what is measured besides. `sandbox`: where programs are judged.
+        `rewards_file`: rewards of a person's own for all problems.
 
         What is measured of listed problems is left out of what is trained on. Raises `ConfigError` for a name that is
         no task or set, and where there is nothing to imitate; `DataError` or `SandboxError` where answers cannot be
@@ -144,8 +146,9 @@ class Practice:
             own[own_task.name] = own_task.file.check
         own |= {name: gym if kind == "gym" else checkers.of(kind) for name, kind in self._kinds.items()}
         self.check = CheckerByTask(own, default=gym)
-        self.rewards = () if own_task is None else rewards_of(own_task.file, own_task.name)  # in learning by trial
         try:
+            of_task = () if own_task is None else rewards_of(own_task.file, own_task.name)
+            self.added = AddedRewards(of_task, rewards_file, lambda: self.problem(python_rng(0, "rewards")))
             learned = {name: opened.problems.of("train") for name, opened in self._sets.items()}
             for name, found in {**self._listed, **learned}.items():
                 require_judged(name, found, self.check, sandbox)

@@ -150,6 +150,7 @@ class R1Recipe:
     # name → share of the problems: tasks, of reasoning-gym too, sets and files of problems; empty: all that are worked
     tasks: Mapping[str, float] = field(default_factory=dict)
     task_file: str = ""  # a Python file with a task of one's own, among the others or, without `tasks`, alone
+    rewards_file: str = ""  # a Python file whose REWARDS both stages of RL add, for all problems
     ordinary: OrdinaryConfig = field(default_factory=OrdinaryConfig)
     cold_start: SftConfig = field(default_factory=SftConfig)
     reasoning_rl: GrpoConfig = field(default_factory=lambda: GrpoConfig(optimizer=_GENTLE))

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ponder.core.errors import ConfigError
+from ponder.core.types import Problem
 from ponder.data.chain import ChainSource
 from ponder.data.countdown import CountdownSource
+from ponder.data.own_rewards import OwnReward, RewardsFile
 from ponder.data.problems import DocumentSource, ProblemSource
-from ponder.data.task_file import OwnReward, TaskFile, load_task_file
+from ponder.data.task_file import TaskFile, load_task_file
 from ponder.verify.checkers import AnswerChecker, check_countdown, check_exact
 from ponder.verify.rewards import NamedReward, Reply, RewardConfig, further_rewards
 
@@ -49,7 +51,7 @@ class Task:
     sets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # what is told of problem sets, by name
 
 
-def rewards_of(file: TaskFile, task: str | None = None) -> tuple[NamedReward, ...]:
+def rewards_of(file: TaskFile | RewardsFile, task: str | None = None) -> tuple[NamedReward, ...]:
     """The rewards that a file adds; with `task`, for problems of that name alone, and 0 for all others. Raises
     `ConfigError` where one has the name of a reward that there is already.
     """
@@ -65,6 +67,21 @@ def rewards_of(file: TaskFile, task: str | None = None) -> tuple[NamedReward, ..
     found = tuple(NamedReward(own.name, own.weight, of_reply(own)) for own in file.rewards)
     further_rewards(RewardConfig(), found)  # two of one name show now, and not when learning by trial begins
     return found
+
+
+class AddedRewards:
+    """What learning by trial is rewarded with besides: the rewards of a task's file, and those of a file of rewards."""
+
+    def __init__(self, of_task: tuple[NamedReward, ...], path: str, tried_on: Callable[[], Problem]) -> None:
+        """`path`: a file of rewards, or ""; `tried_on` makes a problem to try it on. Raises `DataError` for a file that
+        cannot be used, `ConfigError` where one has the name of a reward that there is already.
+        """
+        self.rewards, self.fingerprint = of_task, ""
+        if path:
+            file = RewardsFile(Path(path))
+            file.probe(tried_on())
+            self.rewards, self.fingerprint = (*of_task, *rewards_of(file)), file.fingerprint
+        further_rewards(RewardConfig(), self.rewards)
 
 
 def build_task(config: TaskConfig) -> Task:

@@ -24,7 +24,7 @@ from ponder.recipes.engines import choose_engine, note_engine, training_generato
 from ponder.recipes.open_task import OpenedTask, open_task
 from ponder.recipes.opening import load_with_answer_tags
 from ponder.recipes.run_state import RunCosts, check_claim
-from ponder.recipes.tasks import Task
+from ponder.recipes.tasks import AddedRewards, Task
 from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.text.prompt import PLAIN_TEMPLATE, Prompter
 from ponder.text.tokenizer import Tokenizer
@@ -75,9 +75,10 @@ class _Lab:
         self.model, self.tokenizer, self.chat_template = loaded.model, loaded.tokenizer, loaded.chat_template
         self.prompter = Prompter.of(self.tokenizer, self.chat_template)
         _check_fit(recipe, self.task, self.prompter, self.model.config)
-        self.grade = Grader(
-            self.tokenizer, self.task.check, recipe.rewards, opened.check_seconds, added=self.task.rewards
+        added = AddedRewards(
+            self.task.rewards, recipe.rewards_file, lambda: self.task.problems.sample("train", python_rng(0, "rewards"))
         )
+        self.grade = Grader(self.tokenizer, self.task.check, recipe.rewards, opened.check_seconds, added=added.rewards)
         engine = choose_engine(recipe.engine)
         self.generator = training_generator(
             engine, self.model, self.tokenizer.control, workers, recipe.grpo.rollout_weights
@@ -91,6 +92,10 @@ class _Lab:
         if self.costs.summary.get("task_fingerprint", "") != self.task.fingerprint:
             what = recipe.task.file or f"the problem set {self.task.name}"
             raise RunError(f"{what} has changed since the run {run.path} began; begin another run with it")
+        if self.costs.summary.setdefault("rewards_fingerprint", added.fingerprint) != added.fingerprint:
+            raise RunError(
+                f"{recipe.rewards_file} has changed since the run {run.path} began; begin another run with it"
+            )
 
     def prepare_base(self) -> None:
         """Pretrain a base, unless the recipe starts from a model."""

@@ -44,6 +44,7 @@ class ZeroRecipe:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     rewards: RewardConfig = field(default_factory=RewardConfig)
+    rewards_file: str = ""  # a Python file whose REWARDS are added to them
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)  # where the programs of code problems are judged
 
