@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from distilling import RECIPE, StopAt, Worked, distilled, save_student, worked_trace
-from local_models import CHATML_MARKS, byte_tokenizer
+from local_models import CHATML_MARKS, byte_tokenizer, prompter_of
 from ponder.core.errors import ConfigError, DataError, GenerationError, RunError, TrainingError
 from ponder.core.metrics import read_metrics
 from ponder.core.progress import SilentReporter
@@ -21,7 +21,7 @@ from ponder.core.types import Completion, Problem, Prompt, Sampling
 from ponder.data.chain import ChainSource
 from ponder.data.conversations import read_conversations
 from ponder.data.traces import Origin as TraceOrigin
-from ponder.data.traces import Trace, TraceLog, read_traces
+from ponder.data.traces import Trace, TraceLog, judged, read_traces
 from ponder.evals.distill_report import distill_json
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.transformer import Transformer
@@ -29,7 +29,7 @@ from ponder.recipes import distill as distill_module
 from ponder.recipes import memory_advice
 from ponder.recipes.distill import run_distill
 from ponder.recipes.open_task import open_task
-from ponder.recipes.students import TraceExamples, open_student
+from ponder.recipes.students import TraceExamples, TracesAsCompletions, open_student
 from ponder.recipes.tasks import TaskConfig
 from ponder.recipes.teachers import Keep, LocalTeacher, Wanted
 from ponder.recipes.tracing import Verified, distinct_problems, task_fingerprint, verify_traces
@@ -186,8 +186,50 @@ def test_a_teacher_without_thoughts_is_told_of(tmp_path: Path, model_folder: Pat
             for job in wanted:
                 keep(replace(worked_trace(job), thought="", answer=str(job.problem.answer), flaw="no thought"))
 
-    with pytest.raises(DataError, match=r"none of the 60 traces.*60 no thought.*--traces\.require_thought=false"):
+    with pytest.raises(
+        GenerationError, match=r"none of the first 16 answers .*\(16 no thought\).*--traces\.require_thought=false"
+    ):
         distilled(tmp_path / "run", model_folder, Silent())
+    assert len(read_traces(tmp_path / "run" / "traces.jsonl")[1]) == 16
+    other = replace(RECIPE, student=str(model_folder), teacher=str(tmp_path / "run" / "traces.jsonl"))
+    with pytest.raises(DataError, match=r"none of the 16 traces .*\(16 no thought\).*--traces\.require_thought=false"):
+        run_distill(other, RunFolder.create(tmp_path / "strict"), SilentReporter())
+    other = replace(other, traces=replace(RECIPE.traces, require_thought=False), sft=replace(RECIPE.sft, epochs=1.0))
+    run_distill(other, RunFolder.create(tmp_path / "loose"), SilentReporter())
+    assert distill_json(RunFolder(tmp_path / "loose"))["traces"]["outcomes"] == {"kept": 16}
+
+
+def test_whether_a_thought_is_missing_goes_by_who_reads() -> None:
+    problem = Problem(id="1+1", prompt="1+1=?", answer="2")
+    bare = Trace(problem=problem, sample=0, thought="", answer="2", flaw="no thought", tokens=1)
+    whole = replace(bare, thought="1+1=2", flaw=None)
+    assert judged(bare, thought_wanted=False).flaw is None
+    assert judged(replace(bare, flaw=None), thought_wanted=True).flaw == "no thought"
+    assert judged(replace(bare, note="text outside the tags"), thought_wanted=False).flaw == "malformed"
+    assert judged(whole, thought_wanted=True) == whole
+    for flaw in ("truncated", "no answer", "refused", "failed"):
+        assert judged(replace(bare, flaw=flaw), thought_wanted=False).flaw == flaw
+
+
+@pytest.mark.parametrize("family", ["plain", "deepseek-r1", "qwen3", "chatml-thinking"])
+def test_an_answer_without_a_thought_is_an_example_in_every_form(tmp_path: Path, family: str) -> None:
+    """Its thought is written out empty: what is judged, what is learned, and what the model will be asked agree."""
+    prompter = prompter_of(family)
+    problem = Problem(id="1+1", prompt="1+1=?", answer="2", task="chain")
+    trace = Trace(problem=problem, sample=0, thought="", answer="2", flaw="no thought", tokens=1)
+    found = verify_traces(
+        [trace], replace(RECIPE.traces, require_thought=False), prompter, 200,
+        Grader(prompter.tokenizer, check_exact, RewardConfig()), tmp_path / "verified",
+        Collected(model="worked", seed=0), SilentReporter(),
+    )  # fmt: skip
+    assert found.counts["outcomes"] == {"kept": 1}
+    example = TraceExamples(found.conversations, prompter).example(0)
+    asked = prompter.encode("1+1=?")
+    [[completion]] = TracesAsCompletions([replace(trace, flaw=None)], prompter, 200).generate(
+        [Prompt(problem_id="1+1", ids=asked)], Sampling(max_tokens=9), [[0]]
+    )
+    assert tuple(i for i, target in zip(example.ids, example.target, strict=True) if target) == completion.ids
+    assert example.ids[: example.target.index(True)] == asked
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])

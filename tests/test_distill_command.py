@@ -349,6 +349,23 @@ def test_the_command_with_a_teacher_that_is_not_there(
     assert "--resume" in said
 
 
+def test_answers_without_thoughts_can_be_learned_with_the_command_that_is_told(
+    tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = ["--runs", str(tmp_path)]
+    with teacher_server(lambda prompt: replace(work_chain_out(prompt), thought="")) as url:
+        assert main(["distill", url, str(model_folder), "--teacher-model", "r1", *runs, *SMALL]) == 1
+    said = capsys.readouterr().err
+    assert "none of the first 16 answers can be learned from (16 no thought)" in said
+    command = shlex.split(said[said.index("ponder distill ") :])
+    assert command[3:] == ["STUDENT", "--traces.require_thought=false"]
+    settings = [setting for setting in SMALL if setting.startswith(("--sft", "--evaluation", "--engine"))]
+    assert main(["distill", command[2], str(model_folder), *command[4:], *runs, "--json", *settings]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["traces"]["asked"] >= 16
+    assert figures["traces"]["outcomes"]["kept"] >= 12  # a document slips now and then
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
