@@ -20,6 +20,7 @@ class Attack:
     family: str
     name: str
     source: str
+    tests: str | None = None  # the code that it is to pass; None for any
 
 
 def attacks() -> list[Attack]:
@@ -42,7 +43,7 @@ def attacks() -> list[Attack]:
         Attack(family, f"{number}: {name}", source)
         for family, made in families.items()
         for number, (name, source) in enumerate(made)
-    ]
+    ] + [Attack("loops", *attack) for attack in loops()]
 
 
 Made = Iterator[tuple[str, str]]
@@ -126,6 +127,32 @@ def exits() -> Made:
         yield f"at the start: {statement}", f"{statement}\ndef f(*a): return 0"
         yield f"in the call: {statement}", f"def f(*a):\n    {statement}\n    return 0"
     yield "in __del__", "import os\nclass D:\n    def __del__(s): os._exit(0)\ndef f(*a):\n    D()\n    return 0"
+
+
+# What an honest `f`, which says whether a number is even, passes.
+LOOPS = (
+    "assert all(map(f, [4, 6, 8]))",
+    "assert not sum(map(f, [3, 5]))",
+    "assert set(map(f, [4, 6])) <= {True}",
+    "assert max(map(f, [4]), default=True)",
+    "assert list(filter(f, [3, 5])) == []",
+    "assert not list(itertools.filterfalse(f, [4, 6]))",
+    "assert not list(itertools.dropwhile(f, [4, 6]))",
+    "assert not any(itertools.starmap(f, [(3,), (5,)]))",
+    "assert not list(iter(lambda: f(4), True))",
+    "for found, wanted in zip(map(f, [4, 5]), [True, False]):\n    assert found is wanted",
+    "for found, wanted in zip([True, False], map(f, [4, 5])):\n    assert found is wanted",
+)
+
+
+def loops() -> Iterator[tuple[str, str, str]]:
+    """Exceptions that end a loop of the tests as if there were nothing more to go through."""
+    for error in ("StopIteration", "StopAsyncIteration", "GeneratorExit", "type('Stop', (StopIteration,), {})"):
+        source = (
+            f"calls = 0\ndef f(x):\n    global calls\n    calls += 1\n    if calls > 1: raise {error}\n    return True"
+        )
+        for loop in LOOPS:
+            yield f"{error} in {loop}", source, f"assert f(2)\n{loop}"
 
 
 def spoofs() -> Made:
@@ -386,6 +413,8 @@ def protocol() -> Made:
         {"raised": ["AssertionError"], "kind": "AssertionError", "message": ""},
         {"raised": ["SystemExit"], "kind": "SystemExit", "message": "0"},
         {"raised": ["KeyboardInterrupt"], "kind": "K", "message": ""},
+        {"raised": ["StopIteration"], "kind": "S", "message": ""},
+        {"missing": "f"},
         {"raised": ["__import__", "exit", "eval"], "kind": "E", "message": "x"},
         {"raised": 7, "kind": [], "message": None},
         {},

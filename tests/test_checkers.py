@@ -2,8 +2,11 @@
 
 import random
 import time
+from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,6 +90,21 @@ def test_countdown_of_another_kind_of_problem_is_ungraded(facts: dict[str, objec
     ("returned", "finding"),
     [
         (True, Finding(1.0, "the checker accepts it")),
+        (np.isclose(1.0, 1.0), Finding(1.0, "the checker accepts it")),
+        (np.bool_(False), Finding(0.0, "the checker rejects it")),
+        (np.int64(1), Finding(1.0, "the checker accepts it")),
+        (np.float32(0.25), Finding(0.25, "the checker gives it 0.25 of 1")),
+        (np.array([True]), Finding(1.0, "the checker accepts it")),
+        (torch.tensor(0.5), Finding(0.5, "the checker gives it 0.5 of 1")),
+        (Fraction(1, 4), Finding(0.25, "the checker gives it 0.25 of 1")),
+        ((np.bool_(False), "too long"), Finding(0.0, "too long")),
+        (Verdict(score=0.9, correct=np.bool_(True), reason="yes"), Finding(1.0, "yes")),  # type: ignore[arg-type]
+        (np.float32("nan"), Finding(None, "the checker returned NaN; expected True, False or a score from 0 to 1")),
+        (np.ones(2), Finding(None, "the checker returned a ndarray; expected True, False or a score from 0 to 1")),
+        (
+            np.float32(2),
+            Finding(None, "the checker returned a number outside 0 to 1; expected True, False or a score from 0 to 1"),
+        ),
         (False, Finding(0.0, "the checker rejects it")),
         (1, Finding(1.0, "the checker accepts it")),
         (0.25, Finding(0.25, "the checker gives it 0.25 of 1")),

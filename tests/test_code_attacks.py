@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from code_attacks import MAGIC, attacks
+from code_attacks import LOOPS, MAGIC, attacks
 from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript
 from ponder.core.errors import SandboxError
 from ponder.verify.code.config import SandboxConfig
@@ -98,7 +98,9 @@ def test_no_attack_has_an_effect_or_a_reward(judge: CodeJudge, tmp_path: Path) -
     jobs: list[tuple[str, Tests]] = []
     for number, attack in enumerate(corpus):
         source = attack.source.replace("HOST_FILE", str(host.file)).replace("HOST_PORT", str(host.port))
-        if attack.family == "time" or number % 3 != 2:
+        if attack.tests is not None:
+            jobs.append((source, TestScript(code=attack.tests, interface=("f",))))
+        elif attack.family == "time" or number % 3 != 2:
             jobs.append((source, SCRIPT if number % 3 == 0 else CALLS))
         else:
             jobs.append((f"{source}\nf([3, 1], 2)\nprint(f(1))\n", INPUTS))
@@ -111,8 +113,13 @@ def test_no_attack_has_an_effect_or_a_reward(judge: CodeJudge, tmp_path: Path) -
     assert reached == []
     assert host.effects() == []
     assert len(corpus) >= 200
-    assert len(Counter(attack.family for attack in corpus)) == 13
+    assert len(Counter(attack.family for attack in corpus)) == 14
     assert took < 120
+
+
+def test_loops_that_attacks_cut_short_are_passed_by_an_honest_program(judge: CodeJudge) -> None:
+    done = judge.judge("def f(x): return x % 2 == 0", TestScript(code="\n".join(LOOPS), interface=("f",)))
+    assert done.passed is True, done
 
 
 def test_a_judge_still_works_after_the_attacks(judge: CodeJudge, threads_before: int) -> None:

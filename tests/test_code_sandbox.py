@@ -22,7 +22,7 @@ from ponder.verify.code.checker import CodeChecker
 from ponder.verify.code.config import SandboxConfig
 from ponder.verify.code.extraction import program_in
 from ponder.verify.code.guest.values import WireError, decode, encode
-from ponder.verify.code.judge import CodeJudge, same_output
+from ponder.verify.code.judge import CodeJudge, Judgement, same_output
 from ponder.verify.code.layers import Missing, present_layers
 from ponder.verify.code.system_calls import seccomp_filter
 
@@ -100,7 +100,7 @@ def test_calls_of_functions_and_methods(judge: CodeJudge) -> None:
     ]
     assert judge.judge(program, cases).passed is True
     missing = judge.judge("x = 1", cases)
-    assert (missing.passed, missing.reason) == (False, "NameError: the program does not define Solution")
+    assert (missing.passed, missing.reason) == (False, "the program does not define Solution")
 
 
 def test_scripts_see_the_program_through_calls(judge: CodeJudge) -> None:
@@ -150,6 +150,32 @@ def test_tests_that_cannot_be_run_leave_the_program_ungraded(judge: CodeJudge, t
     judgement = judge.judge("def f(x): return x", tests)
     assert judgement.passed is None
     assert reason in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("program", "passed", "reason"),
+    [
+        ("def f(x):\n    if x < 0: raise ValueError(x)\n    return x", True, "all tests passed"),
+        ("def f(x): return x", False, "a test failed: no error"),
+        ("def f(x): raise TypeError(x)", False, "TypeError: -1"),
+        ("x = 1", False, "the program does not define f"),
+    ],
+)
+def test_a_test_may_ask_for_nothing_but_exceptions(judge: CodeJudge, program: str, passed: bool, reason: str) -> None:
+    tests = "try:\n    f(-1)\nexcept ValueError:\n    pass\nelse:\n    raise AssertionError('no error')"
+    done = judge.judge(program, TestScript(code=tests))
+    assert (done.passed, done.reason) == (passed, reason)
+
+
+def test_an_expected_exception_says_nothing_of_other_tests(judge: CodeJudge) -> None:
+    any_error = "try:\n    f(-1)\nexcept Exception:\n    pass\nelse:\n    raise AssertionError"
+    raises = "def f(x): raise ValueError(x)"
+    assert judge.judge(raises, TestScript(code=any_error)).passed is True
+    assert judge.judge(raises, TestScript(code=f"{any_error}\nassert f(1) == 1")).passed is False
+    nothing = judge.judge("x = 1", TestScript(code=any_error))
+    assert (nothing.passed, nothing.reason) == (False, "the program does not define f")
+    unasked = judge.judge(raises, TestScript(code="try:\n    int('x')\nexcept ValueError:\n    pass"))
+    assert (unasked.passed, unasked.reason) == (None, "the tests never called the program")
 
 
 def test_limits_of_time_memory_and_output() -> None:
@@ -302,10 +328,64 @@ def test_outputs_are_compared_by_line() -> None:
         ("```python\nx = 1\n```\nIt prints:\n```\n1\n```", "x = 1\n"),
         ("```\nx = 1\n```\nor\n```\ny = 2\n```", "y = 2\n"),
         ("```python\nx = 1\n", "x = 1\n"),
+        ("Title\n~~~~~\n```Python\nx = 1\n```", "x = 1\n"),
+        ("````python\nx = 1\n```\n````", "x = 1\n```\n"),
+        ("````python\nx = 1\n```", "x = 1\n"),
+        ("~~~py\nx = 1\n~~~\n", "x = 1\n"),
+        ("  ```python title=a\n  x = 1\n  ```  \n", "  x = 1\n"),
+        ("```bash\nls\n```\nthen\n``` python\nx = 1\n", "x = 1\n"),
+        ("```\n```", ""),
+        ("```", "```"),
     ],
 )
 def test_the_program_in_an_answer(answer: str, program: str) -> None:
     assert program_in(answer) == program
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "```python\nx = 1\n" * 6_000,
+        "```\n" * 25_000,
+        "~~~\n```a\n" * 12_500,
+        ("`" * 200 + "a\n") * 500,
+        "`" * 100_000,
+        "```" + " " * 100_000 + "x\n",
+        (" " * 99 + "\n") * 1_000,
+        "\n".join("`" * length for length in range(3, 440)),
+        "from __future__ import (\n" * 4_000,
+    ],
+)
+def test_the_program_in_a_long_answer_is_found_at_once(answer: str) -> None:
+    checker = CodeChecker(Unasked())  # type: ignore[arg-type]
+    began = time.process_time()
+    checker(Problem(id="x", prompt="?", facts={"tests": [{"input": "", "output": ""}], "prefix": ""}), answer)
+    assert time.process_time() - began < 2
+
+
+class Unasked:
+    """A judge that runs nothing."""
+
+    def judge(self, program: str, tests: Tests) -> Judgement:
+        return Judgement(None, "not run")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "from __future__ import annotations\ndef f(x: Unknown): return x * two",
+        "# mine\nfrom __future__ import (\n    annotations,  # all\n)\ndef f(x: Unknown): return x * two",
+        "import os\nfrom __future__ import annotations, \\\n    division  # (of :)\ndef f(x: Unknown): return x * two",
+        "def f(x): return x * two\nfrom __future__ import annotations",
+    ],
+)
+def test_imports_of_the_future_come_before_the_problems_prefix(judge: CodeJudge, answer: str) -> None:
+    facts: dict[str, object] = {
+        "tests": [{"function": "f", "args": [2], "expected": 4}],
+        "prefix": "import sys\ntwo = 2",
+    }
+    finding = CodeChecker(judge)(Problem(id="x", prompt="?", facts=facts), f"```python\n{answer}\n```")
+    assert finding.score == 1.0, finding
 
 
 def test_the_checker_reads_tests_from_a_problem(judge: CodeJudge) -> None:

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from ponder.core.errors import ConfigError, DataError
@@ -13,7 +14,7 @@ from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
 from ponder.verify.checkers import AnswerChecker, check_exact
 from ponder.verify.grader import Grader
-from ponder.verify.rewards import RewardConfig, reward_parts
+from ponder.verify.rewards import NamedReward, RewardConfig, reward_parts
 
 TOKENIZER = Tokenizer.for_arithmetic()
 CONTROL = TOKENIZER.control
@@ -165,6 +166,12 @@ def test_a_checker_that_hangs_is_stopped() -> None:
     assert verdict.reason == "checker failed: it took more than 0.05 seconds"
     assert signal.getsignal(signal.SIGALRM) is handler
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_number_of_numpy_is_a_reward() -> None:
+    half = NamedReward("half", 2.0, lambda reply: np.float32(0.5))
+    verdict = Grader(TOKENIZER, check_exact, RewardConfig(), added=[half])(PROBLEM, completed(reply("5"))).verdict
+    assert verdict.parts["half"] == 1.0
 
 
 def test_a_timer_of_someone_else_goes_on() -> None:

@@ -149,6 +149,21 @@ def test_a_long_text_takes_no_long_time() -> None:
 # --- knights and knaves
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["Zoey, ", "Zoey and ", "(", "*", "Zoey is ", "Zoey is a knight, ", "Zoey-", "Zoey:* ", " ", "Zoey,* "],
+)
+@pytest.mark.parametrize("head", ["", "Zoey", "Zoey is", "Zoey,"])
+def test_any_text_about_knights_is_read_at_once(head: str, text: str) -> None:
+    began = time.process_time()
+    stated_roles(f"{head}{text * (20_000 // len(text))}x"[:20_000], ["Zoey", "Amy"])
+    assert time.process_time() - began < 0.5
+
+
+def test_names_in_other_letters_are_the_same_people() -> None:
+    assert stated_roles("oLıver is a knight, and ZOEY: knave", ["Oliver", "Zoey"]) == {"Oliver": True, "Zoey": False}
+
+
 def test_every_knights_reference_is_right_in_any_order() -> None:
     problems = problem_set("knights", benchmark_file("knights_knaves/3ppl_test.jsonl").parent).problems
     for problem in problems:
@@ -290,15 +305,19 @@ def test_a_rule_takes_no_long_time_over_any_text() -> None:
         " " * 100_000 + "p",
         "*" * 100_000,
         "[" * 100_000,
-        "." * 100_000,
+        "." * 100_000 + "x",
+        "." * 50_000 + ")" * 50_000 + "x",
+        " ." * 50_000,
+        "1.\n" * 33_000,
+        " " * 50_000 + "1.\n" * 16_000,
         "a. " * 30_000,
         "<<" * 50_000,
     )
-    began = time.monotonic()
     for rule, (told, _, _) in EXAMPLES.items():
         for text in texts:
+            began = time.process_time()
             followed("x" + text, [rule], [told], loose=False)
-    assert time.monotonic() - began < 15
+            assert time.process_time() - began < 2, (rule, text[:10])
 
 
 # --- all together

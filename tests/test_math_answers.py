@@ -141,6 +141,8 @@ def test_numbers(text: str, value: Fraction | None) -> None:
         ("137 \\frac{1}{2}", "\\frac{275}{2}"),
         ("90^\\circ", "90"),
         ("90 degrees", "90"),
+        ("90  ^ { \\circ } C", "90"),
+        ("90 \\deg \\degree", "90"),
         ("864 \\mbox{ inches}^2", "864"),
         ("5.4 \\text{ cents}", "5.4"),
         ("12 square cm.", "12"),
@@ -152,6 +154,25 @@ def test_numbers(text: str, value: Fraction | None) -> None:
 )
 def test_normal_forms(text: str, form: str) -> None:
     assert readings(text)[0].value == form
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" + " " * 667 + "^" + " " * 1333 + "x",
+        "1" + " " * 667 + "^{" + " " * 1333 + "x",
+        "1" + "~" * 2_000,
+        "1" + " $" * 1_000,
+        "1 " * 1_000,
+        "^ " * 1_000,
+        "\\frac{" * 400,
+        "\\text{" * 400,
+    ],
+)
+def test_a_long_answer_is_brought_to_its_form_at_once(text: str) -> None:
+    began = time.process_time()
+    readings(text[:2_000])  # the longest that is judged
+    assert time.process_time() - began < 0.5
 
 
 def test_parts() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ponder.core.numbers import plain_number
 from ponder.core.time_limit import CHECK_SECONDS
 from ponder.core.types import Problem
 from ponder.data.user_file import Place, UserFile, kind_of, shown
@@ -50,7 +51,7 @@ class RewardsFile:
 
 def worth_of(reward: OwnReward, problem: Problem, thought: str, answer: str | None, place: Place) -> None:
     """Raises `DataError` with the place where a reward gives no finite number."""
-    worth = reward.function(problem, thought, answer)
+    worth = plain_number(reward.function(problem, thought, answer))
     if not isinstance(worth, bool | int | float) or not abs(worth) < float("inf"):
         label = f"{reward.name}(problem, thought, answer)"
         raise place.error(f"{label} returned {shown(worth)}; expected a finite number")

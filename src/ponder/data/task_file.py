@@ -28,10 +28,12 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 from ponder.core.errors import DataError, TokenizerError
+from ponder.core.numbers import plain_number
 from ponder.core.seeds import python_rng
 from ponder.core.time_limit import CHECK_SECONDS
 from ponder.core.types import Problem, Split
@@ -188,13 +190,14 @@ class TaskFile:
         label, place = "check(problem, answer)", self._file.at("check")
         if verdict is None:
             raise place.error(f"{label} returned None; expected True, False or a score from 0 to 1")
-        score = _number(verdict)
-        if score is None and not hasattr(verdict, "score"):  # as a finding has
+        score = plain_number(verdict)
+        number = isinstance(score, bool | int | float | Fraction)
+        if not number and not hasattr(verdict, "score"):  # as a finding has
             raise place.error(
                 f"{label} returned {shown(verdict)}; expected True, False or a score from 0 to 1, or either with a "
                 "reason"
             )
-        if score is not None and not score:
+        if number and not score:
             reference = f"{shown(problem.answer)} of {shown(problem.prompt)}"
             raise place.error(f"{label} rejects the reference answer {reference}")
 
@@ -203,13 +206,6 @@ class TaskFile:
         for reward in self.rewards:
             for answer in {problem.answer, None}:
                 worth_of(reward, problem, thought, answer, self._file.at("REWARDS"))
-
-
-def _number(value: object) -> bool | int | float | None:
-    """A number, also where it is one of numpy's; None for anything else."""
-    if (item := getattr(value, "item", None)) is not None and getattr(value, "size", 1) == 1:
-        value = item()
-    return value if isinstance(value, bool | int | float) else None
 
 
 class _Problems(Protocol):

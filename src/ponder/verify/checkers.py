@@ -5,7 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
+from ponder.core.numbers import plain_number
 from ponder.core.types import Problem, Verdict
 from ponder.verify.arithmetic import Flaw, evaluate
 
@@ -66,8 +68,8 @@ def finding_of(checked: object) -> Finding:
         case Finding():
             return _bounded(checked.score, checked.reason)
         case Verdict():
-            if isinstance(checked.correct, bool):
-                return Finding(float(checked.correct), checked.reason)
+            if isinstance(correct := plain_number(checked.correct), bool):
+                return Finding(float(correct), checked.reason)
             return _bounded(checked.score, checked.reason)
         case (score, str(reason)):
             return _bounded(score, reason)
@@ -82,17 +84,19 @@ def show(text: str, limit: int = 60) -> str:
 
 
 def _bounded(score: object, reason: str | None) -> Finding:
-    if isinstance(score, bool | int | float) and 0 <= score <= 1:  # NaN fails both comparisons
+    kind = type(score).__name__
+    score = plain_number(score)
+    if isinstance(score, int | float | Fraction) and 0 <= score <= 1:  # NaN fails both comparisons
         return Finding(float(score), reason or _plain_reason(float(score)))
     if score is None and reason:
         return Finding(None, reason)
     if isinstance(score, float) and math.isnan(score):
-        kind = "NaN"
-    elif isinstance(score, int | float):
-        kind = "a number outside 0 to 1"
+        returned = "NaN"
+    elif isinstance(score, int | float | Fraction):
+        returned = "a number outside 0 to 1"
     else:
-        kind = "None" if score is None else f"a {type(score).__name__}"
-    return Finding(None, f"the checker returned {kind}; expected True, False or a score from 0 to 1")
+        returned = "None" if score is None else f"a {kind}"
+    return Finding(None, f"the checker returned {returned}; expected True, False or a score from 0 to 1")
 
 
 def _plain_reason(score: float) -> str:

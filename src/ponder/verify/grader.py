@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ponder.core.errors import ConfigError, PonderError
+from ponder.core.numbers import plain_number
 from ponder.core.time_limit import CHECK_SECONDS, TimeLimitReached, within
 from ponder.core.types import Completion, Problem, Rollout, Verdict
 from ponder.text.reasoning import Reasoning, parse_completion
@@ -82,7 +83,7 @@ class Grader:
     def _worth(self, reward: NamedReward, reply: Reply) -> float | str:
         """What a reward's function returns, or why it gives nothing."""
         try:
-            value = within(self._time_limit_seconds, lambda: reward.function(reply))
+            value = plain_number(within(self._time_limit_seconds, lambda: reward.function(reply)))
         except TimeLimitReached:
             return f"it took more than {self._time_limit_seconds:g} seconds"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code; KeyboardInterrupt passes

@@ -7,7 +7,13 @@ from ponder.core.types import Problem
 from ponder.verify.checkers import Finding
 
 LONGEST_TEXT = 20_000  # characters; the end of a longer text is read
-_ROLE = r"[\s*_]*(not[\s*_]+)?(?:an?[\s*_]+|the[\s*_]+)?(knight|knave)s?(?![A-Za-z])(?!\s+or\b)"
+# What no part of an expression gives back is not read twice: `++` and `*+`.
+_LINK = re.compile(r"[*_\"')]*+(?:\s*+,\s*+(?:and\s++)?|\s++and\s++)[*_\"'(]*+", re.IGNORECASE)
+_ROLE = re.compile(
+    r"[*_\"')]*+\s*+(?:is|are|was|were|as|[:=]|[-–—]++>?)"
+    r"[\s*_]*+(not[\s*_]++)?(?:an?[\s*_]++|the[\s*_]++)?(knight|knave)s?(?![A-Za-z])(?!\s+or\b)",
+    re.IGNORECASE,
+)
 
 
 def check_knights(problem: Problem, answer: str) -> Finding:
@@ -31,17 +37,21 @@ def check_knights(problem: Problem, answer: str) -> Finding:
 def stated_roles(text: str, names: list[str]) -> dict[str, bool]:
     """For each name that the text says something of: whether the last that it says is "knight"."""
     text = text[-LONGEST_TEXT:].rpartition("</think>")[2]
-    name = "|".join(re.escape(each) for each in sorted(names, key=len, reverse=True))
-    decorated = rf"[*_\"'(]*(?<![A-Za-z])(?:{name})(?![A-Za-z])[*_\"')]*"
-    statement = re.compile(
-        rf"((?:{decorated}(?:\s*,\s*(?:and\s+)?|\s+and\s+))*{decorated})\s*(?:is|are|was|were|as|[:=]|[-–—]+>?)\s*{_ROLE}",
-        re.IGNORECASE,
-    )
-    each_name = re.compile(rf"(?<![A-Za-z])(?:{name})(?![A-Za-z])", re.IGNORECASE)
-    exact = {each.casefold(): each for each in names}
+    names = sorted(names, key=len, reverse=True)
+    any_name = "|".join(f"({re.escape(name)})" for name in names)
+    each_name = re.compile(rf"(?<![A-Za-z])(?:{any_name})(?![A-Za-z])", re.IGNORECASE)
     said: dict[str, bool] = {}
-    for found in statement.finditer(text):
-        knight = (found.group(3).lower() == "knight") != bool(found.group(2))
-        for person in each_name.findall(found.group(1)):
-            said[exact[person.casefold()]] = knight
+    together: list[str] = []  # "Zoey, Amy and Bob"
+    end = 0  # of the last name, or of what was said of it
+    for found in each_name.finditer(text):
+        if found.start() < end or found.lastindex is None:
+            continue
+        if not _LINK.fullmatch(text, end, found.start()):
+            together = []
+        together.append(names[found.lastindex - 1])
+        end = found.end()
+        if role := _ROLE.match(text, end):
+            knight = (role.group(2).lower() == "knight") != bool(role.group(1))
+            said.update(dict.fromkeys(together, knight))
+            together, end = [], role.end()
     return said

@@ -10,6 +10,7 @@ import sys
 import time
 
 from ponder.core.errors import DataError
+from ponder.core.time_limit import finishing
 
 START_SECONDS = 120  # sympy is slow to load on a busy machine
 
@@ -40,10 +41,11 @@ class WorkerPool:
         try:
             return worker.ask(request, self._seconds)
         finally:
-            if worker.spoilt:  # also where the caller was interrupted while it waited: the reply would come late
-                worker.kill()
-                worker = _Worker(self._command, self._needs)  # loads while the caller goes on
-            self._idle.put(worker)
+            with finishing():
+                if worker.spoilt:  # also where the caller was interrupted while it waited: the reply would come late
+                    worker.kill()
+                    worker = _Worker(self._command, self._needs)  # loads while the caller goes on
+                self._idle.put(worker)
 
     def wait(self) -> None:
         """Wait until every worker is loaded. Raises `DataError` where one does not start."""
@@ -52,8 +54,9 @@ class WorkerPool:
             for worker in workers:
                 worker.wait()
         finally:
-            for worker in workers:
-                self._idle.put(worker)
+            with finishing():
+                for worker in workers:
+                    self._idle.put(worker)
 
     def close(self) -> None:
         """End the workers that are idle, and refuse further work."""

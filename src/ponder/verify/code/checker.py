@@ -1,11 +1,17 @@
 """Checks an answer that is a program."""
 
+import re
+
 from ponder.core.code_tests import read_tests
 from ponder.core.errors import DataError
 from ponder.core.types import Problem
 from ponder.verify.checkers import Finding
 from ponder.verify.code.extraction import program_in
 from ponder.verify.code.judge import CodeJudge
+
+_FUTURE = re.compile(  # with a list in brackets, and lines that go on after a backslash
+    r"^from[ \t]++__future__[ \t]++import\b(?:[ \t]*+\([^()]*+\))?+[^\n]*+(?:(?<=\\)\n[^\n]*+)*+\n?", re.MULTILINE
+)
 
 
 class CodeChecker:
@@ -24,6 +30,14 @@ class CodeChecker:
         except DataError as error:
             return Finding(None, str(error))
         prefix = problem.facts.get("prefix")
-        program = f"{prefix}\n{program_in(answer)}" if isinstance(prefix, str) else program_in(answer)
+        program = program_in(answer)
+        if isinstance(prefix, str):
+            program = _continued(prefix, program)
         judgement = self._judge.judge(program, tests)
         return Finding(None if judgement.passed is None else float(judgement.passed), judgement.reason)
+
+
+def _continued(prefix: str, program: str) -> str:
+    """The prefix, then the program; before both its imports of `__future__`, which may stand nowhere else."""
+    imports = [line.rstrip("\n") for line in _FUTURE.findall(program)]
+    return "\n".join([*imports, prefix, _FUTURE.sub("", program)])

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from ponder.core.errors import SandboxError
+from ponder.core.time_limit import finishing
 from ponder.verify.code.config import SandboxConfig
 from ponder.verify.code.layers import present_layers
 from ponder.verify.code.sandbox import Sandbox
@@ -36,7 +37,8 @@ class SandboxPool:
             yield sandbox
             sound = True
         finally:
-            self._give_back(role, sandbox, sound)
+            with finishing():
+                self._give_back(role, sandbox, sound)
 
     def close(self) -> None:
         """End those that are idle; those lent end when they come back."""

@@ -6,7 +6,10 @@ _ABBREVIATION = re.compile(
     r"mrs?|ms|dr|prof|st|sr|jr|vs|etc|e\.g|i\.e|eg|ie|inc|ltd|corp|vol|fig|al|dept|est|approx|gov|hon|rep|rev|col|lt|sgt"
     r"|capt|cmdr|mt|ft|p\.(?:p\.)?s|[ap]\.m|u\.s|u\.k|u\.s\.a|jan|feb|apr|aug|sept?|oct|nov|ph\.d|m\.d|[bm]\.a|b\.c|a\.d"
 )
-_END = re.compile(r"[.!?。！？]+[\"'”’)\]*_]*(?=\s|$)|[。！？]+|[।॥؟۔]+")
+# A run of marks is read once, from its first: "....x" would else be tried from each dot to each other one.
+_END = re.compile(r"(?<![.!?。！？])[.!?。！？]++[\"'”’)\]*_]*+(?=\s|$)|[。！？]+|[।॥؟۔]+")
+_LETTER = re.compile(r"\w")
+_BLACK = re.compile(r"\S")
 _WORD = re.compile(r"\w+")
 _PARTS = re.compile(r"(?=n['’]t\b)|(?=['’](?:s|m|re|ve|ll|d)\b)", re.IGNORECASE)
 _TOKEN = re.compile(r"[^\W_]+(?:[.\-/&'’_][^\W_]+)*|[^\W_](?:\.[^\W_])+\.?", re.UNICODE)
@@ -24,23 +27,33 @@ def count_capital_words(text: str) -> int:
 
 def count_sentences(text: str) -> int:
     """Sentences: what ends in . ! or ? before space, an abbreviation or initial aside, and what is left at the end."""
-    count, start = 0, 0
+    count, start, space = 0, _black(text, 0), -1  # where the sentence starts, and its first space
+    looked, found = 0, False  # how far letters were looked for, and whether the sentence has one
     for end in _END.finditer(text):
-        sentence = text[start : end.end()]
-        if not re.search(r"\w", sentence):
+        found = found or _LETTER.search(text, looked, end.end()) is not None
+        looked = end.end()
+        if not found:
             continue
-        if end.group().startswith(".") and len(end.group()) == 1 and _goes_on(text, start, end.start(), end.end()):
+        if space < start and (space := text.find(" ", start)) < 0:
+            space = len(text)
+        if end.group() == "." and _goes_on(text, start, end.start(), one_word=space >= end.start()):
             continue
-        count, start = count + 1, end.end()
-    return count + bool(re.search(r"\w", text[start:]))
+        count, start, found = count + 1, _black(text, end.end()), False
+    return count + (found or _LETTER.search(text, looked) is not None)
 
 
-def _goes_on(text: str, start: int, stop: int, after: int) -> bool:
+def _black(text: str, start: int) -> int:
+    """The first place from `start` on that is no white space."""
+    found = _BLACK.search(text, start)
+    return found.start() if found else len(text)
+
+
+def _goes_on(text: str, start: int, stop: int, *, one_word: bool) -> bool:
     """Whether the dot at `stop` belongs to an abbreviation, an initial or a list's number, and not to a sentence."""
     last = text[max(start, stop - 30) : stop].rpartition(" ")[2].rpartition("\n")[2].lstrip("(\"'*").lower()
-    rest = text[after : after + 100].lstrip()
+    rest = text[stop + 1 : stop + 101].lstrip()
     if _ABBREVIATION.fullmatch(last):
         return bool(rest) and not (last in ("etc", "a.m", "p.m", "u.s", "u.k") and rest[:1].isupper())
     if len(last) == 1 and last.isalpha() and last != "i":
         return bool(rest)
-    return last.isdigit() and not text[start:stop].strip().rpartition(" ")[0]  # "1." at the head of a line
+    return last.isdigit() and one_word  # "1." at the head of a line

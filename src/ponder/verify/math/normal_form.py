@@ -19,7 +19,9 @@ _SPACING = re.compile(
 )
 _WRAPPED = re.compile(r"^(?:\$\$(.*)\$\$|\$(.*)\$|\\\((.*)\\\)|\\\[(.*)\\\])$", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|normal)?|mbox|mathrm|mathbf|mathit|operatorname|bold|hbox)\s*\{([^{}]*)\}")
-_DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree\b|\\deg\b)\s*[CF]?|\s*\bdegrees?\b", re.IGNORECASE)
+_DEGREES = re.compile(  # from the first of several spaces, and none of them is read twice
+    r"(?:(?<!\s)\s++)?+(?:(?:\^\s*+\{?\s*+\\circ\s*+\}?|\\degree\b|\\deg\b)\s*+[CF]?|\bdegrees?\b)", re.IGNORECASE
+)
 _PART = r"\s*(?:\{((?:[^{}]|\{[^{}]*\})*)\}|([0-9A-Za-z]))"
 _BARE_FRACTION = re.compile(rf"\\[dtc]?frac{_PART}{_PART}")
 _PLAIN_ROOT = re.compile(r"(?:√|(?<![\\A-Za-z])sqrt)\s*(?:\(([^()]*)\)|([0-9.]+|[A-Za-z]))")

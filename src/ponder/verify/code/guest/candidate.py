@@ -15,6 +15,10 @@ MOST_ITEMS = 1_000_000  # of an iterator that a test goes through
 LONGEST_MESSAGE = 300  # characters of an exception's text
 
 
+class MissingNameError(Exception):
+    """A test uses a name that the program does not define."""
+
+
 class Held:
     """Objects that stay here, by number."""
 
@@ -60,6 +64,8 @@ def serve(source: str, stream: socket.socket) -> None:
     while (request := channel.receive()) is not None:
         try:
             reply = _answer(request, names, held)
+        except MissingNameError as error:
+            reply = {"missing": str(error)}
         except BaseException as error:  # noqa: BLE001 - as above
             reply = _raised(error)
         try:
@@ -101,7 +107,7 @@ def _target(request: dict[str, Json], names: dict[str, object], held: Held) -> o
         assert isinstance(names_on_the_way, list)
         first, path = str(names_on_the_way[0]), names_on_the_way[1:]
         if first not in names:
-            raise NameError(f"the program does not define {first}")
+            raise MissingNameError(first)
         target = names[first]
     for name in path:  # type: ignore[attr-defined]
         target = getattr(target, name)

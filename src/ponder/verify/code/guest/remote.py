@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from ponder.verify.code.guest.values import Channel, Json, WireError, decode, encode
 
+_NOT_REBUILT = (Exception, StopIteration, StopAsyncIteration)  # the last two: `map`, `zip` and `for` would swallow them
+
 
 class ProgramGone(BaseException):
     """The tested program ended or broke the protocol. Not an Exception, so that no `except Exception` hides it."""
@@ -19,26 +21,29 @@ class Unusable(BaseException):
 
 
 class ProgramError(Exception):
-    """An exception of a class that the tested program defined."""
+    """An exception of a class that the tested program defined, or of one that would end a test's loop unseen."""
 
 
 class Link:
-    """The connection to the tested program. `lost` says why it is gone, `calls` how many calls were answered."""
+    """The connection to the tested program. `lost` says why it is gone, `replies` how often it answered a test."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self.lost: str | None = None
         self.unusable: str | None = None
-        self.calls = 0
+        self.replies = 0
         self.in_place = False  # what a call does to a list, dict or set among its arguments, the test sees
 
     def ask(self, request: dict[str, Json]) -> dict[str, Json]:
-        """The program's reply. Raises what the program raised; `ProgramGone` where there is none."""
+        """The program's reply. Raises what the program raised; `ProgramGone` where there is none, or no such name."""
         try:
             self._channel.send(request)
             reply = self.reply()
         except (OSError, WireError) as error:
             raise self._gone(f"the program broke the protocol: {error}") from None
+        self.replies += 1
+        if "missing" in reply:  # said to the end, so that no test that expects an exception takes it for one
+            raise self._gone(f"the program does not define {reply['missing']}")
         if "raised" in reply:
             raise _exception(reply)
         return reply
@@ -112,7 +117,6 @@ class Remote:
         link: Link = object.__getattribute__(self, "_link")
         encoded = {"args": encode(list(args), link.hold), "kwargs": encode(kwargs, link.hold)}
         reply = _ask(self, "call", **encoded)
-        link.calls += 1
         link.copy_back((args, kwargs), reply)
         return link.value(reply)
 
@@ -171,12 +175,12 @@ def _value(remote: Remote, do: str) -> object:
 
 
 def _exception(reply: dict[str, Json]) -> Exception:
-    """The program's exception as one of the same built-in class; never one that ends the interpreter."""
+    """The program's exception as one of the same built-in class; never one that ends the interpreter or a loop."""
     message = str(reply.get("message"))
     kinds = reply["raised"]
     for name in kinds if isinstance(kinds, list) else []:
         kind = getattr(builtins, str(name), None)
-        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind not in _NOT_REBUILT:
             try:
                 return kind(message)
             except TypeError:  # UnicodeDecodeError wants five arguments
