@@ -3,11 +3,11 @@
     .venv/bin/ponder pull smollm2-135m-instruct
     .venv/bin/python benchmarks/decode_step.py              # --weights bf16,q8,q4; --batch, --rounds, --threads
 
-Sequences of some hundred tokens, one unless --batch says otherwise. Four models of the same shape with random weights are timed in turns: all layers
-with and without the head, and one and two layers, whose weights stay in the processor's caches between steps. What the
-second layer adds is what a layer costs besides its memory: instructions, attention, threads that wait for each other.
-Beside them stands how long this machine takes to read the bytes. Where a layer takes about the larger of the two,
-nothing is left to win but by fewer bytes or fewer instructions.
+Sequences of some hundred tokens, one unless --batch says otherwise. Four models of the same shape with random weights
+are timed in turns: all layers with and without the head, and one and two layers, whose weights stay in the processor's
+caches between steps. What the second layer adds is what a layer costs besides its memory: instructions, attention,
+threads that wait for each other. Beside them stands how long this machine takes to read the bytes. Where a layer takes
+about the larger of the two, nothing is left to win but by fewer bytes or fewer instructions.
 """
 
 import argparse

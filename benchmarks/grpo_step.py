@@ -20,12 +20,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from shapes import smollm2
 from tokenizers import Tokenizer as RustTokenizer
 
 from ponder.core.seeds import python_rng, torch_rng
 from ponder.core.workers import available_cores
 from ponder.data.chain import ChainSource
-from ponder.models.config import GqaConfig, ModelConfig
 from ponder.models.presets import tiny_dense, tiny_v3
 from ponder.models.transformer import Transformer
 from ponder.recipes.bench.run import BUSY
@@ -38,23 +38,6 @@ PYTHON = {"ponder": Path(sys.executable), "trl": PEERS / "trl/.venv/bin/python"}
 LEARNING_RATE = 1e-5
 PATIENCE = 10  # seconds that a process has to end by itself
 SMOLLM2_VOCABULARY = 49152
-
-
-def smollm2(vocab_size: int) -> ModelConfig:
-    """SmolLM2-135M (its config.json on Hugging Face), with the positions that the benchmark needs."""
-    return ModelConfig(
-        vocab_size=vocab_size,
-        hidden_size=576,
-        layers=30,
-        heads=9,
-        attention=GqaConfig(kv_heads=3, head_dim=64),
-        intermediate_size=1536,
-        max_positions=2048,
-        rope_theta=100000.0,
-        rope_layout="halves",
-        norm_eps=1e-5,
-        tie_embeddings=True,
-    )
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,11 @@ import pytest
 
 from live_server import live_server
 from ponder.core.errors import ConfigError, DataError, GenerationError, RunError
-from ponder.core.progress import SilentReporter
 from ponder.core.types import Problem, Sampling
-from ponder.data.traces import Origin, Trace, TraceLog, judged, read_traces, require_task, split_thought
+from ponder.data.traces import Origin, Trace, TraceLog, read_traces, require_task, split_thought
 from ponder.recipes.endpoint import Endpoint, answer_of
 from ponder.recipes.endpoint_config import EndpointConfig
-from ponder.recipes.tasks import TaskConfig, build_task
-from ponder.recipes.teachers import UselessError, Wanted
-from ponder.recipes.tracing import gather_traces
+from ponder.recipes.teachers import Wanted
 from ponder.serve.errors import ApiError
 from ponder.serve.records import Ask, Conversation
 from ponder.serve.scripted import Script
@@ -193,100 +190,6 @@ def test_a_teacher_that_fails_half_way_loses_nothing(tmp_path: Path) -> None:
     go_on()
     assert sorted(asked) == ["4+1=?", "5+1=?", "6+1=?", "7+1=?"]
     assert len(read_traces(path)[1]) == 8
-
-
-def of_problem(request: httpx.Request) -> int:
-    return int(json.loads(request.content)["messages"][0]["content"].split("+")[0])
-
-
-def test_a_problem_that_always_fails_is_counted_and_the_others_go_on() -> None:
-    tried: list[int] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        tried.append(of_problem(request))
-        return httpx.Response(500, text="down") if tried[-1] == 2 else reply({"content": "1", "reasoning_content": "x"})
-
-    traces = ask(handler, wanted(8))
-    assert [trace.flaw for trace in traces] == [None, None, "failed", *[None] * 5]
-    assert "answered 500: down" in traces[2].note
-    assert tried.count(2) == CONFIG.attempts
-
-
-def test_problems_that_fail_on_end_mean_the_teacher_and_are_not_counted() -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(500, text="down") if of_problem(request) >= 2 else reply({"content": "1"})
-
-    config, kept = replace(CONFIG, concurrency=1, failures=3), list[Trace]()
-    with (
-        Endpoint(config, SAMPLING, 0, transport=httpx.MockTransport(handler), thought_wanted=False) as teacher,
-        pytest.raises(GenerationError, match=r"failed 3 times on problem 'p2'.*and so 2 more on end.*--resume"),
-    ):
-        teacher.ask(wanted(8), kept.append)
-    assert [trace.problem.id for trace in kept] == ["p0", "p1"]
-
-
-def test_a_minute_of_too_many_requests_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: pauses.append(seconds) or True)
-    handler, _ = failing(*[httpx.Response(429)] * 5)
-    ask(handler, wanted(1), replace(EndpointConfig(url=URL, model="r1"), concurrency=1))
-    asked = [pause for pause in pauses if pause is not None]
-    assert sum(asked) >= 120.0
-    assert max(asked) <= 60.0
-
-
-def test_nobody_asks_on_after_the_teacher_has_failed() -> None:
-    """While one request waits to be tried again, another is refused for good: the first is not sent again."""
-    sent: list[int] = []
-    waiting = threading.Event()
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        sent.append(of_problem(request))
-        if sent[-1] == 0:
-            waiting.set()
-            return httpx.Response(503)
-        assert waiting.wait(10)
-        return httpx.Response(401, json={"error": {"message": "bad key"}})
-
-    with pytest.raises(GenerationError, match="bad key"):
-        ask(handler, wanted(2), replace(CONFIG, attempts=6, pause_seconds=1.0))
-    assert sent.count(0) == 1
-
-
-def gather(path: Path, handler: Handler, count: int = 40) -> None:
-    transport = httpx.MockTransport(handler)
-    config = replace(CONFIG, concurrency=1)
-
-    def opened() -> Endpoint:
-        return Endpoint(config, SAMPLING, 0, transport=transport)
-
-    gather_traces(path, build_task(TaskConfig()), [job.problem for job in wanted(count)], 1, opened, SilentReporter())
-
-
-def test_no_more_is_paid_for_when_the_first_answers_are_all_of_no_use(tmp_path: Path) -> None:
-    sent: list[int] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        sent.append(of_problem(request))
-        return reply({"content": "1"})
-
-    path = tmp_path / "traces.jsonl"
-    with pytest.raises(UselessError, match=r"none of the first 16 answers .*\(16 no thought\).*require_thought=false"):
-        gather(path, handler)
-    kept = read_traces(path)[1]
-    assert 16 <= len(kept) <= len(sent) <= 16 + 3  # what was under way, and what waited to be kept
-    # and what was paid for can be used
-    assert {judged(trace, thought_wanted=False).flaw for trace in kept} == {None}
-    assert {judged(trace, thought_wanted=True).flaw for trace in kept} == {"no thought"}
-
-
-def test_one_good_answer_among_the_first_is_enough(tmp_path: Path) -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        thought = {"reasoning_content": "x"} if of_problem(request) == 9 else {}
-        return reply({"content": "1", **thought})
-
-    gather(tmp_path / "traces.jsonl", handler)
-    assert len(read_traces(tmp_path / "traces.jsonl")[1]) == 40
 
 
 @pytest.mark.parametrize(

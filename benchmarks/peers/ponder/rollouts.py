@@ -16,35 +16,24 @@ from ponder.core.seeds import derive_seed, python_rng, torch_rng
 from ponder.core.types import Prompt, Sampling
 from ponder.core.workers import Workers
 from ponder.engine.reference import ReferenceGenerator
-from ponder.models.config import GqaConfig, ModelConfig
+from ponder.models.config import ModelConfig
 from ponder.models.presets import tiny_v3
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import ControlIds
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from shapes import smollm2
 from turns import Turns, read_job
 
 PROMPT_TOKENS = 13
 CHAIN_VOCABULARY = 48
+SMOLLM2_VOCABULARY = 49152
 
 
 def shape_of(name: str) -> ModelConfig:
-    """tiny-v3 as the recipe zero-chain has it, or SmolLM2-135M (its config.json) with fewer positions."""
-    if name == "tiny-v3":
-        return replace(tiny_v3(CHAIN_VOCABULARY), mtp_depth=0)
-    return ModelConfig(
-        vocab_size=49152,
-        hidden_size=576,
-        layers=30,
-        heads=9,
-        attention=GqaConfig(kv_heads=3, head_dim=64),
-        intermediate_size=1536,
-        max_positions=2048,
-        rope_theta=100000.0,
-        rope_layout="halves",
-        norm_eps=1e-5,
-        tie_embeddings=True,
-    )
+    """tiny-v3 as the recipe zero-chain has it, or SmolLM2-135M."""
+    return replace(tiny_v3(CHAIN_VOCABULARY), mtp_depth=0) if name == "tiny-v3" else smollm2(SMOLLM2_VOCABULARY)
 
 
 def generator_of(job: Mapping[str, Any], model: Transformer, workers: Workers) -> Any:

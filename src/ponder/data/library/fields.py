@@ -4,8 +4,8 @@ import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript, read_tests
-from ponder.core.errors import ConfigError, DataError
+from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript
+from ponder.core.errors import ConfigError
 from ponder.data.library import layouts
 from ponder.data.library.records import Kind, Layout, Question
 from ponder.data.library.rows import Row, as_text
@@ -134,10 +134,7 @@ def _program(row: Row) -> Question:
     if not isinstance(tests, list | dict) or not tests:
         raise row.error("no tests; expected in 'tests' a list of {input, output} or {function, args, expected}")
     facts: dict[str, object] = {"tests": tests}
-    try:
-        form = _form(read_tests(facts))
-    except DataError as error:
-        raise row.error(str(error)) from None
+    form = _form(layouts.tests_of(row, facts))
     if isinstance(prefix := row.find("prefix"), str):
         facts["prefix"] = prefix
     return Question(text=_question(row), facts=facts, slots={"form": form})

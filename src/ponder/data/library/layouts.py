@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ponder.core.code_tests import Tests, read_tests
+from ponder.core.errors import DataError
 from ponder.data.library.records import NotUsable, Question
 from ponder.data.library.rows import Row, as_text
 from ponder.text.boxed import last_boxed
@@ -180,6 +182,7 @@ def codeforces(row: Row) -> Question:
         "tests": [{"input": case["input"], "output": case["output"]} for case in tests],
         **{name: row.values[name] for name in ("contest_id", "index", "rating", "tags") if row.values.get(name)},
     }
+    tests_of(row, facts)
     return Question(text="\n\n".join(parts), facts=facts, id=row.text("id"))
 
 
@@ -214,6 +217,14 @@ def reasoning_gym(row: Row) -> Question:
         raise row.error("expected an entry of reasoning-gym: 'question', 'answer' and 'metadata' with 'source_dataset'")
     entry = {name: row.values.get(name) for name in ("question", "answer", "metadata")}
     return Question(text=row.text("question"), answer=as_text(row.find("answer")), facts={"gym": gym, "entry": entry})
+
+
+def tests_of(row: Row, facts: Mapping[str, object]) -> Tests:
+    """The tests in a program's facts. Raises `DataError` with the row for what is of no form that can judge."""
+    try:
+        return read_tests(facts)
+    except DataError as error:
+        raise row.error(str(error)) from None
 
 
 def parsed(row: Row, value: object, what: str) -> Any:

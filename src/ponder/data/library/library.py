@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ponder.core.code_tests import read_tests
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.files import what_is
 from ponder.core.progress import Transfer
@@ -253,8 +252,6 @@ def _loaded(record: ProblemSet, split: str, rows: Iterable[Row], *, drop: bool) 
             continue
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise row.error(f"it has not the form of {record.name}: {type(error).__name__}, {error}") from error
-        if record.kind == "code":
-            _check_tests(row, question)
         parts = [question.text, question.answer, question.id, question.slots, question.facts]
         if fault := unwritable(parts):
             raise row.error(f"the row {fault}; write the character whole, or leave it out")
@@ -284,14 +281,6 @@ def _loaded(record: ProblemSet, split: str, rows: Iterable[Row], *, drop: bool) 
         duplicates=tuple(duplicates),
         left_out=tuple(left_out),
     )
-
-
-def _check_tests(row: Row, question: Question) -> None:
-    """Raises `DataError` with the row where its tests are of no form that can judge."""
-    try:
-        read_tests(question.facts)
-    except DataError as error:
-        raise row.error(str(error)) from None
 
 
 def _rows(count: int) -> str:
