@@ -173,12 +173,12 @@ def test_the_other_dialects(url: str, client: openai.OpenAI) -> None:
     assert [item.type for item in response.output] == ["reasoning", "message"]
     assert response.usage is not None
     assert response.usage.output_tokens_details.reasoning_tokens >= 1
-    seen = []
     with anthropic.Anthropic(base_url=url, api_key="any", max_retries=0) as other:
-        for _ in range(5):  # now and then its answer ends where it begins
-            message = other.messages.create(
-                model="m", max_tokens=200, messages=QUESTION, thinking={"type": "enabled", "budget_tokens": 12}
-            )
-            seen.append([block.type for block in message.content])
-    assert ["thinking", "text"] in seen
-    assert all(types in (["thinking", "text"], ["thinking"]) for types in seen)
+        message = other.messages.create(  # greedy: a random model that draws may end either part where it begins
+            model="m",
+            max_tokens=200,
+            messages=QUESTION,
+            extra_body={"temperature": 0.0},
+            thinking={"type": "enabled", "budget_tokens": 12},
+        )
+    assert [block.type for block in message.content] == ["thinking", "text"]
