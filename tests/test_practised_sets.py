@@ -190,6 +190,31 @@ def test_sets_files_and_any_task_of_reasoning_gym_are_practised_beside_each_othe
         assert practice.check_seconds > 15
 
 
+def test_what_is_measured_is_in_no_problem_of_a_task_that_makes_its_own(tmp_path: Path) -> None:
+    exam = SetConfig(path=write(tmp_path / "exam.jsonl", *charges(0, 9)))
+    task = tmp_path / "task.py"
+    task.write_text(
+        "def problem(rng):\n"
+        "    n = rng.randrange(12)\n"
+        "    split = 'train' if n else 'held_out'\n"
+        "    return dict(prompt=f'What is the charge for {n} kg?', answer=str(3 * n), split=split)\n"
+        "def worked(problem, rng):\n"
+        "    return '3 times that', problem['answer']\n"
+    )
+    with Practice({}, str(task), problems={"exam": exam}, measured=["exam"]) as practice:
+        drawn = {practice.problem(python_rng(0, i)).prompt for i in range(60)}
+        imitated = {practice.conversation(python_rng(0, i)).messages[0].content for i in range(60)}
+        assert drawn == imitated == {f"What is the charge for {n} kg?" for n in (9, 10, 11)}
+        assert len(practice.held_out("exam", 9)) == 9
+    with Practice({}, str(task)) as alone:
+        assert len({alone.problem(python_rng(0, i)).prompt for i in range(200)}) == 11
+    task.write_text(task.read_text().replace("12", "9"))
+    with Practice({}, str(task), problems={"exam": exam}, measured=["exam"]) as nothing_left:
+        refused = r"task: 1,000 of 1,000 training problems are, .*such as .*measure with other"
+        with pytest.raises(DataError, match=refused):
+            nothing_left.problem(python_rng(0))
+
+
 def test_the_tasks_alone_are_as_they_were() -> None:
     with Practice({"gcd": 2.0, "stories": 1.0}) as practice:
         assert (practice.sets, practice.notes, practice.fingerprint) == ({}, [], "")

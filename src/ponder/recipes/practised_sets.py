@@ -11,18 +11,19 @@ from ponder.core.errors import ConfigError, DataError
 from ponder.core.files import what_is
 from ponder.core.types import Problem, Split
 from ponder.data.gym import gym_tasks
-from ponder.data.library.contamination import contaminated
+from ponder.data.library.contamination import MeasuredText, contaminated
 from ponder.data.library.fields import read_fields
 from ponder.data.library.generated import STORY_SETS, generated_set
 from ponder.data.library.library import LoadedSet, is_own, is_published, problem_set
 from ponder.data.library.records import Kind, read_kind
 from ponder.data.library.sets import ALIASES, PROBLEM_SETS
-from ponder.data.problems import Document, problems_digest, split_of
+from ponder.data.problems import Document, ProblemSource, problems_digest, split_of
 from ponder.recipes.tasks import BUILT_IN
 
 PHRASE = 3  # a run of words that more measured problems have is a turn of phrase, and no sign that one was seen
 WORKED_KINDS: tuple[Kind, ...] = ("math", "exact")  # whose solutions lead to the answer; those of code are the answer
 RESERVED = (*BUILT_IN, *STORY_SETS)  # names of tasks of Ponder's own
+DRAWS = 1000  # of a source, until one shares no text with what is measured
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's notes for a calculator
 
 
@@ -83,6 +84,26 @@ class ListedProblems:
         """What they are: equal for equal problems."""
         known = sorted((p for problems in self._by_split.values() for p in problems), key=lambda problem: problem.id)
         return f"ListedProblems({self._name}, {problems_digest(known)})"
+
+
+class KeptApart:
+    """A `ProblemSource` of the problems of another whose training part shares no text with what is measured."""
+
+    def __init__(self, name: str, source: ProblemSource, measured: MeasuredText) -> None:
+        self._name, self._source, self._measured = name, source, measured
+
+    def sample(self, split: Split, rng: random.Random) -> Problem:
+        """See `ponder.data.problems.ProblemSource`. Raises `DataError` where a thousand problems in a row share text
+        with measured ones.
+        """
+        for _ in range(DRAWS):
+            problem = self._source.sample(split, rng)
+            if split == "held_out" or not (shared := self._measured.shared_with(problem)):
+                return problem
+        raise DataError(
+            f"{self._name}: {DRAWS:,} of {DRAWS:,} training problems are, or share {self._measured.run} words in a row "
+            f"with, problems that are measured (such as {shared[0][1].problem}); measure with other problems"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
 from ponder.core.types import Conversation, Message, Problem, Split
 from ponder.data.gym import GymSource, gym_tasks
+from ponder.data.library.contamination import MeasuredText
 from ponder.data.library.records import Kind
 from ponder.data.library.sets import PROBLEM_SETS
 from ponder.data.problems import Document, ProblemSource, held_out_problems
@@ -24,7 +25,7 @@ from ponder.data.worked.numbers import NUMBER_TASKS
 from ponder.data.worked.source import WorkedSource
 from ponder.data.worked.words import WORD_TASKS
 from ponder.recipes.open_task import GYM
-from ponder.recipes.practised_sets import PractisedSet, SetConfig, is_set, open_measured, open_set
+from ponder.recipes.practised_sets import PHRASE, KeptApart, PractisedSet, SetConfig, is_set, open_measured, open_set
 from ponder.recipes.problem_sets import CheckerConfig, Checkers, require_judged
 from ponder.recipes.tasks import AddedRewards, rewards_of
 from ponder.text.examples import Example, encode_conversation
@@ -111,8 +112,8 @@ class Practice:
         names of what is measured besides. `sandbox`: where programs are judged.
         `rewards_file`: rewards of a person's own for all problems.
 
-        What is measured of listed problems is left out of what is trained on. Raises `ConfigError` for a name that is
-        no task or set, and where there is nothing to imitate; `DataError` or `SandboxError` where answers cannot be
+        Listed problems that are measured are left out of whatever is trained on. Raises `ConfigError` for a name that
+        is no task or set, and where there is nothing to imitate; `DataError` or `SandboxError` where answers cannot be
         judged on this machine.
         """
         worked: dict[str, WorkedSource] = {source.name: source for source in (*NUMBER_TASKS, *WORD_TASKS)}
@@ -284,13 +285,16 @@ class Practice:
                 self._kinds[name], self._listed[name] = kind, problems
         everything = [problem for problems in self._listed.values() for problem in problems]
         self._sets = {name: opened.without(everything) for name, opened in self._sets.items()}
+        if everything:
+            text = MeasuredText(everything, common=PHRASE)
+            self._sources = {name: KeptApart(name, source, text) for name, source in self._sources.items()}
 
     def _teacher_of(self, name: str, worked: Mapping[str, WorkedSource]) -> Taught | None:
         """What draws a problem of a task with its worked trace; None where it has none."""
         if name in self._sets:
             return self._sets[name].taught if self._sets[name].solved else None
         source = worked.get(name)
-        return None if source is None else functools.partial(_worked_out, source)
+        return None if source is None else functools.partial(_worked_out, self._sources[name], source)
 
     def _choice_of_taught(self, imitated: bool) -> WeightedChoice | None:
         """Draws a task that has worked traces. Raises `ConfigError` where they are needed and there are none."""
@@ -307,8 +311,8 @@ class Practice:
         return WeightedChoice(shares, "tasks")
 
 
-def _worked_out(source: WorkedSource, rng: random.Random) -> tuple[Problem, Document]:
-    problem = source.sample("train", rng)
+def _worked_out(problems: ProblemSource, source: WorkedSource, rng: random.Random) -> tuple[Problem, Document]:
+    problem = problems.sample("train", rng)
     return problem, source.worked(problem, rng)
 
 

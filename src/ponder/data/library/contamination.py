@@ -58,6 +58,57 @@ class Contamination:
         return bool(self.overlaps)
 
 
+class MeasuredText:
+    """The text of problems that are measured, to be looked for in what is trained on.
+
+    Words are compared without case, accents, spacing and punctuation; each ideograph is a word. Of a problem the
+    question alone counts, not the prompt around it.
+    """
+
+    def __init__(self, problems: Sequence[Problem], *, run: int = RUN, common: int | None = None) -> None:
+        """`run` words in a row are shared text, and all words of a shorter problem, with the same signs of arithmetic
+        between its numbers. A run that stands in more than `common` of the problems is a turn of phrase of the set and
+        counts for nothing (None: every run counts). Raises `ConfigError` for a run of no words.
+        """
+        if run < 1:
+            raise ConfigError(f"a run of {run} words; expected 1 or more")
+        self.problems, self.run = problems, run
+        self._words = [normal_words(question_of(problem)) for problem in problems]
+        self.too_short = sum(len(each) < run for each in self._words)
+        self._runs = [set(_runs(each, run)) for each in self._words]
+        phrases: set[bytes] = set()
+        if common is not None:
+            counts = Counter(key for each in self._runs for key in each)
+            phrases = {key for key, times in counts.items() if times > common}
+        self._holders: dict[bytes, list[int]] = defaultdict(list)
+        for at, each in enumerate(self._runs):
+            each -= phrases
+            for key in each:
+                self._holders[key].append(at)
+        self._wholes: dict[bytes, list[int]] = defaultdict(list)
+        for at, words in enumerate(self._words):
+            if len(words) >= run:
+                self._wholes[_key(words)].append(at)
+        self._short = _ShortProblems([question_of(problem) for problem in problems], run)
+
+    def shared_with(self, training: str | Problem, index: int = 0) -> list[tuple[int, Overlap]]:
+        """What one training text shares with them: which problem, and how. `index`: the training text's number."""
+        text = question_of(training) if isinstance(training, Problem) else training
+        given = normal_words(text)
+        held = [(at, "same", 1.0, " ".join(given[: self.run])) for at in self._wholes.get(_key(given), ())]
+        same = {at for at, *_ in held}
+        for at, share, shared in _shared_runs(given, self._runs, self._holders, self.run):
+            if at not in same:
+                held.append((at, "run", share, shared))
+        for at in self._short.within(text):
+            words = self._words[at]
+            held.append((at, "same" if len(given) == len(words) else "whole", 1.0, " ".join(words)))
+        return [
+            (at, Overlap(train=index, problem=self.problems[at].id, kind=kind, share=share, shared=shared))
+            for at, kind, share, shared in held
+        ]
+
+
 def contaminated(
     train_texts: Iterable[str | Problem],
     eval_problems: Sequence[Problem],
@@ -67,53 +118,21 @@ def contaminated(
 ) -> Contamination:
     """Which training texts share a run of `run` words with an evaluation problem, or hold the whole of a shorter one.
 
-    Words are compared without case, accents, spacing and punctuation; each ideograph is a word. Of a problem the
-    question alone counts, not the prompt around it. A run that stands in more than `common` of the evaluation
-    problems is a turn of phrase of the set and counts for nothing (None: every run counts). Of a problem of fewer words
-    all have to stand in a row, with the same signs of arithmetic between its numbers. Raises `ConfigError` for a run of
-    no words.
+    See `MeasuredText`. Raises `ConfigError` for a run of no words.
     """
-    if run < 1:
-        raise ConfigError(f"a run of {run} words; expected 1 or more")
-    words = [normal_words(question_of(problem)) for problem in eval_problems]
-    runs = [set(_runs(each, run)) for each in words]
-    phrases: set[bytes] = set()
-    if common is not None:
-        counts = Counter(key for each in runs for key in each)
-        phrases = {key for key, times in counts.items() if times > common}
-    holders: dict[bytes, list[int]] = defaultdict(list)
-    for at, each in enumerate(runs):
-        each -= phrases
-        for key in each:
-            holders[key].append(at)
-    wholes: dict[bytes, list[int]] = defaultdict(list)
-    for at, each_words in enumerate(words):
-        if len(each_words) >= run:
-            wholes[_key(each_words)].append(at)
-    short = _ShortProblems([question_of(problem) for problem in eval_problems], run)
+    measured = MeasuredText(eval_problems, run=run, common=common)
     overlaps: list[tuple[int, Overlap]] = []
     texts = 0
-    for index, each_text in enumerate(train_texts):
+    for index, text in enumerate(train_texts):
         texts += 1
-        text = question_of(each_text) if isinstance(each_text, Problem) else each_text
-        given = normal_words(text)
-        held = [(at, "same", 1.0, " ".join(given[:run])) for at in wholes.get(_key(given), ())]
-        same = {at for at, *_ in held}
-        for at, share, shared in _shared_runs(given, runs, holders, run):
-            if at not in same:
-                held.append((at, "run", share, shared))
-        for at in short.within(text):
-            held.append((at, "same" if len(given) == len(words[at]) else "whole", 1.0, " ".join(words[at])))
-        for at, kind, share, shared in held:
-            problem = eval_problems[at].id
-            overlaps.append((at, Overlap(train=index, problem=problem, kind=kind, share=share, shared=shared)))
+        overlaps += measured.shared_with(text, index)
     overlaps.sort(key=lambda found: (found[0], -found[1].share, found[1].train))
     return Contamination(
         texts=texts,
         problems=len(eval_problems),
         run=run,
         overlaps=tuple(overlap for _, overlap in overlaps),
-        too_short=sum(len(each) < run for each in words),
+        too_short=measured.too_short,
     )
 
 
