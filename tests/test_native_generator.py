@@ -84,6 +84,46 @@ def test_stream_gives_the_ids_of_generate(model: Transformer) -> None:
     assert tuple(generator.stream(PROMPTS[0], SAMPLING, 3)) == completion.ids
 
 
+def test_a_stream_goes_on_where_the_one_before_it_was_left(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+
+    def counted(self: NativeModel, cache: object, tokens: np.ndarray, *rest: object, **further: object) -> object:
+        rows.append(len(tokens))
+        return forward(self, cache, tokens, *rest, **further)  # type: ignore[arg-type]
+
+    forward = NativeModel.forward
+    monkeypatch.setattr(NativeModel, "forward", counted)
+    generator = native(model)
+
+    def read_and_said(*ids: int, tokens: int = 24) -> tuple[int, list[int]]:
+        """Rows of the prompt that were computed, and the completion; the same as that of another generator."""
+        prompt, sampling = Prompt(problem_id="turn", ids=ids), Sampling(max_tokens=tokens)
+        fresh = list(native(model).stream(prompt, sampling, 3))
+        rows.clear()
+        said = list(generator.stream(prompt, sampling, 3))
+        assert said == fresh
+        return rows[0], said
+
+    opening = TOKENIZER.encode("1+2+3+4+5+6+7+8=?")
+    read_and_said(*opening, tokens=80)  # room for what follows
+    generator.refresh(1)
+    read, said = read_and_said(*opening)
+    assert read == len(opening)
+    assert read_and_said(*opening, *said, *opening)[0] == 1 + len(opening)  # nobody has run the last token that it said
+    assert read_and_said(*opening)[0] == 1
+    assert read_and_said(*opening[:-1], opening[0], tokens=2)[0] == 1  # another last token
+    assert read_and_said(*opening)[0] == 1
+    assert read_and_said(*opening[1:])[0] == len(opening) - 1  # a token fewer: all stand elsewhere
+    interrupted = generator.stream(Prompt(problem_id="turn", ids=tuple(opening)), SAMPLING, 3)
+    next(interrupted)
+    interrupted.close()
+    assert read_and_said(*opening)[0] == 1
+    generator.generate(PROMPTS, SAMPLING, seeds(1))  # which uses the same cache
+    assert read_and_said(*opening)[0] == len(opening)
+    generator.refresh(2)  # what the old weights made of it is no use
+    assert read_and_said(*opening)[0] == len(opening)
+
+
 def test_refresh_takes_the_weights_and_the_version(model: Transformer) -> None:
     follower = built("tiny-dense", seed=6)
     generator = native(follower)

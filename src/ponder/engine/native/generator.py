@@ -1,6 +1,7 @@
 """Completions from the native kernels: the `Generator` protocol over a paged cache.
 
-A prompt is prefilled once for all its samples, which share its full pages and copy the last, partly filled one.
+A prompt is prefilled once for all its samples, which share its full pages and copy the last, partly filled one. A
+stream reads of its prompt what the stream before it has not: a conversation goes on where it was left.
 Finished sequences leave the batch at once: only page tables are kept per sequence, so nothing is moved.
 """
 
@@ -35,12 +36,14 @@ class NativeGenerator:
         self._model, self._control, self._module, self._max_batch = model, control, module, max_batch
         self._cache: Cache | None = None
         self._busy = threading.Lock()  # one request at a time: all of them write to one cache
+        self._held: list[int] = []  # the tokens of the last stream, whose states are in the cache's first pages
         self.weight_version = 0
 
     def refresh(self, version: int) -> None:
         """Take over the trainer's weights as they are now, under this version number."""
         if self._module is not None:
             with self._busy:
+                self._held.clear()
                 self._model.update(self._module)
         self.weight_version = version
 
@@ -65,8 +68,11 @@ class NativeGenerator:
         with self._busy:
             batch = _Batch([prompt], [[seed]], sampling.max_tokens, self._control)
             budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)])
-            cache = self._room(batch.pages)
-            logits, _ = self._prefill(cache, batch)
+            cache = self._room(1 << (batch.pages - 1).bit_length())  # seldom another, so that what it holds is of use
+            known = min(_shared(self._held, prompt.ids), len(prompt.ids) - 1)  # its last token tells what comes next
+            del self._held[known:]
+            logits, _ = self._prefill(cache, batch, known)
+            self._held += prompt.ids[known:]
             for t in range(sampling.max_tokens):
                 token = int(self._sample(logits, batch, sampling, t).ids[0])
                 for _, forced in budgets.replaced([0], [token]):
@@ -75,9 +81,11 @@ class NativeGenerator:
                 if token in self._control.stop or t + 1 == sampling.max_tokens:
                     return
                 logits, _ = self._decode(cache, batch, np.array([token], np.int32))
+                self._held.append(token)
 
     def _room(self, pages: int) -> Cache:
         if self._cache is None or self._cache.pages < pages:
+            self._held.clear()
             self._cache = self._model.new_cache(pages)
         return self._cache
 
@@ -90,6 +98,7 @@ class NativeGenerator:
     ) -> list[list[Completion]]:
         batch = _Batch(prompts, seeds, sampling.max_tokens, self._control)
         cache = self._room(batch.pages)
+        self._held.clear()
         logits, prompt_routes = self._prefill(cache, batch)
         routes = _RouteLog(batch, prompt_routes, sampling.max_tokens)
         budgets = None
@@ -128,13 +137,17 @@ class NativeGenerator:
             routes=routes.of,
         )
 
-    def _prefill(self, cache: Cache, batch: "_Batch") -> tuple[torch.Tensor, list[NDArray[np.int16]]]:
-        """Run every prompt once. Returns the first logits of every sequence, and the prompts' routes."""
+    def _prefill(self, cache: Cache, batch: "_Batch", known: int = 0) -> tuple[torch.Tensor, list[NDArray[np.int16]]]:
+        """Run every prompt once, but for its first `known` tokens, which the cache holds. Returns the first logits of
+        every sequence, and the prompts' routes.
+        """
         logits_PV = torch.empty(len(batch.prompts), self._model.config.vocab_size)
-        lengths = [len(prompt.ids) for prompt in batch.prompts]
-        tokens = np.fromiter((i for p in batch.prompts for i in p.ids), np.int32, sum(lengths))
+        lengths = [len(prompt.ids) - known for prompt in batch.prompts]
+        tokens = np.fromiter((i for p in batch.prompts for i in p.ids[known:]), np.int32, sum(lengths))
         sequences = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-        positions = np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]) if lengths else tokens
+        positions = (
+            np.concatenate([np.arange(known, known + n, dtype=np.int32) for n in lengths]) if lengths else tokens
+        )
         last = np.cumsum(lengths) - 1
         chosen = []
         for first in range(0, len(tokens), PREFILL_ROWS):
@@ -194,6 +207,11 @@ def _within_nucleus(
     return Sampled(drawn.ids_B.int().numpy(), drawn.logp_B.numpy())
 
 
+def _shared(held: Sequence[int], ids: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    return next((at for at, (a, b) in enumerate(zip(held, ids, strict=False)) if a != b), min(len(held), len(ids)))
+
+
 class _Batch:
     """Which pages belong to whom, and which sequences still run."""
 
@@ -215,9 +233,12 @@ class _Batch:
             self.pages += int(count)
         self.tables = self.prompt_tables[self.prompt_of]
         sources, targets = [], []
-        for row, length in enumerate(lengths[self.prompt_of].tolist()):
+        for row, p in enumerate(self.prompt_of.tolist()):
+            length = int(lengths[p])
             shared, needed = length // PAGE, -(-(length + room) // PAGE)
-            if length % PAGE:
+            if len(seeds[p]) == 1:  # nobody to share its last page with
+                shared = int(prompt_pages[p])
+            elif length % PAGE:
                 sources.append(self.tables[row, shared])
                 targets.append(self.pages)
             self.tables[row, shared:needed] = np.arange(self.pages, self.pages + needed - shared)
