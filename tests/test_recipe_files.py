@@ -108,6 +108,21 @@ def test_a_task_file_in_a_file_counts_as_one_on_the_command_line() -> None:
     assert (lengths(alone), alone.measure.apart) == ((40, 50, 40, 40), ())
 
 
+def test_a_task_file_in_a_file_of_zero_counts_as_one_on_the_command_line() -> None:
+    start = {"engine": "torch"}
+    given = load_recipe("zero-chain", start, Path("halves.py"))
+    assert (given.name, given.grpo.max_tokens, given.evaluation.max_tokens) == ("zero-halves", 40, 40)
+    assert given.task.file == str(Path("halves.py").resolve())
+    lines = ('engine = "torch"', 'task.file = "halves.py"')
+    assert load_recipe(written("own.toml", 'recipe = "zero-chain"', *lines)) == given
+    assert load_recipe("zero-chain", {**start, "task": {"file": "halves.py"}}) == given
+    named = load_recipe(written("own.toml", *lines, 'name = "mine"', "grpo.max_tokens = 50"))
+    assert (named.name, named.grpo.max_tokens, named.evaluation.max_tokens) == ("mine", 50, 40)
+    assert load_recipe(written("config.toml", to_toml(named))) == named
+    chain = load_recipe(written("own.toml", 'recipe = "zero-chain"', *lines), {"task": {"file": "", "name": "chain"}})
+    assert (chain.task.file, chain.grpo.max_tokens) == ("", load_recipe("zero-chain").grpo.max_tokens)
+
+
 def test_a_runs_own_settings_are_what_they_were() -> None:
     """Also of one with a task file, whatever that says."""
     base = r1('recipe = "r1"', 'task_file = "halves.py"', "reasoning_rl.max_tokens = 50", "tasks.gcd = 0.5")

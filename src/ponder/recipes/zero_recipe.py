@@ -63,11 +63,14 @@ def load_recipe(
 ) -> ZeroRecipe:
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top.
 
-    `task_file`: a person's own task; `problems`: a set by its name with what is told of it.
+    `task_file`: a person's own task; `problems`: a set by its name with what is told of it. Without `task_file`, the
+    one that the settings name, if any, is taken in the same way.
     """
     settings, above = recipe_layers(source)
     overrides = merged_tables(above, overrides or {})
-    if task_file is not None:
+    if task_file is None:
+        settings, overrides = _with_named_task(settings, overrides)
+    else:
         settings = merged_tables(settings, _settings_of_task(task_file))
     if problems is not None:
         name, told = problems
@@ -98,6 +101,24 @@ def _applied(recipe: ZeroRecipe, settings: Mapping[str, Any], source: str | Path
             f"{error}. {source} says neither which recipe it begins from (such as {BEGINS_FROM} = 'r1') nor its "
             f"{KIND}, and so it is read as a recipe of R1-Zero"
         ) from None
+
+
+def _with_named_task(settings: dict[str, Any], above: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both layers of a recipe, with what the task file that they name says for itself under what is said beside it."""
+    if _named_file(settings) and _named_file(above) is None:  # a file that begins from no other one
+        settings, above = {}, merged_tables(settings, above)
+    named = _named_file(above)
+    if not named:
+        return settings, above
+    task = {name: value for name, value in above["task"].items() if name != "file"}
+    return merged_tables(settings, _settings_of_task(Path(named))), {**above, "task": task}
+
+
+def _named_file(settings: Mapping[str, Any]) -> str | None:
+    """The task file that settings name: "" for none, None where they do not say."""
+    task = settings.get("task")
+    named = task.get("file") if isinstance(task, Mapping) else None
+    return named if isinstance(named, str) else None
 
 
 def _settings_of_task(path: Path) -> dict[str, Any]:
