@@ -199,9 +199,9 @@ def test_a_task_file_is_the_only_task_unless_others_are_named(example: Path, hom
     assert (recipe.name, dict(recipe.tasks), recipe.measure.apart) == ("r1-delivery", {"delivery": 1.0}, ())
     lengths = (
         recipe.reasoning_rl.max_tokens, recipe.final_rl.max_tokens, recipe.rejection.collect.max_tokens,
-        recipe.measure.drawing.max_tokens,
+        recipe.sharpening.collect.max_tokens, recipe.measure.drawing.max_tokens,
     )  # fmt: skip
-    assert lengths == (160,) * 4
+    assert lengths == (160,) * 5
     both = load_r1_recipe("r1", {**start, "tasks": {"gcd": 0.5}}, example / "delivery.py")
     assert dict(both.tasks) == {"delivery": 1.0, "gcd": 0.5}
     longer = load_r1_recipe("r1", {**start, "reasoning_rl": {"max_tokens": 200}}, example / "delivery.py")

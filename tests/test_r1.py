@@ -43,6 +43,7 @@ from ponder.recipes.r1_recipe import (
     PreferenceConfig,
     R1Recipe,
     RejectionConfig,
+    SharpeningConfig,
     load_r1_recipe,
 )
 from ponder.recipes.run_state import check_claim
@@ -98,6 +99,7 @@ RECIPE = R1Recipe(
     reasoning_rl=GRPO,
     rejection=RejectionConfig(problems=6, collect=DRAWN),
     second_sft=SFT,
+    sharpening=SharpeningConfig(problems=4, collect=replace(DRAWN, samples_per_problem=1), training=SFT),
     preferences=PreferenceConfig(training=RewardModelConfig(items_per_step=8)),
     final_rl=GRPO,
     control=SFT,
@@ -212,17 +214,23 @@ def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(
     whole = RunFolder.create(tmp_path / "whole")
     run_r1(recipe, whole, SilentReporter())
     figures = r1_json(whole)
-    assert list(figures["stages"]) == ["base", "cold-start", "reasoning-rl", "second-sft", "final-rl", "control"]
+    assert list(figures["stages"]) == [
+        "base", "cold-start", "reasoning-rl", "second-sft", "sharpening", "final-rl", "control",
+    ]  # fmt: skip
     assert figures["stages"]["base"]["tasks"].keys() == {"stories", "stories_new"}
     assert figures["stages"]["base"]["apart"] == ["stories_new"]
     assert figures["stages"]["base"]["ordinary_loss"]["dialogue"]["mean"] > 1.0  # of a random model
     parts = [part["name"] for part in figures["costs"] if not part["name"].startswith("evaluation")]
     assert parts == [
-        "ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control",
+        "ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "own-answers", "sharpening",
+        "reward-model", "final-rl", "control",
     ]  # fmt: skip
     collected = read_conversations(whole.path / "collections" / "rejection" / "collected.jsonl")
     assert len(collected) == 6  # of every problem its right sample, and not its wrong one
     assert {c.messages[-1].content for c in collected}.isdisjoint({"no"})
+    own = read_conversations(whole.path / "collections" / "own-answers" / "collected.jsonl")
+    assert len(own) == 4
+    assert {c.id for c in own}.isdisjoint({c.id for c in collected})  # other problems
     assert model_folder(whole.path) == whole.latest_checkpoint("final-rl")
     report = whole.report.read_text(encoding="utf-8")
     assert "what reasoning RL adds to the cold start" in report
@@ -380,7 +388,8 @@ def test_each_stage_starts_from_the_model_that_it_should(
     assert measured == {"base": begins["cold-start"]} | {n: h for n, h in ends.items() if n != "reward-model"}
     assert begins["reasoning-rl"] == begins["control"] == ends["cold-start"]
     assert begins["second-sft"] == begins["cold-start"] != ends["cold-start"]
-    assert begins["final-rl"] == ends["second-sft"]
+    assert begins["sharpening"] == ends["second-sft"]
+    assert begins["final-rl"] == ends["sharpening"] != ends["second-sft"]
     alone = replace(recipe, stages=("ordinary", "reasoning-rl"))
     run_r1(alone, RunFolder.create(tmp_path / "alone"), SilentReporter())
     assert begins["reasoning-rl"] == begins["cold-start"]  # as the recipe's model is
@@ -423,7 +432,7 @@ def test_the_model_after_a_stage_is_the_nearest_before_it() -> None:
     stages = ("ordinary", "cold-start", "rejection", "second-sft", "reward-model", "final-rl")
     without_rl = replace(RECIPE, stages=stages)
     assert without_rl.model_after("reasoning-rl") == "cold-start"
-    assert without_rl.model_after("second-sft") == "second-sft"
+    assert without_rl.model_after("second-sft") == without_rl.model_after("sharpening") == "second-sft"
     ordinary, alone = replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0), ("reasoning-rl", "reward-model")
     reinforced = replace(
         RECIPE, ordinary=ordinary, stages=(*alone, "final-rl"), preferences=PreferenceConfig(pairs="pairs.jsonl")
@@ -433,6 +442,7 @@ def test_the_model_after_a_stage_is_the_nearest_before_it() -> None:
     for wrong, message in (
         (("ordinary", "reasoning-rl", "cold-start"), "reasoning-rl comes before cold-start, on which it builds"),
         (("ordinary", "control", "cold-start"), "control comes before cold-start"),
+        (("ordinary", "sharpening", "second-sft"), "sharpening comes before second-sft, on which it builds"),
         (("rejection", "reasoning-rl"), "rejection comes before reasoning-rl.*put reasoning-rl before rejection"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -474,6 +484,11 @@ def test_a_run_of_which_nothing_counts_is_refused_and_a_report_of_one_is_written
         (["cold-start", "ordinary"], {}, r"ordinary\.share = 0, ordinary\.texts = 0, ordinary\.text_share = 0$"),
         (["control"], {"share": 0.0}, r"before it, or set ordinary\.texts = 0, ordinary\.text_share = 0$"),
         (["ordinary", "second-sft"], {}, "second-sft stands on rejection; put the stage rejection before it, or name"),
+        (
+            ["sharpening"],
+            {},
+            r"sharpening stands on ordinary; put the stage ordinary before it, or set ordinary\.share",
+        ),
         (["reward-model"], {}, r"reward-model stands on ordinary; .*, or name a file of pairs \(preferences\.pairs\)$"),
         (["final-rl"], {}, r"final-rl stands on reward-model; .*, or set preferences\.ordinary_share = 0$"),
     ],
@@ -494,6 +509,7 @@ def test_a_stage_goes_alone_where_nothing_else_is_wanted(base: Path) -> None:
         ("reward-model", {"preferences": {"pairs": "pairs.jsonl"}}),
         ("final-rl", {"preferences": {"ordinary_share": 0.0}}), ("control", {"ordinary": none}),
         ("second-sft", {"ordinary": none, "rejection": {"collected": "collected.jsonl"}}),
+        ("sharpening", {"ordinary": none}),
     ):  # fmt: skip
         assert load_r1_recipe("r1", {**alone, **settings, "stages": [stage]}).stages == (stage,)
 
@@ -600,6 +616,7 @@ def test_out_of_memory_is_explained_wherever_it_happens(
         for work, lower in (
             (pipeline._answer_ordinary_prompts, r"ordinary\.collect\.completions_per_batch"),
             (pipeline._reject, r"rejection\.collect\.completions_per_batch"),
+            (pipeline._sharpen, r"sharpening\.collect\.completions_per_batch"),
             (lambda: pipeline.measurements.measure("base", pipeline._fresh), r"measure\.drawing\.tokens_per_batch"),
         ):
             with pytest.raises(GenerationError, match=rf"out of memory.* sampling takes 0\.5.* with half of {lower}"):
@@ -623,6 +640,9 @@ def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
     )
     with pytest.raises(RunError, match=r"rejection kept nothing to learn from .*12 wrong.*a longer cold-start"):
         run_r1(recipe, RunFolder.create(tmp_path / "run"), SilentReporter())
+    alone = replace(recipe, stages=("sharpening",))
+    with pytest.raises(RunError, match=r"own-answers kept nothing .*4 wrong.*leave the stage sharpening out"):
+        run_r1(alone, RunFolder.create(tmp_path / "alone"), SilentReporter())
 
 
 def test_tasks_are_drawn_by_their_shares_from_training_problems_alone() -> None:

@@ -28,7 +28,9 @@ def check(problem, answer):
     return len(answer) < 40
 """
 PAIR = {"messages": [{"role": "user", "content": "Why?"}], "chosen": "Because of it.", "rejected": "No."}
-STAGES = ("cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
+STAGES = (
+    "cold-start", "reasoning-rl", "rejection", "second-sft", "sharpening", "reward-model", "final-rl", "control",
+)  # fmt: skip
 SETTINGS = (
     "--engine=torch", "--checkpoint_every=5", f"--stages={json.dumps(STAGES)}", "--adapter.kind=full",
     "--ordinary.share=0.0", "--ordinary.texts=0", "--ordinary.text_share=0.0", "--preferences.ordinary_share=0.0",
@@ -36,6 +38,8 @@ SETTINGS = (
     "--cold_start.steps=60", "--cold_start.tokens_per_step=512", "--cold_start.row_tokens=256",
     "--cold_start.optimizer.learning_rate=0.01", "--second_sft.optimizer.learning_rate=0.01",
     "--second_sft.steps=30", "--second_sft.tokens_per_step=512", "--second_sft.row_tokens=256",
+    "--sharpening.problems=20", "--sharpening.collect.max_tokens=16", "--sharpening.training.steps=10",
+    "--sharpening.training.tokens_per_step=512", "--sharpening.training.row_tokens=256",
     "--control.steps=10", "--control.tokens_per_step=512", "--control.row_tokens=256",
     "--reasoning_rl.steps=12", "--reasoning_rl.prompts_per_step=2", "--reasoning_rl.group_size=4",
     "--reasoning_rl.max_tokens=16", "--reasoning_rl.rollout_weights=fp32",

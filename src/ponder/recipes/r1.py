@@ -1,4 +1,5 @@
-"""R1, whole: cold start, reasoning RL, rejection sampling and a second fine-tuning, RL over all scenarios (R1v1 2.3).
+"""R1, whole: cold start, reasoning RL, rejection sampling and a second fine-tuning, RL over all scenarios (R1v1 2.3),
+and before the last of them a stage of our own, `sharpening`.
 
 A run is a folder; each stage continues where it was stopped, and is skipped where the folder holds its result. After
 every stage that trains, the model is measured on fresh problems.
@@ -36,12 +37,12 @@ from ponder.recipes.r1_fit import Fit, require_measured
 from ponder.recipes.r1_judging import judged_pairs
 from ponder.recipes.r1_measure import BASE, Measurements
 from ponder.recipes.r1_preferences import pairs_of
-from ponder.recipes.r1_recipe import OrdinaryConfig, R1Recipe, RejectionConfig
+from ponder.recipes.r1_recipe import OrdinaryConfig, R1Recipe
 from ponder.recipes.r1_sampling import Samplers
 from ponder.recipes.run_state import RunCosts, check_claim
 from ponder.text.prompt import Prompter
 from ponder.train.checkpoint import load_weights
-from ponder.train.collect import Origin, answer_prompts, collect
+from ponder.train.collect import CollectConfig, Origin, answer_prompts, collect
 from ponder.train.grpo import Grpo, GrpoConfig
 from ponder.train.loop import Stage, run_stage
 from ponder.train.preference_reward import (
@@ -110,6 +111,7 @@ class _Pipeline:
             "reasoning-rl": self._reasoning_rl,
             "rejection": self._reject,
             "second-sft": self._second_sft,
+            "sharpening": self._sharpen,
             "reward-model": self._reward_models,
             "final-rl": self._final_rl,
             "control": self._control,
@@ -180,25 +182,27 @@ class _Pipeline:
         )
 
     def _reject(self) -> None:
-        if self.costs.has("rejection"):
-            return
-        with self.costs.timed("rejection"):
-            model = self._after("reasoning-rl")
-            with self.samplers.collecting(self.recipe.rejection.collect, "rejection.collect", model):
-                self._sample_the_reasoner(model, self.recipe.rejection)
+        config = self.recipe.rejection
+        self._collect_right_answers("rejection", "reasoning-rl", config.problems, config.collect, "rejection.collect")
 
-    def _sample_the_reasoner(self, model: Transformer, config: RejectionConfig) -> None:
-        rng = python_rng(self.recipe.seed, "rejection")
-        collect(
-            [self.practice.problem(rng) for _ in range(config.problems)],
-            self.samplers.of(model),
-            self.prompter,
-            self.samplers.grader(RewardConfig()),
-            config.collect,
-            self.collected.folder("rejection"),
-            self._origin("reasoning-rl"),
-            reporter=self.reporter,
-        )
+    def _collect_right_answers(self, name: str, after: str, problems: int, config: CollectConfig, setting: str) -> None:
+        """The collection `name`: answers to training problems of the model that there is after a stage."""
+        if self.costs.has(name):
+            return
+        with self.costs.timed(name):
+            model = self._after(after)
+            with self.samplers.collecting(config, setting, model):
+                rng = python_rng(self.recipe.seed, name)
+                collect(
+                    [self.practice.problem(rng) for _ in range(problems)],
+                    self.samplers.of(model),
+                    self.prompter,
+                    self.samplers.grader(RewardConfig()),
+                    config,
+                    self.collected.folder(name),
+                    self._origin(after),
+                    reporter=self.reporter,
+                )
 
     def _origin(self, stage: str) -> Origin:
         """What is noted of samples of the model that there is after a stage."""
@@ -215,6 +219,14 @@ class _Pipeline:
             "worked": (share * worked, self.practice.conversation),
         }
         self._learn("second-sft", self._fresh(), self.recipe.second_sft, parts)
+
+    def _sharpen(self) -> None:
+        """The tuned model goes on with its own likeliest answers, where they are right."""
+        config, name = self.recipe.sharpening, "own-answers"
+        self._collect_right_answers(name, "second-sft", config.problems, config.collect, "sharpening.collect")
+        own = self.collected.kept(name, "the model gave no right and readable answer: leave the stage sharpening out")
+        parts = {"collected": (self.recipe.ordinary.worked_share, one_of(own, "the model's own answers"))}
+        self._learn("sharpening", self._after("second-sft"), config.training, parts)
 
     def _reward_models(self) -> None:
         """Of helpfulness, and of safety where there are labels."""
@@ -238,7 +250,7 @@ class _Pipeline:
 
     def _answer_to_be_judged(self, config: JudgingConfig) -> None:
         with self.costs.timed("candidates"):
-            model = self._after("second-sft")
+            model = self._after("sharpening")
             with self.samplers.collecting(config.candidates, "preferences.judge.candidates", model):
                 answer_prompts(
                     self.collected.ordinary_prompts(config.prompts),
@@ -246,7 +258,7 @@ class _Pipeline:
                     self.prompter,
                     config.candidates,
                     self.collected.folder("candidates"),
-                    self._origin("second-sft"),
+                    self._origin("sharpening"),
                     task="ordinary",
                     reporter=self.reporter,
                 )
@@ -285,7 +297,7 @@ class _Pipeline:
                 return general_problem(rng.choice(prompts), "ordinary")
             return self.practice.problem(rng)
 
-        self._practise("final-rl", self._after("second-sft"), recipe.final_rl, recipe.final_rewards, draw, judge)
+        self._practise("final-rl", self._after("sharpening"), recipe.final_rl, recipe.final_rewards, draw, judge)
 
     def _learn(
         self, name: str, model: Transformer, config: SftConfig, parts: Mapping[str, tuple[float, Draw]] | None = None

@@ -54,6 +54,7 @@ class Fit:
         practised = {
             "reasoning-rl": ("reasoning_rl", recipe.reasoning_rl.max_tokens),
             "rejection": ("rejection.collect", recipe.rejection.collect.max_tokens),
+            "sharpening": ("sharpening.collect", recipe.sharpening.collect.max_tokens),
             "final-rl": ("final_rl", recipe.final_rl.max_tokens),
         }
         wanted = [practised[stage] for stage in stages if stage in practised]

@@ -26,16 +26,26 @@ from ponder.train.sft import SftConfig
 from ponder.verify.code.config import SandboxConfig
 from ponder.verify.rewards import RewardConfig
 
-STAGES = ("ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model", "final-rl", "control")
-MODELS = ("cold-start", "reasoning-rl", "second-sft")  # stages whose model another goes on from, in their order
+STAGES = (
+    "ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "sharpening", "reward-model", "final-rl",
+    "control",
+)  # fmt: skip
+MODELS = (
+    "cold-start",
+    "reasoning-rl",
+    "second-sft",
+    "sharpening",
+)  # stages whose model another goes on from, in their order
 _BEFORE = {  # the stages that a stage comes after, where a recipe has them
     "reasoning-rl": ("cold-start",),
     "rejection": ("cold-start", "reasoning-rl"),
     "second-sft": ("cold-start", "reasoning-rl", "rejection"),
-    "final-rl": ("cold-start", "reasoning-rl", "rejection", "second-sft", "reward-model"),
+    "sharpening": ("cold-start", "reasoning-rl", "rejection", "second-sft"),
+    "final-rl": ("cold-start", "reasoning-rl", "rejection", "second-sft", "sharpening", "reward-model"),
     "control": ("cold-start",),
 }
 IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
+FINE_TUNING = IMITATING | {"sharpening"}  # stages that learn from examples
 _GENTLE = OptimizerConfig(learning_rate=2e-5)  # RL of a model that has learned much already: see dev/LOG.md
 
 
@@ -95,6 +105,24 @@ class RejectionConfig:
                 f"rejection.problems = {self.problems}, rejection.worked_share = {self.worked_share}; expected 1 or "
                 "more, and a share from 0 to 1"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharpeningConfig:
+    """Fine-tuning of the tuned model on its own right and readable answers, drawn near its most likely ones: what it
+    would say greedily it then says at any temperature. That is SFT-Sharpening (Huang et al., arXiv 2412.01951), with
+    the checkers in place of the model's own likelihood. R1's reports have no such stage.
+    """
+
+    problems: int = 6000  # training problems, of the tasks in their shares
+    collect: CollectConfig = field(
+        default_factory=lambda: CollectConfig(samples_per_problem=1, temperature=0.3, max_tokens=512)
+    )
+    training: SftConfig = field(default_factory=SftConfig)
+
+    def __post_init__(self) -> None:
+        if self.problems < 1:
+            raise ConfigError(f"sharpening.problems = {self.problems}; expected 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +187,7 @@ class R1Recipe:
     )
     rejection: RejectionConfig = field(default_factory=RejectionConfig)
     second_sft: SftConfig = field(default_factory=SftConfig)
+    sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
     preferences: PreferenceConfig = field(default_factory=PreferenceConfig)
     final_rl: GrpoConfig = field(default_factory=lambda: GrpoConfig(temperature=0.7, optimizer=_GENTLE))
     final_rewards: RewardConfig = field(default_factory=lambda: RewardConfig(accuracy=0.8, format=0.1, language=0.1))
@@ -212,7 +241,7 @@ class R1Recipe:
         ordinary, needed = self.ordinary, {}
         if stage == "reward-model" and not self.preferences.pairs and not self.preferences.judge.model:
             needed["ordinary"] = ", or name a file of pairs (preferences.pairs)"
-        if stage in IMITATING and (ordinary.share or ordinary.text_share):
+        if stage in FINE_TUNING and (ordinary.share or ordinary.text_share):
             own = ["share"] * bool(ordinary.share) + ["texts", "text_share"] * bool(ordinary.text_share)
             needed["ordinary"] = f", or set {', '.join(f'ordinary.{name} = 0' for name in own)}"
         if stage == "second-sft" and not self.rejection.collected:
@@ -292,5 +321,5 @@ def _settings_of_task(path: Path) -> dict[str, Any]:
     if task.max_tokens is None:
         return settings
     most = {"max_tokens": task.max_tokens}
-    drawn = {"rejection": {"collect": most}, "measure": {"drawing": most}}
+    drawn = {"rejection": {"collect": most}, "sharpening": {"collect": most}, "measure": {"drawing": most}}
     return {**settings, "reasoning_rl": most, "final_rl": most, **drawn}
