@@ -16,7 +16,7 @@ from ponder.algo.rounding import round_dithered_
 from ponder.core.workers import ComputeConfig, Workers, kernel_threads
 from ponder.models import head as head_module
 from ponder.models.config import GqaConfig, ModelConfig
-from ponder.models.head import head_loss
+from ponder.models.head import head_divergence, head_loss
 from ponder.models.rope import rotate
 from ponder.models.transformer import Transformer
 from ponder.train.precision import ComputeModel, rounded_copy
@@ -323,6 +323,38 @@ def test_the_heads_loss_has_the_derivatives_that_it_says() -> None:
     whole = torch.autograd.grad(expected * 3.0, (states, head))
     ours = torch.autograd.grad(head_loss(states, head, ids, weight=0.5) * 3.0, (states, head))
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(ours, whole, strict=True))
+
+
+def test_the_heads_divergence_has_the_derivatives_that_it_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(7, 6, dtype=torch.float64, generator=generator, requires_grad=True)
+    head = torch.randn(11, 6, dtype=torch.float64, generator=generator, requires_grad=True)
+    others = torch.randn(7, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    other_head = torch.randn(11, 4, dtype=torch.float64, generator=generator)
+    assert torch.autograd.gradcheck(lambda s, h: head_divergence(s, h, others, other_head, weight=0.5), (states, head))
+    ours, theirs = F.linear(states, head).log_softmax(-1), F.linear(others, other_head).log_softmax(-1)
+    expected = 0.5 * F.kl_div(ours, theirs, reduction="sum", log_target=True)
+    got = head_divergence(states, head, others, other_head, weight=0.5)
+    assert float(got.detach()) == pytest.approx(float(expected.detach()), abs=1e-12)
+    assert torch.autograd.grad(got, others, allow_unused=True) == (None,)
+    same = head_divergence(states, head, states, head.detach())
+    assert float(same.detach()) == 0.0
+    assert torch.autograd.grad(same, states)[0].abs().max() < 1e-12
+
+
+@needs_kernels
+def test_the_heads_divergence_in_bf16_is_that_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, head = random(40, 32, seed=1).requires_grad_(), random(299, 32, seed=2, scale=0.3).requires_grad_()
+    others, other_head = random(40, 64, seed=3), random(299, 64, seed=4, scale=0.2)
+    loss = head_divergence(states, head, others, other_head, weight=0.1)
+    wide = [t.detach().float().requires_grad_() for t in (states, head)]
+    expected = head_divergence(*wide, others.float(), other_head.float(), weight=0.1)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=0.01)
+    for a, b in zip(torch.autograd.grad(loss, (states, head)), torch.autograd.grad(expected, wide), strict=True):
+        assert (a.float() - b).norm() < 0.01 * b.norm()
+    monkeypatch.setattr(head_module, "CHUNK_BYTES", 299 * 2 * 7)  # seven rows at a time
+    chunked = head_divergence(states, head, others, other_head, weight=0.1)
+    assert float(chunked.detach()) == pytest.approx(float(loss.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -99,7 +99,13 @@ RECIPE = R1Recipe(
     reasoning_rl=GRPO,
     rejection=RejectionConfig(problems=6, collect=DRAWN),
     second_sft=SFT,
-    sharpening=SharpeningConfig(problems=4, collect=replace(DRAWN, samples_per_problem=1), training=SFT),
+    sharpening=SharpeningConfig(
+        problems=4,
+        ordinary_share=0.25,
+        text_share=0.25,
+        collect=replace(DRAWN, samples_per_problem=1),
+        training=SFT,
+    ),
     preferences=PreferenceConfig(training=RewardModelConfig(items_per_step=8)),
     final_rl=GRPO,
     control=SFT,
@@ -509,7 +515,7 @@ def test_a_stage_goes_alone_where_nothing_else_is_wanted(base: Path) -> None:
         ("reward-model", {"preferences": {"pairs": "pairs.jsonl"}}),
         ("final-rl", {"preferences": {"ordinary_share": 0.0}}), ("control", {"ordinary": none}),
         ("second-sft", {"ordinary": none, "rejection": {"collected": "collected.jsonl"}}),
-        ("sharpening", {"ordinary": none}),
+        ("sharpening", {"sharpening": {"ordinary_share": 0.0, "text_share": 0.0}}),
     ):  # fmt: skip
         assert load_r1_recipe("r1", {**alone, **settings, "stages": [stage]}).stages == (stage,)
 

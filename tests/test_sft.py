@@ -12,6 +12,7 @@ from ponder.core.errors import ConfigError, DataError, NonFiniteLossError, Train
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.models.adapter_config import AdapterConfig
 from ponder.models.adapters import with_adapter
+from ponder.models.config import ModelConfig
 from ponder.models.transformer import Transformer
 from ponder.text.examples import Example
 from ponder.train import sft as sft_module
@@ -76,6 +77,66 @@ def test_the_loss_is_the_mean_over_the_learned_tokens_of_each_example_alone(work
     assert metrics["loss/next_token"] == pytest.approx(sum(losses) / len(losses), abs=2e-6)
     assert metrics["data/target_share"] == pytest.approx(len(losses) / shown)
     assert (metrics["data/examples"], metrics["data/filled_share"], shown) == (len(FIRST), 90 / 96, 90)
+
+
+class Rehearsing(Counting):
+    """Of every two, one is rehearsed; the reference reads another beginning."""
+
+    def example(self, index: int) -> Example:
+        example = super().example(index)
+        return example.rehearse((3, 1, *example.ids[2:])) if index % 2 else example
+
+
+@pytest.mark.parametrize("shape", [small_dense(), MODEL], ids=["end to end", "each in a row of its own"])
+def test_rehearsed_tokens_are_learned_as_what_the_reference_says(workers: Workers, shape: ModelConfig) -> None:
+    """The others as they are. Whether examples stand end to end or, with experts, each in a row of its own."""
+    ours, theirs = (Transformer(shape, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    source, tokens, divergences = Rehearsing(), [], []
+    with torch.no_grad():
+        for index in FIRST:
+            example = source.example(index)
+            logp = ours.head(ours(torch.tensor([example.ids])))[0, :-1].log_softmax(-1)
+            if example.rehearsed:
+                n = len(example.ids) - 2
+                assert example.rehearsed == n
+                expected = theirs.head(theirs(torch.tensor([example.reference])))[0, -n - 1 : -1].log_softmax(-1)
+                divergences += F.kl_div(logp[-n:], expected, reduction="none", log_target=True).sum(-1).tolist()
+            else:
+                every = -logp.gather(-1, torch.tensor(example.ids[1:])[:, None])[:, 0]
+                tokens += every[torch.tensor(example.target[1:])].tolist()
+    sft = Sft(ours, Rehearsing(), CONFIG, workers, 0, reference=theirs)
+    metrics = sft.step(0).metrics
+    assert metrics["loss/next_token"] == pytest.approx(sum(tokens) / len(tokens), abs=2e-5)
+    assert metrics["loss/divergence"] == pytest.approx(sum(divergences) / len(divergences), rel=1e-4)
+    assert metrics["data/rehearsed_share"] == pytest.approx(len(divergences) / (len(tokens) + len(divergences)))
+    before = metrics["loss/divergence"]
+    assert min(sft.step(step).metrics["loss/divergence"] for step in range(1, 10)) < before
+    assert all(p.grad is None for p in theirs.parameters())
+
+
+def test_a_model_that_is_its_own_reference_has_nothing_to_learn_from_it(workers: Workers) -> None:
+    class All(Counting):
+        def example(self, index: int) -> Example:
+            example = super().example(index)
+            return example.rehearse(example.ids)
+
+    metrics = Sft(dense(), All(), CONFIG, workers, 0, reference=dense()).step(0).metrics
+    assert metrics["loss/divergence"] == pytest.approx(0.0, abs=1e-6)
+    assert metrics["optimizer/gradient_norm"] < 1e-5
+    assert (metrics["loss/next_token"], metrics["data/rehearsed_share"]) == (0.0, 1.0)
+
+
+def test_what_is_rehearsed_is_the_end_that_both_read() -> None:
+    example = Example((1, 2, 3, 4, 5), (False, False, True, True, True))
+    for reference, rehearsed, targets in (
+        ((1, 2, 3, 4, 5), 4, 4),  # nothing predicts the first
+        ((7, 8, 9, 4, 5), 2, 3),
+        ((4, 5), 1, 3),
+        ((5,), 0, 3),
+        ((4, 6), 0, 3),
+    ):
+        made = example.rehearse(reference)
+        assert (made.rehearsed, made.target_tokens, made.ids) == (rehearsed, targets, example.ids)
 
 
 @pytest.mark.parametrize("settings", [{"micro_batch_rows": 2}, {"gradient_checkpointing": True}])

@@ -225,8 +225,14 @@ class _Pipeline:
         config, name = self.recipe.sharpening, "own-answers"
         self._collect_right_answers(name, "second-sft", config.problems, config.collect, "sharpening.collect")
         own = self.collected.kept(name, "the model gave no right and readable answer: leave the stage sharpening out")
-        parts = {"collected": (self.recipe.ordinary.worked_share, one_of(own, "the model's own answers"))}
-        self._learn("sharpening", self._after("second-sft"), config.training, parts)
+        parts = {"collected": (1.0 - config.ordinary_share - config.text_share, one_of(own, "the model's own answers"))}
+        if config.ordinary_share:
+            replies = self.collected.rehearsed_replies(self.prompter, self._plain)
+            parts["ordinary"] = (config.ordinary_share, one_of(replies, "ordinary replies"))
+        if config.text_share:
+            parts["texts"] = (config.text_share, one_of(self.collected.rehearsed_texts(), "the base's own texts"))
+        source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, "sharpening"))
+        self._fine_tune("sharpening", self._after("second-sft"), source, config.training, self._fresh())
 
     def _reward_models(self) -> None:
         """Of helpfulness, and of safety where there are labels."""
@@ -313,9 +319,21 @@ class _Pipeline:
         if self.recipe.ordinary.text_share:
             texts = one_of(self.collected.own_texts()[0], "the base's own texts")
             parts = {**parts, "texts": (self.recipe.ordinary.text_share, texts)}
-        source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, name))
-        stage = Sft(model, source, config, self.workers, self.recipe.seed, name=name, pad=self.tokenizer.control.pad)
-        self._run(stage, config)
+        self._fine_tune(name, model, MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, name)), config)
+
+    def _fine_tune(
+        self,
+        name: str,
+        model: Transformer,
+        source: MixedExamples,
+        config: SftConfig,
+        reference: Transformer | None = None,
+    ) -> None:
+        stage = Sft(
+            model, source, config, self.workers, self.recipe.seed, name=name, pad=self.tokenizer.control.pad,
+            reference=reference,
+        )  # fmt: skip
+        self._run(stage, config, beside=() if reference is None else (reference,))
 
     def _practise(
         self,

@@ -10,7 +10,8 @@ from ponder.data.everyday import everyday_prompts
 from ponder.data.problems import split_of
 from ponder.recipes.r1_recipe import R1Recipe
 from ponder.recipes.run_state import RunCosts
-from ponder.text.examples import Example
+from ponder.text.examples import Example, encode_conversation
+from ponder.text.prompt import Prompter
 from ponder.train.collect import read_collection
 from ponder.train.writing import read_texts
 
@@ -63,6 +64,22 @@ class Collected:
         if not self._costs.summary.get(TEXTS_HELD_BACK):
             return read_texts(self.texts_file), []
         return read_texts(self.texts_file, "train"), read_texts(self.texts_file, "held_out")
+
+    def rehearsed_replies(self, prompter: Prompter, plain: Prompter) -> list[Example]:
+        """The ordinary replies to learn, in the trained model's form, as what the base would say in its own (`plain`)
+        form.
+        """
+        ours, theirs = prompter.template, plain.template
+        assert ours is not None  # a model gets one with the form of a thought
+        assert theirs is not None  # and the base answered by its own
+        return [
+            encode_conversation(ours, reply).rehearse(encode_conversation(theirs, reply).ids)
+            for reply in self.ordinary()[0]
+        ]
+
+    def rehearsed_texts(self) -> list[Example]:
+        """The base's own texts to learn, as what the base would say."""
+        return [text.rehearse(text.ids) for text in self.own_texts()[0]]
 
     def of_reasoner(self) -> list[Conversation]:
         """What a reasoner wrote: this run's, or what the recipe names."""

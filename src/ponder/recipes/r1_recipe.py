@@ -45,7 +45,6 @@ _BEFORE = {  # the stages that a stage comes after, where a recipe has them
     "control": ("cold-start",),
 }
 IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
-FINE_TUNING = IMITATING | {"sharpening"}  # stages that learn from examples
 _GENTLE = OptimizerConfig(learning_rate=2e-5)  # RL of a model that has learned much already: see dev/LOG.md
 
 
@@ -115,6 +114,8 @@ class SharpeningConfig:
     """
 
     problems: int = 6000  # training problems, of the tasks in their shares
+    ordinary_share: float = 0.0  # of the examples: the base's ordinary replies, learned as its whole distribution
+    text_share: float = 0.0  # of the examples: the base's own texts, learned likewise
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(samples_per_problem=1, temperature=0.3, max_tokens=512)
     )
@@ -123,6 +124,11 @@ class SharpeningConfig:
     def __post_init__(self) -> None:
         if self.problems < 1:
             raise ConfigError(f"sharpening.problems = {self.problems}; expected 1 or more")
+        if min(self.ordinary_share, self.text_share) < 0.0 or not self.ordinary_share + self.text_share < 1.0:
+            raise ConfigError(
+                f"sharpening.ordinary_share = {self.ordinary_share}, sharpening.text_share = {self.text_share}; "
+                "expected shares from 0, below 1 together"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +208,11 @@ class R1Recipe:
         unknown = [stage for stage in self.stages if stage not in STAGES]
         if unknown or not self.stages or len(set(self.stages)) < len(self.stages):
             raise ConfigError(f"stages = {list(self.stages)}; expected some of {', '.join(STAGES)}, each once")
+        if "sharpening" in self.stages and self.sharpening.text_share and not self.ordinary.texts:
+            raise ConfigError(
+                f"sharpening.text_share = {self.sharpening.text_share}, and there are no texts (ordinary.texts = 0); "
+                "set the share to 0, or let the base write some"
+            )
         for place, stage in enumerate(self.stages):
             if stage == "rejection" and self.rejection.collected:
                 raise ConfigError(
@@ -241,9 +252,11 @@ class R1Recipe:
         ordinary, needed = self.ordinary, {}
         if stage == "reward-model" and not self.preferences.pairs and not self.preferences.judge.model:
             needed["ordinary"] = ", or name a file of pairs (preferences.pairs)"
-        if stage in FINE_TUNING and (ordinary.share or ordinary.text_share):
+        if stage in IMITATING and (ordinary.share or ordinary.text_share):
             own = ["share"] * bool(ordinary.share) + ["texts", "text_share"] * bool(ordinary.text_share)
             needed["ordinary"] = f", or set {', '.join(f'ordinary.{name} = 0' for name in own)}"
+        if stage == "sharpening" and (self.sharpening.ordinary_share or self.sharpening.text_share):
+            needed["ordinary"] = ", or set sharpening.ordinary_share = 0, sharpening.text_share = 0"
         if stage == "second-sft" and not self.rejection.collected:
             needed["rejection"] = ", or name a file of what was collected before (rejection.collected)"
         if stage == "final-rl" and self.preferences.ordinary_share:

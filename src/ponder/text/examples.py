@@ -1,6 +1,6 @@
 """From a conversation to what a model learns from: its ids, and which of them are to be learned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ponder.core.errors import DataError
 from ponder.core.types import Conversation
@@ -9,10 +9,16 @@ from ponder.text.chat_template import ChatTemplate
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A sequence to learn from. `target[i]`: the model has to produce `ids[i]`; the others are only read."""
+    """A sequence to learn from. `target[i]`: the model has to produce `ids[i]`; the others are only read.
+
+    The last `rehearsed` of them are learned as what a reference model says there: its whole distribution of the next
+    token. It reads `reference`, which ends with the same tokens.
+    """
 
     ids: tuple[int, ...]
     target: tuple[bool, ...]
+    reference: tuple[int, ...] = ()
+    rehearsed: int = 0
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.target):
@@ -26,7 +32,19 @@ class Example:
     @property
     def target_tokens(self) -> int:
         """How many tokens a loss is about; the first is never one of them."""
-        return sum(self.target[1:])
+        return sum(self.target[1 : len(self.ids) - self.rehearsed]) + self.rehearsed
+
+    def rehearse(self, reference: tuple[int, ...]) -> "Example":
+        """The same, with the tokens with which it ends as `reference` does learned as the reference model's
+        distribution; those before them as they were.
+
+        >>> Example((1, 2, 3, 4), (False, True, True, True)).rehearse((5, 6, 3, 4)).rehearsed
+        2
+        """
+        most = min(len(self.ids), len(reference)) - 1  # nothing predicts the first
+        backwards = zip(reversed(self.ids), reversed(reference), strict=False)
+        shared = next((n for n, (ours, theirs) in enumerate(backwards) if ours != theirs), most)
+        return replace(self, reference=reference, rehearsed=min(shared, most))
 
 
 def encode_conversation(template: ChatTemplate, conversation: Conversation) -> Example:

@@ -16,7 +16,7 @@ from ponder.core.errors import ConfigError, DataError, NonFiniteLossError, Train
 from ponder.core.seeds import python_rng
 from ponder.core.workers import Workers
 from ponder.data.packing import PackingConfig, PackingState, TooLong, count_steps, pack_step
-from ponder.models.head import head_loss
+from ponder.models.head import head_divergence, head_loss
 from ponder.models.moe import RoutingStats
 from ponder.models.transformer import Transformer
 from ponder.text.examples import Example
@@ -26,7 +26,8 @@ from ponder.train.checkpoint import StageState
 from ponder.train.gradients import MicroBatch, accumulate_gradients
 from ponder.train.loop import StepResult
 from ponder.train.optimizer import Optimizer, OptimizerConfig
-from ponder.train.precision import ComputeModel, Precision
+from ponder.train.parallel import current
+from ponder.train.precision import DTYPES, ComputeModel, Precision, rounded_copy
 from ponder.train.schedule import warmup_then_fall
 
 
@@ -85,9 +86,10 @@ class _Report:
     """Sums over one micro-batch."""
 
     next_token: float
-    mtp: float
-    balance: float
-    load: dict[int, torch.Tensor]
+    divergence: float
+    mtp: float = 0.0
+    balance: float = 0.0
+    load: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 class Sft:
@@ -103,8 +105,10 @@ class Sft:
         *,
         name: str = "sft",
         pad: int = 0,
+        reference: Transformer | None = None,
     ) -> None:
-        """`pad` fills the ends of rows in models with experts; no loss and no load is counted there.
+        """`pad` fills the ends of rows in models with experts; no loss and no load is counted there. `reference`: the
+        model whose distribution is learned where examples say so; it stays as it is.
 
         Raises `DataError` for a set without examples, `ConfigError` for epochs of an endless one.
         """
@@ -122,6 +126,7 @@ class Sft:
             self._steps = self._count_steps(source.size)
         self._compute = ComputeModel(model, config.precision, workers)
         self._optimizer = Optimizer(self._compute.master, config.optimizer, workers)
+        self._reference = None if reference is None else _frozen(reference, config.precision)
         self._packing = PackingState()
 
     @property
@@ -203,6 +208,7 @@ class Sft:
     def _update(self, step: int, rows: Sequence[Sequence[Example]], scale: float) -> dict[str, float]:
         examples = [example for row in rows for example in row]
         target_tokens = sum(example.target_tokens for example in examples)
+        rehearsed = sum(example.rehearsed for example in examples)
 
         def loss_of(chosen: MicroBatch) -> tuple[torch.Tensor, _Report]:
             picked = [rows[i] for i in chosen] if self._packs else [[examples[i]] for i in chosen]
@@ -216,12 +222,13 @@ class Sft:
             if not ran_out_of_memory(error):
                 raise
             raise TrainingError(self._out_of_memory(step)) from error
-        loss = math.fsum(r.next_token for r in reports) / target_tokens
+        loss = math.fsum(r.next_token for r in reports) / max(target_tokens - rehearsed, 1)
+        divergence = math.fsum(r.divergence for r in reports) / max(rehearsed, 1)
         norm = self._optimizer.clip()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not (math.isfinite(loss + divergence) and math.isfinite(norm)):
             raise NonFiniteLossError(
-                f"{self.name}: step {step} has loss {loss} and gradient norm {norm}; the step was not taken and the "
-                "last checkpoint is good. Begin another run with lower optimizer rates of this stage"
+                f"{self.name}: step {step} has loss {loss + divergence} and gradient norm {norm}; the step was not "
+                "taken and the last checkpoint is good. Begin another run with lower optimizer rates of this stage"
             )
         self._optimizer.step(scale)
         metrics = {
@@ -230,6 +237,8 @@ class Sft:
             "optimizer/gradient_norm": norm,
             "data/target_share": target_tokens / sum(len(example.ids) for example in examples),
         }
+        if self._reference is not None:
+            metrics |= {"loss/divergence": divergence, "data/rehearsed_share": rehearsed / target_tokens}
         return metrics | self._other_losses(reports, target_tokens, len(examples))
 
     @property
@@ -254,12 +263,33 @@ class Sft:
         model = self._compute.model
         lengths = [len(example.ids) for example in examples]
         ids_T = torch.tensor([token for example in examples for token in example.ids])
-        # a token is predicted from the one before it; nothing predicts an example's first
-        learned_T = torch.tensor([mark and place > 0 for e in examples for place, mark in enumerate(e.target)])
+        learned_T = torch.tensor([mark for example in examples for mark in _learned_as_tokens(example)])
         hidden_BTD = model(ids_T[None], lengths=lengths, recompute=self._config.gradient_checkpointing)
         states_MD = hidden_BTD[0, :-1][learned_T[1:]]
-        loss = head_loss(states_MD, model.head.weight, ids_T[learned_T], weight=1.0 / target_tokens)
-        return loss, _Report(float(loss.detach()) * target_tokens, 0.0, 0.0, {})
+        weight = 1.0 / target_tokens
+        loss = head_loss(states_MD, model.head.weight, ids_T[learned_T], weight=weight)
+        divergence = self._divergence(hidden_BTD.split(lengths, dim=1), examples, weight)
+        report = _Report(float(loss.detach()) * target_tokens, float(divergence.detach()) * target_tokens)
+        return loss + divergence, report
+
+    def _divergence(self, hidden: Sequence[torch.Tensor], examples: Sequence[Example], weight: float) -> torch.Tensor:
+        """How far these states (1, T, D) of each example are from the reference's distribution where it is learned."""
+        chosen = [i for i, example in enumerate(examples) if example.rehearsed]
+        if not chosen or self._reference is None:
+            return torch.zeros(())
+        lengths = [len(examples[i].reference) for i in chosen]
+        with torch.no_grad():
+            if self._packs:
+                read_T = torch.tensor([token for i in chosen for token in examples[i].reference])
+                theirs = self._reference(read_T[None], lengths=lengths).split(lengths, dim=1)
+            else:
+                batch = PaddedBatch.collate([examples[i].reference for i in chosen], [0] * len(chosen), self._pad)
+                states_BTD = self._reference(batch.ids_BT, stats=RoutingStats(batch.valid_BT))
+                theirs = [states_BTD[row : row + 1, :length] for row, length in enumerate(lengths)]
+        ours_MD = torch.cat([_before_last(hidden[i], examples[i].rehearsed) for i in chosen])
+        theirs_MD = torch.cat([_before_last(t, examples[i].rehearsed) for t, i in zip(theirs, chosen, strict=True)])
+        heads = self._compute.model.head.weight, self._reference.head.weight
+        return head_divergence(ours_MD, heads[0], theirs_MD, heads[1], weight=weight)
 
     def _padded_loss(
         self, examples: Sequence[Example], target_tokens: int, step_examples: int
@@ -268,7 +298,7 @@ class Sft:
         batch = PaddedBatch.collate([e.ids for e in examples], [0] * len(examples), self._pad)
         learned_BT = torch.zeros_like(batch.valid_BT)
         for row, example in enumerate(examples):
-            learned_BT[row, 1 : len(example.ids)] = torch.tensor(example.target[1:])
+            learned_BT[row, : len(example.ids)] = torch.tensor(_learned_as_tokens(example))
         stats = RoutingStats(batch.valid_BT)
         hidden_BTD = model(batch.ids_BT, stats=stats, recompute=self._config.gradient_checkpointing)
         states, weight = [hidden_BTD], 1.0 / target_tokens
@@ -280,12 +310,18 @@ class Sft:
             ids_M = batch.ids_BT[:, k + 1 :][chosen_BT]
             sums.append(head_loss(hidden[:, :-1][chosen_BT], model.head.weight, ids_M, weight=weight))
         mtp = torch.stack(sums[1:]).mean() if sums[1:] else torch.zeros(())
-        loss = sums[0] + self._config.mtp_weight * mtp
+        rows = [hidden_BTD[row : row + 1, : len(example.ids)] for row, example in enumerate(examples)]
+        divergence = self._divergence(rows, examples, weight)
+        loss = sums[0] + self._config.mtp_weight * mtp + divergence
         if moe is not None:
             loss = loss + moe.sequence_balance_weight * stats.balance_sum / step_examples
         balance = float(torch.as_tensor(stats.balance_sum).detach())
         report = _Report(
-            float(sums[0].detach()) * target_tokens, float(mtp.detach()) * target_tokens, balance, stats.load
+            next_token=float(sums[0].detach()) * target_tokens,
+            divergence=float(divergence.detach()) * target_tokens,
+            mtp=float(mtp.detach()) * target_tokens,
+            balance=balance,
+            load=stats.load,
         )
         return loss, report
 
@@ -307,3 +343,22 @@ class Sft:
             f"{config.micro_batch_rows} × {config.row_tokens} tokens; no step was taken and the last checkpoint is "
             f"good. Lower micro_batch_rows, then row_tokens; or {advice}; or train fewer weights (an adapter)"
         )
+
+
+def _frozen(model: Transformer, precision: Precision) -> Transformer:
+    """The model as losses are computed on it, whole in every process, which no gradient reaches."""
+    model = model.requires_grad_(False).to(current().device)
+    return model if precision == "fp32" else rounded_copy(model, DTYPES[precision])
+
+
+def _learned_as_tokens(example: Example) -> list[bool]:
+    """Which of its tokens are learned as they are. A token is predicted from the one before it; nothing predicts the
+    first.
+    """
+    until = len(example.ids) - example.rehearsed
+    return [mark and 0 < place < until for place, mark in enumerate(example.target)]
+
+
+def _before_last(hidden_1TD: torch.Tensor, tokens: int) -> torch.Tensor:
+    """The states that predict the last `tokens` of a sequence, (tokens, D)."""
+    return hidden_1TD[0, -tokens - 1 : -1]
