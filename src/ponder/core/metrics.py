@@ -52,6 +52,7 @@ GLOSSARY: dict[str, Metric] = {
     ),
     "data/worked_share": Metric(SHARE, "documents of the step whose answer is worked out, not given straight"),
     "data/target_share": Metric(SHARE, "tokens of the step that are learned, not only read"),
+    "data/rehearsed_share": Metric(SHARE, "learned tokens that are learned as the reference model's distribution"),
     "data/examples": Metric("examples", "examples of the step"),
     "data/filled_share": Metric(SHARE, "tokens of the step's rows that hold an example"),
     "data/left_out": Metric("examples", "examples so far that were longer than a row and were left out"),
