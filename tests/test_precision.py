@@ -343,6 +343,22 @@ def test_the_heads_divergence_has_the_derivatives_that_it_says() -> None:
 
 
 @needs_kernels
+@both_precisions
+@pytest.mark.parametrize("vocabulary", [299, 304, 17])
+def test_the_divergence_of_rows_is_torchs(vocabulary: int, precision: torch.dtype) -> None:
+    logits, others = (random(23, vocabulary, seed=seed, scale=3.0, precision=precision) for seed in (1, 2))
+    wide, theirs = logits.double().requires_grad_(), others.double().log_softmax(-1)
+    expected = F.kl_div(wide.log_softmax(-1), theirs, reduction="sum", log_target=True)
+    (slope,) = torch.autograd.grad(expected * 0.5, wide)
+    loss, mass = native.divergence_(logits, others, 0.5)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert_close(logits, slope)
+    assert torch.allclose(mass.double(), slope.abs().sum(0) * 2, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match=r"shapes \(23, .*\) and \(22, .*\) do not fit together"):
+        native.divergence_(logits, others[1:], 0.5)
+
+
+@needs_kernels
 def test_the_heads_divergence_in_bf16_is_that_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     states, head = random(40, 32, seed=1).requires_grad_(), random(299, 32, seed=2, scale=0.3).requires_grad_()
     others, other_head = random(40, 64, seed=3), random(299, 64, seed=4, scale=0.2)

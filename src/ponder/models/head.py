@@ -116,9 +116,13 @@ class _Distribution(NamedTuple):
     def loss_and_slope(
         self, logits_MV: torch.Tensor, rows: slice, weight: float
     ) -> tuple[float, torch.Tensor, torch.Tensor | None]:
+        others_MV = times_transposed(self.states_ME[rows], self.head_VE)
+        same_type = others_MV.dtype == logits_MV.dtype
+        if same_type and native.takes_rows(logits_MV, native.LANES) and native.takes_rows(others_MV, native.LANES):
+            loss, mass_V = native.divergence_(logits_MV, others_MV, weight)
+            return loss, logits_MV, columns_that_matter(mass_V, logits_MV.dtype)
         wide = _wide(logits_MV.dtype)
-        log_q_MV = logits_MV.to(wide).log_softmax(dim=-1)
-        log_p_MV = times_transposed(self.states_ME[rows], self.head_VE).to(wide).log_softmax(dim=-1)
+        log_q_MV, log_p_MV = (each.to(wide).log_softmax(dim=-1) for each in (logits_MV, others_MV))
         p_MV = log_p_MV.exp()
         loss = float(((log_p_MV - log_q_MV) * p_MV).sum(dtype=torch.float64))
         return loss, log_q_MV.exp_().sub_(p_MV).mul_(weight).to(logits_MV.dtype), None

@@ -249,6 +249,21 @@ def cross_entropy_(logits_MV: torch.Tensor, ids_M: torch.Tensor, weight: float) 
     return float(_kernel("cross_entropy", logits_MV)(*logits_MV.shape, weight, *pointers)), mass_V
 
 
+def divergence_(logits_MV: torch.Tensor, others_MV: torch.Tensor, weight: float) -> tuple[float, torch.Tensor]:
+    """Σ KL(p‖q), in nats, of p = softmax(others) and q = softmax(logits); `logits_MV` becomes the gradient of `weight`
+    times that. No gradient goes through it.
+
+    Also returns the sum of |q - p| of each column, (V,) in fp32. Condition: `takes_rows` of both with 16, the same type,
+    and contiguous rows.
+    """
+    fits = others_MV.shape == logits_MV.shape and others_MV.dtype == logits_MV.dtype
+    if not (fits and logits_MV.is_contiguous() and others_MV.is_contiguous()):
+        raise ValueError(f"logits of shapes {tuple(logits_MV.shape)} and {tuple(others_MV.shape)} do not fit together")
+    mass_V = torch.empty(logits_MV.shape[1], dtype=torch.float32)
+    pointers = (others_MV.data_ptr(), logits_MV.data_ptr(), mass_V.data_ptr())
+    return float(_kernel("divergence", logits_MV)(*logits_MV.shape, weight, *pointers)), mass_V
+
+
 def score(
     logits_MV: torch.Tensor, ids_M: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

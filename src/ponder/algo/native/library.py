@@ -24,6 +24,7 @@ _SIGNATURES_OF_BOTH: dict[str, tuple[Any, list[Any]]] = {  # each for bf16 and f
     "ponder_swiglu_forward": (None, [c_int64, c_int, *[c_void_p] * 2]),
     "ponder_swiglu_backward": (None, [c_int64, c_int, *[c_void_p] * 3]),
     "ponder_cross_entropy": (c_double, [c_int64, c_int64, c_float, *[c_void_p] * 3]),
+    "ponder_divergence": (c_double, [c_int64, c_int64, c_float, *[c_void_p] * 3]),
     "ponder_score_forward": (None, [c_int64, c_int64, c_float, *[c_void_p] * 5]),
     "ponder_score_backward": (None, [c_int64, c_int64, c_float, *[c_void_p] * 5]),
 }

@@ -137,6 +137,47 @@ double cross_entropy(int64_t rows, int64_t size, float weight, const int64_t* id
   return total;
 }
 
+// log Σ exp of a row of logits
+template <class Number>
+float log_sum_exp(int64_t size, const Number* row) {
+  const int64_t whole = size / 16 * 16;
+  const __mmask16 rest = first(size - whole);
+  const Vector tail = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), rest, load(row + whole, rest));
+  Vector best = tail;
+  for (int64_t j = 0; j < whole; j += 16) best = _mm512_max_ps(best, load(row + j));
+  const float top = _mm512_reduce_max_ps(best);
+  const Vector minus = _mm512_set1_ps(top);
+  Vector sums = _mm512_maskz_mov_ps(rest, exponential(_mm512_sub_ps(tail, minus)));
+  for (int64_t j = 0; j < whole; j += 16) sums = _mm512_add_ps(sums, exponential(_mm512_sub_ps(load(row + j), minus)));
+  return top + std::log(_mm512_reduce_add_ps(sums));
+}
+
+// For rows of logits, in place: weight · (q - p), the gradient of weight · Σ KL(p‖q), where q is the softmax of `logits`
+// and p that of `others`. Returns Σ KL(p‖q). `mass` gets the sum of |q - p| of each column.
+template <class Number>
+double divergence(int64_t rows, int64_t size, float weight, const Number* others, Number* logits, float* mass) {
+  std::memset(mass, 0, sizeof(float) * size);
+  const Vector by = _mm512_set1_ps(weight);
+  double total = 0.0;
+  for (int64_t t = 0; t < rows; t++) {
+    Number* row = logits + t * size;
+    const Number* other = others + t * size;
+    const Vector log_q = _mm512_set1_ps(log_sum_exp(size, row)), log_p = _mm512_set1_ps(log_sum_exp(size, other));
+    Vector sums = _mm512_setzero_ps();
+    for (int64_t j = 0; j < size; j += 16) {
+      const __mmask16 some = first(size - j);
+      const Vector lq = _mm512_sub_ps(load(row + j, some), log_q), lp = _mm512_sub_ps(load(other + j, some), log_p);
+      const Vector p = _mm512_maskz_mov_ps(some, exponential(lp));
+      const Vector gap = _mm512_sub_ps(_mm512_maskz_mov_ps(some, exponential(lq)), p);
+      sums = _mm512_fmadd_ps(p, _mm512_sub_ps(lp, lq), sums);
+      _mm512_mask_storeu_ps(mass + j, some, _mm512_add_ps(_mm512_maskz_loadu_ps(some, mass + j), _mm512_abs_ps(gap)));
+      store(row + j, some, _mm512_mul_ps(gap, by));
+    }
+    total += _mm512_reduce_add_ps(sums);
+  }
+  return total;
+}
+
 // For rows of logits, which stay as they are: log p(id), entropy and log Σ exp of logits · `inverse_temperature`.
 template <class Number>
 void score_forward(int64_t rows, int64_t size, float inverse_temperature, const int64_t* ids, const Number* logits,
@@ -235,6 +276,15 @@ EXPORT double ponder_cross_entropy_bf16(int64_t rows, int64_t size, float weight
 EXPORT double ponder_cross_entropy_fp32(int64_t rows, int64_t size, float weight, const int64_t* ids, float* logits,
                                         float* mass) {
   return cross_entropy(rows, size, weight, ids, logits, mass);
+}
+
+EXPORT double ponder_divergence_bf16(int64_t rows, int64_t size, float weight, const bf16* others, bf16* logits,
+                                     float* mass) {
+  return divergence(rows, size, weight, others, logits, mass);
+}
+EXPORT double ponder_divergence_fp32(int64_t rows, int64_t size, float weight, const float* others, float* logits,
+                                     float* mass) {
+  return divergence(rows, size, weight, others, logits, mass);
 }
 
 // fp32 to bf16 with a constant threshold for each place (algo/rounding.py)
