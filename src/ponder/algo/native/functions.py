@@ -253,8 +253,8 @@ def divergence_(logits_MV: torch.Tensor, others_MV: torch.Tensor, weight: float)
     """Σ KL(p‖q), in nats, of p = softmax(others) and q = softmax(logits); `logits_MV` becomes the gradient of `weight`
     times that. No gradient goes through it.
 
-    Also returns the sum of |q - p| of each column, (V,) in fp32. Condition: `takes_rows` of both with 16, the same type,
-    and contiguous rows.
+    Also returns the sum of |q - p| of each column, (V,) in fp32. Condition: `takes_rows` of both with 16, one type, and
+    contiguous rows.
     """
     fits = others_MV.shape == logits_MV.shape and others_MV.dtype == logits_MV.dtype
     if not (fits and logits_MV.is_contiguous() and others_MV.is_contiguous()):
