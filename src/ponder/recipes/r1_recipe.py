@@ -30,12 +30,8 @@ STAGES = (
     "ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "sharpening", "reward-model", "final-rl",
     "control",
 )  # fmt: skip
-MODELS = (
-    "cold-start",
-    "reasoning-rl",
-    "second-sft",
-    "sharpening",
-)  # stages whose model another goes on from, in their order
+# stages whose model another goes on from, in their order
+MODELS = ("cold-start", "reasoning-rl", "second-sft", "sharpening")
 _BEFORE = {  # the stages that a stage comes after, where a recipe has them
     "reasoning-rl": ("cold-start",),
     "rejection": ("cold-start", "reasoning-rl"),
