@@ -232,7 +232,8 @@ class _Pipeline:
         if config.text_share:
             parts["texts"] = (config.text_share, one_of(self.collected.rehearsed_texts(), "the base's own texts"))
         source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, "sharpening"))
-        self._fine_tune("sharpening", self._after("second-sft"), source, config.training, self._fresh())
+        reference = self._fresh() if len(parts) > 1 else None
+        self._fine_tune("sharpening", self._after("second-sft"), source, config.training, reference)
 
     def _reward_models(self) -> None:
         """Of helpfulness, and of safety where there are labels."""
