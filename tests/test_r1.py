@@ -490,11 +490,6 @@ def test_a_run_of_which_nothing_counts_is_refused_and_a_report_of_one_is_written
         (["cold-start", "ordinary"], {}, r"ordinary\.share = 0, ordinary\.texts = 0, ordinary\.text_share = 0$"),
         (["control"], {"share": 0.0}, r"before it, or set ordinary\.texts = 0, ordinary\.text_share = 0$"),
         (["ordinary", "second-sft"], {}, "second-sft stands on rejection; put the stage rejection before it, or name"),
-        (
-            ["sharpening"],
-            {},
-            r"sharpening stands on ordinary; put the stage ordinary before it, or set ordinary\.share",
-        ),
         (["reward-model"], {}, r"reward-model stands on ordinary; .*, or name a file of pairs \(preferences\.pairs\)$"),
         (["final-rl"], {}, r"final-rl stands on reward-model; .*, or set preferences\.ordinary_share = 0$"),
     ],
@@ -646,7 +641,12 @@ def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
     )
     with pytest.raises(RunError, match=r"rejection kept nothing to learn from .*12 wrong.*a longer cold-start"):
         run_r1(recipe, RunFolder.create(tmp_path / "run"), SilentReporter())
-    alone = replace(recipe, stages=("sharpening",))
+    unrehearsed = replace(RECIPE.sharpening, ordinary_share=0.0, text_share=0.0)
+    with pytest.raises(ConfigError, match=r"sharpening\.text_share = 0\.25, and there are no texts"):
+        replace(recipe, stages=("ordinary", "sharpening"))
+    alone = replace(recipe, stages=("sharpening",), sharpening=unrehearsed)
+    with pytest.raises(ConfigError, match=r"sharpening stands on ordinary; .* or set sharpening\.ordinary_share = 0"):
+        replace(alone, sharpening=replace(unrehearsed, ordinary_share=0.5))
     with pytest.raises(RunError, match=r"own-answers kept nothing .*4 wrong.*leave the stage sharpening out"):
         run_r1(alone, RunFolder.create(tmp_path / "alone"), SilentReporter())
 
