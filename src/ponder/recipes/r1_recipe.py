@@ -104,9 +104,9 @@ class RejectionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SharpeningConfig:
-    """Fine-tuning of the tuned model on its own right and readable answers, drawn near its most likely ones: what it
-    would say greedily it then says at any temperature. That is SFT-Sharpening (Huang et al., arXiv 2412.01951), with
-    the checkers in place of the model's own likelihood. R1's reports have no such stage.
+    """Fine-tuning of the tuned model on its own right and readable answers, drawn near its most likely ones, so
+    that what it says at temperature 1 comes nearer to what it says greedily. That is SFT-Sharpening (Huang et al.,
+    arXiv 2412.01951), with the checkers in place of the model's own likelihood. R1's reports have no such stage.
     """
 
     problems: int = 6000  # training problems, of the tasks in their shares
