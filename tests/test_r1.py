@@ -38,6 +38,7 @@ from ponder.recipes.r1_data import Practice, WeightedChoice, one_of
 from ponder.recipes.r1_measure import Measurements
 from ponder.recipes.r1_preferences import SHORTEST, own_pairs
 from ponder.recipes.r1_recipe import (
+    STAGES,
     MeasureConfig,
     OrdinaryConfig,
     PreferenceConfig,
@@ -83,6 +84,7 @@ DRAWN = CollectConfig(samples_per_problem=2, max_tokens=64)
 RECIPE = R1Recipe(
     name="tiny",
     start_from="base",
+    stages=STAGES,
     checkpoint_every=1,
     engine="torch",
     adapter=AdapterConfig(kind="lora", rank=2, alpha=4.0),
@@ -438,6 +440,7 @@ def test_the_model_after_a_stage_is_the_nearest_before_it() -> None:
     stages = ("ordinary", "cold-start", "rejection", "second-sft", "reward-model", "final-rl")
     without_rl = replace(RECIPE, stages=stages)
     assert without_rl.model_after("reasoning-rl") == "cold-start"
+    assert R1Recipe().stages == tuple(stage for stage in STAGES if stage != "sharpening")  # which has to be named
     assert without_rl.model_after("second-sft") == without_rl.model_after("sharpening") == "second-sft"
     ordinary, alone = replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0), ("reasoning-rl", "reward-model")
     reinforced = replace(

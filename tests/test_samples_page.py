@@ -139,7 +139,8 @@ def test_samples_are_found_by_name(
 @pytest.mark.parametrize(
     ("whole", "stopped", "last"),
     [
-        (["base", "cold-start", "second-sft", "sharpening", "final-rl", "control"], [], "final-rl"),
+        (["base", "cold-start", "reasoning-rl", "second-sft", "final-rl", "control"], [], "final-rl"),
+        (["base", "second-sft", "sharpening", "final-rl", "control"], [], "final-rl"),
         (["base", "cold-start", "second-sft", "sharpening"], [], "sharpening"),
         (["base", "cold-start", "reasoning-rl"], ["second-sft"], "reasoning-rl"),
         (["base", "control"], [], "base"),

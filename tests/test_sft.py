@@ -120,6 +120,8 @@ def test_a_model_that_is_its_own_reference_has_nothing_to_learn_from_it(workers:
             example = super().example(index)
             return example.rehearse(example.ids)
 
+    with pytest.raises(DataError, match="as a reference model's distribution; give it one"):
+        Sft(dense(), All(), CONFIG, workers, 0).step(0)
     metrics = Sft(dense(), All(), CONFIG, workers, 0, reference=dense()).step(0).metrics
     assert metrics["loss/divergence"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["optimizer/gradient_norm"] < 1e-5

@@ -30,6 +30,7 @@ STAGES = (
     "ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "sharpening", "reward-model", "final-rl",
     "control",
 )  # fmt: skip
+USUAL_STAGES = tuple(stage for stage in STAGES if stage != "sharpening")  # R1's own, and those that they need
 # stages whose model another goes on from, in their order
 MODELS = ("cold-start", "reasoning-rl", "second-sft", "sharpening")
 _BEFORE = {  # the stages that a stage comes after, where a recipe has them
@@ -172,7 +173,7 @@ class R1Recipe:
     name: str = "r1"
     seed: int = 0
     start_from: str = "smollm2-135m-instruct"  # the model to teach: a path, or the name of a pulled one
-    stages: tuple[str, ...] = STAGES  # which to go through, in this order
+    stages: tuple[str, ...] = USUAL_STAGES  # which to go through, in this order
     checkpoint_every: int = 50  # steps
     engine: str = "auto"  # native: compiled kernels; torch: plain PyTorch; auto: the first that is there
     adapter: AdapterConfig = field(default_factory=lambda: AdapterConfig(kind="lora", rank=32, alpha=64.0))

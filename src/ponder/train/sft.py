@@ -275,8 +275,10 @@ class Sft:
     def _divergence(self, hidden: Sequence[torch.Tensor], examples: Sequence[Example], weight: float) -> torch.Tensor:
         """How far these states (1, T, D) of each example are from the reference's distribution where it is learned."""
         chosen = [i for i, example in enumerate(examples) if example.rehearsed]
-        if not chosen or self._reference is None:
+        if not chosen:
             return torch.zeros(())
+        if self._reference is None:
+            raise DataError(f"{self.name}: examples are to be learned as a reference model's distribution; give it one")
         lengths = [len(examples[i].reference) for i in chosen]
         with torch.no_grad():
             if self._packs:

@@ -101,6 +101,25 @@ template <class Number> void swiglu_backward(int64_t rows, int size, const Numbe
     }
 }
 
+// The largest of a row of logits, and Σ exp of what they lie above or below it.
+struct Mass {
+  float top, sum;
+  float log_sum() const { return top + std::log(sum); }
+};
+template <class Number>
+Mass mass_of(int64_t size, const Number* row) {
+  const int64_t whole = size / 16 * 16;
+  const __mmask16 rest = first(size - whole);
+  const Vector tail = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), rest, load(row + whole, rest));
+  Vector best = tail;
+  for (int64_t j = 0; j < whole; j += 16) best = _mm512_max_ps(best, load(row + j));
+  const float top = _mm512_reduce_max_ps(best);
+  const Vector minus = _mm512_set1_ps(top);
+  Vector sums = _mm512_maskz_mov_ps(rest, exponential(_mm512_sub_ps(tail, minus)));
+  for (int64_t j = 0; j < whole; j += 16) sums = _mm512_add_ps(sums, exponential(_mm512_sub_ps(load(row + j), minus)));
+  return {top, _mm512_reduce_add_ps(sums)};
+}
+
 // For rows of logits, in place: weight · (softmax - one-hot), the gradient of weight · Σ -log p(id). Returns Σ -log p(id).
 // `mass` gets the sum of |softmax - one-hot| of each column.
 template <class Number>
@@ -109,19 +128,13 @@ double cross_entropy(int64_t rows, int64_t size, float weight, const int64_t* id
   double total = 0.0;
   const int64_t whole = size / 16 * 16;
   const __mmask16 rest = first(size - whole);
-  const Vector least = _mm512_set1_ps(-INFINITY);
   for (int64_t t = 0; t < rows; t++) {
     Number* row = logits + t * size;
-    const Vector tail = _mm512_mask_mov_ps(least, rest, load(row + whole, rest));
-    Vector best = tail;
-    for (int64_t j = 0; j < whole; j += 16) best = _mm512_max_ps(best, load(row + j));
-    const float top = _mm512_reduce_max_ps(best);
-    const Vector minus = _mm512_set1_ps(top);
-    Vector sums = _mm512_maskz_mov_ps(rest, exponential(_mm512_sub_ps(tail, minus)));
-    for (int64_t j = 0; j < whole; j += 16) sums = _mm512_add_ps(sums, exponential(_mm512_sub_ps(load(row + j), minus)));
-    const float sum = _mm512_reduce_add_ps(sums), log_sum = top + std::log(sum), own = to_float(row[ids[t]]);
+    const Mass all = mass_of(size, row);
+    const Vector minus = _mm512_set1_ps(all.top), tail = load(row + whole, rest);
+    const float log_sum = all.log_sum(), own = to_float(row[ids[t]]);
     total += double(log_sum) - double(own);
-    const Vector share = _mm512_set1_ps(1.0f / sum), by = _mm512_set1_ps(weight);
+    const Vector share = _mm512_set1_ps(1.0f / all.sum), by = _mm512_set1_ps(weight);
     for (int64_t j = 0; j < whole; j += 16) {
       const Vector p = _mm512_mul_ps(exponential(_mm512_sub_ps(load(row + j), minus)), share);
       _mm512_storeu_ps(mass + j, _mm512_add_ps(_mm512_loadu_ps(mass + j), p));
@@ -137,21 +150,6 @@ double cross_entropy(int64_t rows, int64_t size, float weight, const int64_t* id
   return total;
 }
 
-// log Σ exp of a row of logits
-template <class Number>
-float log_sum_exp(int64_t size, const Number* row) {
-  const int64_t whole = size / 16 * 16;
-  const __mmask16 rest = first(size - whole);
-  const Vector tail = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), rest, load(row + whole, rest));
-  Vector best = tail;
-  for (int64_t j = 0; j < whole; j += 16) best = _mm512_max_ps(best, load(row + j));
-  const float top = _mm512_reduce_max_ps(best);
-  const Vector minus = _mm512_set1_ps(top);
-  Vector sums = _mm512_maskz_mov_ps(rest, exponential(_mm512_sub_ps(tail, minus)));
-  for (int64_t j = 0; j < whole; j += 16) sums = _mm512_add_ps(sums, exponential(_mm512_sub_ps(load(row + j), minus)));
-  return top + std::log(_mm512_reduce_add_ps(sums));
-}
-
 // For rows of logits, in place: weight · (q - p), the gradient of weight · Σ KL(p‖q), where q is the softmax of `logits`
 // and p that of `others`. Returns Σ KL(p‖q). `mass` gets the sum of |q - p| of each column.
 template <class Number>
@@ -162,7 +160,8 @@ double divergence(int64_t rows, int64_t size, float weight, const Number* others
   for (int64_t t = 0; t < rows; t++) {
     Number* row = logits + t * size;
     const Number* other = others + t * size;
-    const Vector log_q = _mm512_set1_ps(log_sum_exp(size, row)), log_p = _mm512_set1_ps(log_sum_exp(size, other));
+    const Vector log_q = _mm512_set1_ps(mass_of(size, row).log_sum());
+    const Vector log_p = _mm512_set1_ps(mass_of(size, other).log_sum());
     Vector sums = _mm512_setzero_ps();
     for (int64_t j = 0; j < size; j += 16) {
       const __mmask16 some = first(size - j);
