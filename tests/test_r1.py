@@ -630,6 +630,30 @@ def test_out_of_memory_is_explained_wherever_it_happens(
             pipeline._train_reward_model("reward-model", train, held_out)
 
 
+def test_what_the_base_says_can_be_learned_as_its_distribution(base: Path, tmp_path: Path) -> None:
+    ordinary = replace(RECIPE.ordinary, learned_as="distribution")
+    measure = replace(RECIPE.measure, when="end", problems=1)
+    recipe = replace(
+        RECIPE, start_from=str(base), stages=("ordinary", "cold-start"), ordinary=ordinary, measure=measure
+    )
+    run = RunFolder.create(tmp_path / "run")
+    run_r1(recipe, run, SilentReporter())
+    learned = [line for line in read_json_lines(run.metrics) if line["stage"] == "cold-start"]
+    assert [line["data/rehearsed_share"] > 0 for line in learned] == [True, True]
+    assert learned[0]["loss/divergence"] == pytest.approx(0.0, abs=1e-5)  # it is the base still
+    assert learned[1]["loss/divergence"] > 0.0
+    with Workers() as workers, Practice(recipe.tasks) as practice:
+        pipeline = r1._Pipeline(recipe, run, SilentReporter(), workers, practice)
+        replies = pipeline.collected.rehearsed_replies(pipeline.prompter, pipeline._plain)
+        texts = pipeline.collected.rehearsed_texts()
+    assert all(text.rehearsed == len(text.ids) - 1 for text in texts)
+    for reply in replies:  # the answer, which stands in both forms; the tags stand in the trained model's alone
+        assert reply.ids[-reply.rehearsed :] == reply.reference[-reply.rehearsed :]
+        assert 0 < reply.rehearsed < reply.target_tokens
+    with pytest.raises(ConfigError, match=r"ordinary\.learned_as = 'words'; expected 'tokens' or 'distribution'"):
+        replace(ordinary, learned_as="words")
+
+
 def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

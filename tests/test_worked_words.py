@@ -91,6 +91,7 @@ def test_sources_give_named_problems_and_depend_on_the_rng_alone(source: Any) ->
 def test_tasks_have_different_names() -> None:
     assert [source.name for source in WORD_TASKS] == [task.name for task in GYM] + [
         "spelling",
+        "plain_questions",
         "stories",
         "stories_new",
     ]

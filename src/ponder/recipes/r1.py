@@ -21,6 +21,7 @@ from ponder.core.types import Conversation, Problem
 from ponder.core.workers import Workers
 from ponder.data.everyday import everyday_prompts, text_openings
 from ponder.data.preferences import PreferencePair, SafetyLabel, read_safety, split_by_prompt
+from ponder.data.worked.plain import PLAIN_QUESTIONS
 from ponder.evals.r1_report import write_r1_report
 from ponder.evals.run_order import ORDER
 from ponder.models.config import ModelConfig
@@ -225,14 +226,17 @@ class _Pipeline:
         config, name = self.recipe.sharpening, "own-answers"
         self._collect_right_answers(name, "second-sft", config.problems, config.collect, "sharpening.collect")
         own = self.collected.kept(name, "the model gave no right and readable answer: leave the stage sharpening out")
-        parts = {"collected": (1.0 - config.ordinary_share - config.text_share, one_of(own, "the model's own answers"))}
+        parts: dict[str, tuple[float, Draw]] = {"collected": (config.own_share, one_of(own, "the model's own answers"))}
+        if config.worked_share:
+            parts["worked"] = (config.worked_share, self.practice.conversation)
+        if config.plain_share:
+            parts["plain"] = (config.plain_share, self.practice.worked_examples(PLAIN_QUESTIONS.name))
         if config.ordinary_share:
-            replies = self.collected.rehearsed_replies(self.prompter, self._plain)
-            parts["ordinary"] = (config.ordinary_share, one_of(replies, "ordinary replies"))
+            parts["ordinary"] = (config.ordinary_share, self._ordinary_replies(as_distribution=True))
         if config.text_share:
-            parts["texts"] = (config.text_share, one_of(self.collected.rehearsed_texts(), "the base's own texts"))
+            parts["texts"] = (config.text_share, self._own_texts(as_distribution=True))
         source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, "sharpening"))
-        reference = self._fresh() if len(parts) > 1 else None
+        reference = self._fresh() if config.ordinary_share or config.text_share else None
         self._fine_tune("sharpening", self._after("second-sft"), source, config.training, reference)
 
     def _reward_models(self) -> None:
@@ -312,15 +316,24 @@ class _Pipeline:
         """A fine-tuning stage: worked examples unless others are given, with ordinary replies and texts among them."""
         if parts is None:
             parts = {"worked": (self.recipe.ordinary.worked_share, self.practice.conversation)}
-        if self.recipe.ordinary.share:
-            parts = {
-                **parts,
-                "ordinary": (self.recipe.ordinary.share, one_of(self.collected.ordinary()[0], "ordinary replies")),
-            }
-        if self.recipe.ordinary.text_share:
-            texts = one_of(self.collected.own_texts()[0], "the base's own texts")
-            parts = {**parts, "texts": (self.recipe.ordinary.text_share, texts)}
-        self._fine_tune(name, model, MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, name)), config)
+        ordinary, as_distribution = self.recipe.ordinary, self.recipe.ordinary.learned_as == "distribution"
+        if ordinary.share:
+            parts = {**parts, "ordinary": (ordinary.share, self._ordinary_replies(as_distribution))}
+        if ordinary.text_share:
+            parts = {**parts, "texts": (ordinary.text_share, self._own_texts(as_distribution))}
+        source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, name))
+        reference = self._fresh() if as_distribution and (ordinary.share or ordinary.text_share) else None
+        self._fine_tune(name, model, source, config, reference)
+
+    def _ordinary_replies(self, as_distribution: bool) -> Draw:
+        """The base's replies, to be learned as its tokens or as its distribution."""
+        if as_distribution:
+            return one_of(self.collected.rehearsed_replies(self.prompter, self._plain), "ordinary replies")
+        return one_of(self.collected.ordinary()[0], "ordinary replies")
+
+    def _own_texts(self, as_distribution: bool) -> Draw:
+        texts = self.collected.rehearsed_texts() if as_distribution else self.collected.own_texts()[0]
+        return one_of(texts, "the base's own texts")
 
     def _fine_tune(
         self,

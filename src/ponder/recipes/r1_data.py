@@ -36,7 +36,7 @@ from ponder.verify.code.config import SandboxConfig
 from ponder.verify.gym import GymChecker, GymPool
 
 NEVER_TRAINED = ("stories_new",)  # worked sources that are there to be measured alone
-NOT_MEASURED = ("drills", "spelling")  # steps of other tasks
+NOT_MEASURED = ("drills", "spelling", "plain_questions")  # steps of other tasks, and what is measured apart
 
 WAITING = 5.0  # seconds for a process that has to be started anew
 
@@ -125,7 +125,7 @@ class Practice:
         trained = [name for name in worked if name not in NEVER_TRAINED]
         self.shares = dict(shares) or dict.fromkeys(alone or trained, 1.0)
         self.fingerprint = "" if own_task is None else own_task.file.fingerprint  # of a person's own task
-        self._sources: dict[str, ProblemSource] = dict(worked)
+        self._worked, self._sources = worked, dict[str, ProblemSource](worked)
         self._check_names(worked, trained, measured)
         self._sets = self._open_sets(worked)
         self._kinds: dict[str, Kind] = {name: opened.kind for name, opened in self._sets.items()}
@@ -198,6 +198,13 @@ class Practice:
         assert self._taught_choice is not None  # the constructor's own check
         name = self._taught_choice.draw(rng)
         return _conversation(name, *self._taught[name](rng))
+
+    def worked_examples(self, task: str) -> Draw:
+        """What draws worked training problems of one task, whatever its share; one that has worked traces of its own
+        (`ponder.data.worked`).
+        """
+        source = self._worked[task]
+        return lambda rng: _conversation(task, *_worked_out(self._sources[task], source, rng))
 
     def problems_of(self, task: str, count: int) -> list[Problem]:
         """Some training problems of one task, to see what they are like; of listed ones, all."""

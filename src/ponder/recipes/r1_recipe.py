@@ -57,11 +57,15 @@ class OrdinaryConfig:
     texts: int = 0  # plain texts that the base goes on with from a few words, sampled as they come
     text_share: float = 0.0  # of the examples: these texts
     text_tokens: int = 192  # of each text
+    # what is learned of both: the tokens that the base drew, or at each of them its whole distribution of the next
+    learned_as: Literal["tokens", "distribution"] = "tokens"
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(samples_per_problem=1, temperature=0.7, top_p=0.95, max_tokens=192)
     )
 
     def __post_init__(self) -> None:
+        if self.learned_as not in ("tokens", "distribution"):
+            raise ConfigError(f"ordinary.learned_as = {self.learned_as!r}; expected 'tokens' or 'distribution'")
         if self.prompts < 1 or not 0.0 <= self.share < 1.0:
             raise ConfigError(
                 f"ordinary.prompts = {self.prompts}, ordinary.share = {self.share}; expected 1 or more, and a share "
@@ -108,11 +112,15 @@ class SharpeningConfig:
     """Fine-tuning of the tuned model on its own right and readable answers, drawn near its most likely ones, so
     that what it says at temperature 1 comes nearer to what it says greedily. That is SFT-Sharpening (Huang et al.,
     arXiv 2412.01951), with the checkers in place of the model's own likelihood. R1's reports have no such stage.
+
+    The shares are of the examples; what they leave are the model's own answers.
     """
 
     problems: int = 6000  # training problems, of the tasks in their shares
-    ordinary_share: float = 0.0  # of the examples: the base's ordinary replies, learned as its whole distribution
-    text_share: float = 0.0  # of the examples: the base's own texts, learned likewise
+    worked_share: float = 0.0  # worked traces of the tasks
+    plain_share: float = 0.0  # worked questions in plain words (`ponder.data.worked.plain`)
+    ordinary_share: float = 0.0  # the base's ordinary replies, learned as its whole distribution
+    text_share: float = 0.0  # the base's own texts, learned likewise
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(samples_per_problem=1, temperature=0.3, max_tokens=512)
     )
@@ -121,11 +129,15 @@ class SharpeningConfig:
     def __post_init__(self) -> None:
         if self.problems < 1:
             raise ConfigError(f"sharpening.problems = {self.problems}; expected 1 or more")
-        if min(self.ordinary_share, self.text_share) < 0.0 or not self.ordinary_share + self.text_share < 1.0:
-            raise ConfigError(
-                f"sharpening.ordinary_share = {self.ordinary_share}, sharpening.text_share = {self.text_share}; "
-                "expected shares from 0, below 1 together"
-            )
+        shares = {name: getattr(self, name) for name in ("worked_share", "plain_share", "ordinary_share", "text_share")}
+        if min(shares.values()) < 0.0 or not sum(shares.values()) < 1.0:
+            told = ", ".join(f"sharpening.{name} = {share}" for name, share in shares.items())
+            raise ConfigError(f"{told}; expected shares from 0, below 1 together")
+
+    @property
+    def own_share(self) -> float:
+        """What the other examples leave."""
+        return 1.0 - self.worked_share - self.plain_share - self.ordinary_share - self.text_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +246,7 @@ class R1Recipe:
     def imitates(self) -> bool:
         """Whether a stage learns from worked traces."""
         stages = set(self.stages) if self.rejection.worked_share else set(self.stages) - {"second-sft"}
-        return not IMITATING.isdisjoint(stages)
+        return not IMITATING.isdisjoint(stages) or ("sharpening" in stages and self.sharpening.worked_share > 0)
 
     def model_after(self, stage: str) -> str | None:
         """Which of this recipe's stages makes the model that there is after `stage`: that one, else the nearest of

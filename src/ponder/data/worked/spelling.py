@@ -27,7 +27,7 @@ class Spelling:
     def sample(self, split: Split, rng: random.Random) -> Problem:
         """A problem of that split; the same state of `rng` gives the same problem."""
         while True:
-            words = rng.choices(_words(), k=rng.randint(FEWEST, MOST))
+            words = rng.choices(words_to_spell(), k=rng.randint(FEWEST, MOST))
             problem = Problem(
                 id=f"{NAME}: {' '.join(words)}",
                 prompt=rng.choice(QUESTIONS).format(", ".join(words)),
@@ -46,7 +46,7 @@ class Spelling:
 
 
 @functools.cache
-def _words() -> tuple[str, ...]:
+def words_to_spell() -> tuple[str, ...]:
     """The words of `spell_backward` whose problem is a training problem."""
     task = SPELL_BACKWARD.name
     library = gym_dataset(task, seed=0)

@@ -6,6 +6,7 @@ from ponder.data.worked.leg_counting import LEG_COUNTING
 from ponder.data.worked.letter_counting import LETTER_COUNTING
 from ponder.data.worked.number_filtering import NUMBER_FILTERING
 from ponder.data.worked.number_sorting import NUMBER_SORTING
+from ponder.data.worked.plain import PLAIN_QUESTIONS
 from ponder.data.worked.source import WorkedSource
 from ponder.data.worked.spell_backward import SPELL_BACKWARD
 from ponder.data.worked.spelling import SPELLING
@@ -22,6 +23,7 @@ WORD_TASKS: tuple[WorkedSource, ...] = (
     COLOR_CUBE_ROTATION,
     WORD_SEQUENCE_REVERSAL,
     SPELLING,
+    PLAIN_QUESTIONS,
     STORIES,
     NEW_STORIES,  # measured alone: it has no training problems
 )
