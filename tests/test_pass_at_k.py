@@ -45,6 +45,9 @@ def test_wilson_golden() -> None:
     # 0 of 10: the upper bound is z² / (n + z²) = 3.841459 / 13.841459
     assert wilson_interval(0, 10) == pytest.approx((0.0, 0.0, 0.2775328), abs=1e-6)
     assert wilson_interval(10, 10) == pytest.approx((1.0, 0.7224672, 1.0), abs=1e-6)
+    for trials in range(1, 300):  # of none and of all, exactly
+        assert wilson_interval(0, trials).low == 0.0
+        assert wilson_interval(trials, trials).high == 1.0
     with pytest.raises(ValueError, match="at least one trial"):
         wilson_interval(0, 0)
 

@@ -14,6 +14,7 @@ from ponder.cli.main import main
 from ponder.core.config import parse_overrides, to_toml
 from ponder.core.errors import ConfigError, DataError, GenerationError, PonderError, RunError, TrainingError
 from ponder.core.generator import GenerationProgress
+from ponder.core.metrics import read_json_lines
 from ponder.core.progress import SilentReporter
 from ponder.core.runs import RunFolder
 from ponder.core.seeds import python_rng
@@ -34,7 +35,7 @@ from ponder.recipes.files import merged_tables
 from ponder.recipes.opening import model_folder
 from ponder.recipes.r1 import run_r1
 from ponder.recipes.r1_collected import TEXTS_HELD_BACK
-from ponder.recipes.r1_data import Practice, WeightedChoice, one_of
+from ponder.recipes.r1_data import Draw, MixedExamples, Practice, WeightedChoice, one_of
 from ponder.recipes.r1_measure import Measurements
 from ponder.recipes.r1_preferences import SHORTEST, own_pairs
 from ponder.recipes.r1_recipe import (
@@ -49,6 +50,7 @@ from ponder.recipes.r1_recipe import (
 )
 from ponder.recipes.run_state import check_claim
 from ponder.recipes.zero_recipe import load_recipe
+from ponder.text.examples import Example
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import completion_ids
 from ponder.text.tokenizer import Tokenizer
@@ -103,6 +105,8 @@ RECIPE = R1Recipe(
     second_sft=SFT,
     sharpening=SharpeningConfig(
         problems=4,
+        worked_share=0.125,
+        plain_share=0.125,
         ordinary_share=0.25,
         text_share=0.25,
         collect=replace(DRAWN, samples_per_problem=1),
@@ -630,8 +634,42 @@ def test_out_of_memory_is_explained_wherever_it_happens(
             pipeline._train_reward_model("reward-model", train, held_out)
 
 
+@pytest.mark.usefixtures("solver")
+def test_sharpening_learns_each_part_in_its_share(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[dict[str, tuple[float, Draw]]] = []
+
+    class Watched(MixedExamples):
+        def __init__(self, parts: Any, prompter: Prompter, seed: int) -> None:
+            super().__init__(parts, prompter, seed)
+            learned.append(parts)
+
+    monkeypatch.setattr(r1, "MixedExamples", Watched)
+    recipe = replace(
+        RECIPE, start_from=str(base), stages=("ordinary", "sharpening"), measure=replace(RECIPE.measure, when="end")
+    )
+    assert recipe.imitates  # there are worked traces among them
+    run_r1(recipe, RunFolder.create(tmp_path / "run"), SilentReporter())
+    (parts,) = learned
+    shares = {name: share for name, (share, _) in parts.items()}
+    assert shares == {"collected": 0.25, "worked": 0.125, "plain": 0.125, "ordinary": 0.25, "texts": 0.25}
+    rng = python_rng(1, "draws")
+    drawn = {name: draw(rng) for name, (_, draw) in parts.items()}
+    assert isinstance(drawn["plain"], Conversation)
+    assert isinstance(drawn["worked"], Conversation)
+    assert drawn["plain"].task == "plain_questions"
+    assert drawn["worked"].task in recipe.tasks
+    assert isinstance(drawn["ordinary"], Example)
+    assert drawn["ordinary"].rehearsed > 0
+    alone = replace(recipe, sharpening=SharpeningConfig(training=SFT), stages=("sharpening",))
+    assert not alone.imitates
+    assert alone.sharpening.own_share == 1.0
+    with pytest.raises(ConfigError, match=r"sharpening\.plain_share = 0\.8.*expected shares from 0, below 1 together"):
+        replace(recipe.sharpening, plain_share=0.8)
+
+
+@pytest.mark.usefixtures("solver")
 def test_what_the_base_says_can_be_learned_as_its_distribution(base: Path, tmp_path: Path) -> None:
-    ordinary = replace(RECIPE.ordinary, learned_as="distribution")
+    ordinary = replace(RECIPE.ordinary, share=0.0, learned_as="distribution")  # texts alone: replies have two forms
     measure = replace(RECIPE.measure, when="end", problems=1)
     recipe = replace(
         RECIPE, start_from=str(base), stages=("ordinary", "cold-start"), ordinary=ordinary, measure=measure

@@ -35,7 +35,9 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Interval:
     p = successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half))
+    # of none and of all, a bound is 0 or 1 exactly; rounding would leave a trace of it
+    low, high = (0.0 if successes == 0 else centre - half), (1.0 if successes == trials else centre + half)
+    return Interval(p, max(0.0, low), min(1.0, high))
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
