@@ -197,6 +197,7 @@ def test_a_task_file_is_the_only_task_unless_others_are_named(example: Path, hom
     start = {"start_from": str(home), "engine": "torch"}
     recipe = load_r1_recipe("r1", start, example / "delivery.py")
     assert (recipe.name, dict(recipe.tasks), recipe.measure.apart) == ("r1-delivery", {"delivery": 1.0}, ())
+    assert load_r1_recipe("r1", start).sharpening.plain_share > 0.0 == recipe.sharpening.plain_share
     lengths = (
         recipe.reasoning_rl.max_tokens, recipe.final_rl.max_tokens, recipe.rejection.collect.max_tokens,
         recipe.sharpening.collect.max_tokens, recipe.measure.drawing.max_tokens,

@@ -350,6 +350,7 @@ def test_a_set_that_is_named_is_alone(base: Path, tmp_path: Path, monkeypatch: p
     recipe = load_r1_recipe("r1", start, problems=(name, told))
     assert (recipe.name, recipe.tasks, recipe.problems) == ("r1-train", {"train": 1.0}, {"train": told})
     assert recipe.measure.apart == ()
+    assert recipe.sharpening.plain_share == 0.0
     zero = load_recipe("zero-chain", start, problems=(name, told))
     assert (zero.name, zero.task.name, zero.task.path, zero.task.kind) == ("zero-train", "train", told.path, "math")
     gym = load_r1_recipe("r1", start, problems=described("gym/gcd"))

@@ -325,7 +325,8 @@ def _without_tasks(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's settings but for those that name its own tasks."""
     left = {name: value for name, value in settings.items() if name not in ("tasks", "problems")}
     measure = {name: value for name, value in left.get("measure", {}).items() if name not in ("tasks", "apart")}
-    return {**left, "measure": {**measure, "apart": []}}
+    sharpening = {**left.get("sharpening", {}), "plain_share": 0.0}  # of questions about those tasks
+    return {**left, "measure": {**measure, "apart": []}, "sharpening": sharpening}
 
 
 def _settings_of_set(name: str, told: SetConfig) -> dict[str, Any]:
