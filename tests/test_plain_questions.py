@@ -11,9 +11,13 @@ import pytest
 
 from ponder.core.types import Problem, Split
 from ponder.data.problems import Document
+from ponder.data.worked.gcd import GCD
+from ponder.data.worked.gym_task import GymTask
+from ponder.data.worked.lcm import LCM
 from ponder.data.worked.leg_counting import LEGS_OF
 from ponder.data.worked.plain import PLAIN_QUESTIONS
 from ponder.data.worked.plain.source import KINDS
+from ponder.data.worked.prime_factorization import PRIME_FACTORIZATION
 from worked_traces import arithmetic, token_estimate
 
 SPLITS: tuple[Split, ...] = ("train", "held_out")
@@ -164,13 +168,29 @@ def test_tales_are_reckoned_sentence_by_sentence(examples: list[tuple[Problem, D
 def test_held_out_questions_have_wordings_and_numbers_that_training_ones_never_have() -> None:
     train, held_out = (drawn(split, 800) for split in SPLITS)
     for kind, asking in KINDS.items():
-        forms = [re.escape(wording) for wording in asking.trained]
-        trained = re.compile("|".join(re.sub(r"\\\{[a-z]+\\\}", ".*", form) for form in forms))
-        if kind in ("sum", "equation"):
-            forms = [form for form in forms if form.count("\\{") != form.count("\\}") or len(form) > 16]
-            trained = re.compile("|".join(re.sub(r"\\\{[a-z]+\\\}", r"[^A-Za-z]*[a-z]?[^A-Za-z]*", f) for f in forms))
+        fields = [re.split(r"\{[a-z]+\}", wording) for wording in asking.trained]
+        in_words = [parts for parts in fields if re.search("[a-z]", "".join(parts))]  # not a bare sum
+        trained = re.compile("|".join(".*".join(map(re.escape, parts)) for parts in in_words))
         asked = [problem.prompt for problem, _ in held_out if problem.facts["asked"] == kind]
         assert asked
         assert not [prompt for prompt in asked if trained.fullmatch(prompt)]
-        assert set(asking.trained).isdisjoint(asking.unseen)
+        assert [p for p, _ in train if p.facts["asked"] == kind and trained.fullmatch(p.prompt)]
     assert {problem.id for problem, _ in train}.isdisjoint({problem.id for problem, _ in held_out})
+
+
+@pytest.mark.parametrize("task", [GCD, LCM, PRIME_FACTORIZATION], ids=lambda task: task.name)
+def test_no_training_question_has_the_numbers_of_a_held_out_problem_of_its_task(task: GymTask) -> None:
+    rng = random.Random(2)
+    kept = set()
+    for problem in (task.sample("held_out", rng) for _ in range(300)):
+        facts = problem.facts["entry"]["metadata"]  # type: ignore[index]
+        kept.add(tuple(sorted(facts.get("numbers") or [facts["number"]])))
+    kind = {"prime_factorization": "factors"}.get(task.name, task.name)
+    asked = 0
+    for problem, _ in drawn("train", 6000):
+        if problem.facts["asked"] == kind:
+            about = problem.facts["about"]
+            assert isinstance(about, dict)
+            assert tuple(sorted(about.get("numbers") or [about["number"]])) not in kept, problem.prompt
+            asked += 1
+    assert asked > 200

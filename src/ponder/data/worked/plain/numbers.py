@@ -1,15 +1,18 @@
 """Plain questions about numbers."""
 
+import functools
+import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import gcd, lcm
 
+from ponder.data.gym import gym_dataset
 from ponder.data.worked.arithmetic import divide, times
 from ponder.data.worked.chain_sum import CHAIN_SUM
 from ponder.data.worked.gcd import GCD
 from ponder.data.worked.gym_task import Facts
 from ponder.data.worked.lcm import LCM
-from ponder.data.worked.plain.asking import Asking
+from ponder.data.worked.plain.asking import Asking, Twins
 from ponder.data.worked.prime_factorization import PRIME_FACTORIZATION
 from ponder.data.worked.simple_equations import SIMPLE_EQUATIONS, read_equation
 from ponder.data.worked.simple_geometry import SIMPLE_GEOMETRY
@@ -54,6 +57,30 @@ def _with_common_factor(result: Callable[[int, int], int]) -> Callable[[random.R
 def _two(facts: Facts) -> Mapping[str, object]:
     left, right = facts["numbers"]
     return {"left": left, "right": right}
+
+
+@functools.cache
+def _asked_by(task: str) -> tuple[str, str]:
+    """What stands before and after the numbers in the id of a problem of a task that asks in one form."""
+    entry = gym_dataset(task, seed=0)[0]
+    facts = entry["metadata"]
+    before, _, after = entry["question"].partition(_listed(facts.get("numbers") or [facts["number"]]))
+    return f"{task}: {before}", after
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _twins_in(task: str) -> Twins:
+    """The task's problems with the same numbers, in either order."""
+
+    def twins(facts: Facts) -> list[str]:
+        before, after = _asked_by(task)
+        numbers = facts.get("numbers") or [facts["number"]]
+        return [f"{before}{_listed(order)}{after}" for order in itertools.permutations(numbers)]
+
+    return twins
 
 
 def _factored(rng: random.Random) -> Facts:
@@ -142,7 +169,7 @@ NUMBER_QUESTIONS: Mapping[str, Asking] = {
          "What is the GCD of {left} and {right}?", "Find the greatest common factor of {left} and {right}.",
          "What is the largest number that divides both {left} and {right}?", "GCD of {left} and {right}?"),
         ("Which is the highest common factor of {left} and {right}?", "Compute the gcd of {left} and {right}."),
-        GCD.write, _two,
+        GCD.write, _two, _twins_in(GCD.name),
     ),
     "lcm": Asking(
         _with_common_factor(lcm),
@@ -150,14 +177,14 @@ NUMBER_QUESTIONS: Mapping[str, Asking] = {
          "What is the LCM of {left} and {right}?", "Find the smallest number that {left} and {right} both divide.",
          "LCM of {left} and {right}?"),
         ("Which is the lowest common multiple of {left} and {right}?", "Compute the lcm of {left} and {right}."),
-        LCM.write, _two,
+        LCM.write, _two, _twins_in(LCM.name),
     ),
     "factors": Asking(
         _factored,
         ("Factor {number} into primes.", "What are the prime factors of {number}?", "Factorize {number}.",
          "Write {number} as a product of primes.", "What is the prime factorization of {number}?"),
         ("Decompose {number} into its prime factors.", "Which primes multiply to {number}?"),
-        PRIME_FACTORIZATION.write,
+        PRIME_FACTORIZATION.write, twins=_twins_in(PRIME_FACTORIZATION.name),
     ),
     "equation": Asking(
         _equation,

@@ -36,7 +36,7 @@ class PlainQuestions:
             about = asking.draw(rng)
             wording = rng.choice(asking.unseen if split == "held_out" else asking.trained)
             known = f"{NAME}: {kind} {json.dumps(about)}"
-            if split_of(known) == split:
+            if split_of(known) == split and (split == "held_out" or _is_new(asking, about)):
                 return Problem(
                     id=known,
                     prompt=wording.format(**asking.words(about)),
@@ -50,6 +50,11 @@ class PlainQuestions:
         asking = KINDS[str(problem.facts["asked"])]
         thought, answer = asking.write(cast(Facts, problem.facts["about"]), rng)
         return Document(prompt=problem.prompt, thought=thought, answer=answer)
+
+
+def _is_new(asking: Asking, about: Facts) -> bool:
+    """Whether no held-out problem of the question's task has the same numbers."""
+    return all(split_of(twin) == "train" for twin in asking.twins(about))
 
 
 PLAIN_QUESTIONS = PlainQuestions()
