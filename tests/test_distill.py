@@ -433,3 +433,19 @@ def test_other_vocabularies_are_refused_by_what_differs(tmp_path: Path, model_fo
         logits(tmp_path / "run", model_folder, folder)
     with pytest.raises(ConfigError, match=r"needs the teacher's weights, and http://teacher.test/v1 is an address"):
         replace(RECIPE, distill=DistillConfig(kind="logits"))
+
+
+def test_a_teacher_with_a_shorter_context_than_the_student(tmp_path: Path, model_folder: Path) -> None:
+    """It reads what the student reads: nothing may be longer than its context."""
+    short, long = tmp_path / "short", tmp_path / "long"
+    for folder, positions in ((short, 56), (long, 256)):
+        folder.mkdir()
+        save_model(
+            folder, random_model(small_dense(max_positions=positions)), Tokenizer.for_arithmetic(), PLAIN_TEMPLATE
+        )
+    with pytest.raises(
+        ConfigError, match=r"distill\.max_tokens = 100 exceed the teacher's 56 positions; set --distill"
+    ):
+        logits(tmp_path / "refused", short, long, max_tokens=100)
+    run = logits(tmp_path / "run", short, long, max_tokens=16)
+    assert all(torch.isfinite(torch.tensor(row["loss/divergence"])) for row in rows_of(run))

@@ -165,7 +165,7 @@ def test_tales_are_reckoned_sentence_by_sentence(examples: list[tuple[Problem, D
         assert problem.answer == str(found[2] - cost if "pay with" in problem.prompt else cost), problem.prompt
 
 
-def test_held_out_questions_have_wordings_and_numbers_that_training_ones_never_have() -> None:
+def test_held_out_questions_have_wordings_that_training_ones_never_have() -> None:
     train, held_out = (drawn(split, 800) for split in SPLITS)
     for kind, asking in KINDS.items():
         fields = [re.split(r"\{[a-z]+\}", wording) for wording in asking.trained]

@@ -712,7 +712,7 @@ def test_a_model_that_solves_nothing_has_nothing_to_learn_from(
     alone = replace(recipe, stages=("sharpening",), sharpening=unrehearsed)
     with pytest.raises(ConfigError, match=r"sharpening stands on ordinary; .* or set sharpening\.ordinary_share = 0"):
         replace(alone, sharpening=replace(unrehearsed, ordinary_share=0.5))
-    with pytest.raises(RunError, match=r"own-answers kept nothing .*4 wrong.*leave the stage sharpening out"):
+    with pytest.raises(RunError, match=r"own-answers kept nothing .*4 wrong.*go on without the stage sharpening"):
         run_r1(alone, RunFolder.create(tmp_path / "alone"), SilentReporter())
 
 

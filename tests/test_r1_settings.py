@@ -11,7 +11,7 @@ import pytest
 from ponder.core.config import apply_settings, read_toml, to_toml
 from ponder.core.errors import ConfigError, DataError, RunError
 from ponder.core.progress import SilentReporter
-from ponder.core.runs import RunFolder
+from ponder.core.runs import CHECKPOINT_FILES, RunFolder
 from ponder.core.types import Conversation, Message
 from ponder.core.workers import ComputeConfig
 from ponder.data.conversations import write_conversations
@@ -97,6 +97,20 @@ def fit(base: Path, practice: Practice, recipe: R1Recipe) -> Fit:
         ),
         ({"second_sft": {"row_tokens": 64, "too_long": "refuse"}}, r"second_sft\.row_tokens = 64, and a worked"),
         ({"control": {"row_tokens": 64, "too_long": "refuse"}}, r"control\.row_tokens = 64, and a worked"),
+        (
+            {"sharpening": {"worked_share": 0.1, "training": {"row_tokens": 64, "too_long": "refuse"}}},
+            r"sharpening\.training\.row_tokens = 64, and a worked example of stories",
+        ),
+        (
+            {
+                "sharpening": {
+                    "worked_share": 0,
+                    "plain_share": 0.1,
+                    "training": {"row_tokens": 32, "too_long": "refuse"},
+                }
+            },
+            r"sharpening\.training\.row_tokens = 32, and a worked example of plain_questions",
+        ),
     ],
 )
 def test_lengths_and_numbers_that_cannot_be(
@@ -104,6 +118,30 @@ def test_lengths_and_numbers_that_cannot_be(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         fit(base, practice, changed(**settings)).require(RECIPE.stages, measured=True)
+
+
+def test_traces_longer_than_the_context(base: Path, practice: Practice) -> None:
+    loaded = load_with_thought_form(base)
+    prompter = Prompter.of(loaded.tokenizer, loaded.chat_template)
+    tight = Fit(
+        changed(cold_start={"too_long": "refuse"}), practice, prompter, Prompter.of(small_chatml(), CHATML), 200
+    )
+    with pytest.raises(
+        ConfigError, match=r"of stories has \d+ tokens, and the model's context 200 positions; .*leave_out"
+    ):
+        tight.require(("cold-start",), measured=False)
+
+
+def test_texts_need_a_share_of_some_stage() -> None:
+    for_sharpening = {"stages": ["ordinary", "sharpening"], "ordinary": {"texts": 9, "text_share": 0.0}}
+    recipe = changed(**for_sharpening)
+    assert recipe.sharpening.text_share > 0.0
+    with pytest.raises(ConfigError, match=r"ordinary\.texts = 9, and no stage learns them: .* set ordinary\.texts = 0"):
+        changed(**for_sharpening, sharpening={"text_share": 0.0})
+    with pytest.raises(
+        ConfigError, match=r"ordinary\.texts = 0, ordinary\.text_share = 0\.1 .*expected texts and a share"
+    ):
+        changed(ordinary={"texts": 0, "text_share": 0.1})
 
 
 def test_what_is_done_or_learns_no_traces_is_not_looked_at(base: Path, practice: Practice) -> None:
@@ -169,8 +207,8 @@ def test_what_was_collected_elsewhere_is_looked_at_whole(base: Path, tmp_path: P
     with pytest.raises(
         DataError, match=r"1 of 3 conversations are longer than second_sft\.row_tokens = 256, the longest"
     ):
-        try_files(recipe, prompter, SilentReporter())
-    try_files(apply_settings(recipe, {"second_sft": {"too_long": "leave_out"}}), prompter, SilentReporter())
+        try_files(recipe, prompter, SilentReporter(), 4096)
+    try_files(apply_settings(recipe, {"second_sft": {"too_long": "leave_out"}}), prompter, SilentReporter(), 4096)
 
 
 # --- what may be another when a run goes on
@@ -206,6 +244,23 @@ def test_what_is_measured_may_differ_until_something_was(run: RunFolder) -> None
     ):
         resumed(run, other)
     resumed(run, changed(measure={"when": "end"}))
+
+
+def test_stages_that_have_not_begun_may_be_others(run: RunFolder) -> None:
+    without = [stage for stage in RECIPE.stages if stage not in ("sharpening", "control")]
+    resumed(run, changed(stages=without))  # nothing has begun
+    done = RECIPE.stages[: RECIPE.stages.index("second-sft") + 1]
+    run.summary.write_text(json.dumps({"stages": [{"name": name} for name in done]}))
+    resumed(run, changed(stages=without))
+    with pytest.raises(RunError, match=r"made by another recipe: stages is"):
+        resumed(run, changed(stages=[stage for stage in without if stage != "reasoning-rl"]))
+    checkpoint = run.checkpoints("sharpening") / "step-000001"
+    checkpoint.mkdir(parents=True)
+    for name in CHECKPOINT_FILES:
+        (checkpoint / name).write_text("{}")
+    assert run.latest_checkpoint("sharpening") is not None
+    with pytest.raises(RunError, match=r"made by another recipe: stages is"):
+        resumed(run, changed(stages=without))
 
 
 def test_what_results_depend_on_may_not_differ(run: RunFolder) -> None:

@@ -18,7 +18,7 @@ from ponder.text.examples import Example
 from ponder.train import sft as sft_module
 from ponder.train.optimizer import OptimizerConfig
 from ponder.train.sft import Sft, SftConfig
-from small_models import small_dense
+from small_models import random_model, small_dense, small_v3
 from tiny_recipe import MODEL
 
 CONFIG = SftConfig(
@@ -258,7 +258,7 @@ def test_a_pass_over_a_finite_set_shows_every_example_once(workers: Workers) -> 
 
 
 def test_examples_longer_than_a_row_are_refused_or_left_out_and_counted(workers: Workers) -> None:
-    with pytest.raises(DataError, match="example 1 has 13 tokens and a row has 12; make rows longer"):
+    with pytest.raises(DataError, match="example 1 has 13 tokens, more than a row of 12 tokens; make rows longer"):
         stage(workers, row_tokens=12, tokens_per_step=96).step(0)
     sft = stage(workers, row_tokens=12, tokens_per_step=96, too_long="leave_out")
     metrics = sft.step(0).metrics
@@ -268,12 +268,25 @@ def test_examples_longer_than_a_row_are_refused_or_left_out_and_counted(workers:
     )
 
 
+@pytest.mark.parametrize("packs", [True, False])
+def test_examples_longer_than_the_models_context_are_refused_or_left_out(workers: Workers, packs: bool) -> None:
+    shape = small_dense(max_positions=12) if packs else small_v3(max_positions=12)
+    model = random_model(shape)
+    with pytest.raises(DataError, match="example 1 has 13 tokens, more than the model's context of 12 positions; take"):
+        stage(workers, model, row_tokens=48, tokens_per_step=96).step(0)
+    sft = stage(workers, model, row_tokens=48, tokens_per_step=96, too_long="leave_out")
+    metrics = sft.step(0).metrics
+    assert metrics["data/left_out"] > 0
+    assert math.isfinite(metrics["loss/next_token"])
+    assert "longer than 12 tokens" in sft.remark
+
+
 def test_nothing_to_learn_from_is_refused(workers: Workers) -> None:
     with pytest.raises(DataError, match="cold-start: there is no example to learn from"):
         stage(workers, source=Counting(size=0))
     with pytest.raises(ConfigError, match=r"sft.epochs = 1.0 of an endless set of examples; set sft.steps"):
         stage(workers, epochs=1.0)
-    with pytest.raises(DataError, match="no example fits in 5 tokens"):
+    with pytest.raises(DataError, match="every example is longer than a row of 5 tokens"):
         stage(workers, source=Counting(size=9), epochs=1.0, row_tokens=5, tokens_per_step=5, too_long="leave_out")
 
 

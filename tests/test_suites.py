@@ -405,8 +405,8 @@ def test_scaling_measures_both_curves(at_home: Path, capsys: Capture) -> None:
     data = json.loads(out)
     assert [point["budget"] for point in data["budgets"]] == [2, 8]
     assert [point["votes"] for point in data["votes"]] == [1, 2, 4]
-    for budget, k in ((2, 2), (8, 4)):
-        samples = read_graded(at_home / "scaled" / f"budget-{budget}" / "samples.jsonl")
+    for budget, folder, k in ((2, "budget-2", 2), (8, "budget-8-votes-4", 4)):
+        samples = read_graded(at_home / "scaled" / folder / "samples.jsonl")
         assert len(samples) == 6 * k
         assert max(s.thought_tokens for s in samples) <= budget
     assert (at_home / "scaled" / "scaling.png").read_bytes().startswith(b"\x89PNG")
@@ -414,6 +414,35 @@ def test_scaling_measures_both_curves(at_home: Path, capsys: Capture) -> None:
     assert code == 0
     assert "pass@1 against the thinking budget" in out
     assert "majority vote against the number of samples" in out
+    command[command.index("2,8")] = "0,2,8,12"  # what was measured is used again
+    code, out, err = run([*command, "--json"], capsys)
+    assert (code, [point["budget"] for point in json.loads(out)["budgets"]]) == (0, [0, 2, 8, 12]), err
+    assert json.loads(out)["budgets"][1] == data["budgets"][0]
+
+
+def test_a_set_that_cannot_vote_has_a_curve_of_budgets_alone(at_home: Path, capsys: Capture) -> None:
+    rows = [
+        {"key": n, "prompt": f"Write {n}.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+        for n in range(3)
+    ]
+    Path("rules.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [
+        "scaling",
+        "model",
+        "--suite",
+        "rules.jsonl",
+        "--kind",
+        "instructions",
+        "--budgets",
+        "2,4",
+        "--samples",
+        "2",
+    ]
+    code, out, err = run([*command, "--max-tokens", "4", "--into", "rules", "--json"], capsys)
+    assert code == 0, err
+    assert json.loads(out)["votes"] == []
+    assert "answers to rules.jsonl cannot vote" in err
+    assert len(read_graded(at_home / "rules" / "budget-4" / "samples.jsonl")) == 3 * 2
 
 
 def test_the_document_is_true() -> None:

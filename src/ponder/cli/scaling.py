@@ -124,12 +124,16 @@ def measure(
         "reporter": reporter,
     }
     scaling = Scaling()
+    ballots = {tasks.name: tasks.ballot for tasks in sets if tasks.ballot is not None}
+    if voting and not ballots:
+        reporter.note(f"answers to {arguments.suite} cannot vote: there is no curve of votes")
     for budget in config.budgets:
-        last = budget == config.budgets[-1]
-        k = max(samples, max(config.votes)) if last and voting else samples
+        voted = voting and budget == config.budgets[-1] and bool(ballots)
+        k = max(samples, max(config.votes)) if voted else samples
         evaluated = evaluate_suite(
-            [dataclasses.replace(tasks, samples=k) for tasks in sets],
-            EvaluationFolder(into / f"budget-{budget}"),
+            [dataclasses.replace(tasks, samples=k if tasks.name in ballots else samples) for tasks in sets],
+            # apart, so that larger budgets and votes can be added
+            EvaluationFolder(into / (f"budget-{budget}-votes-{k}" if voted else f"budget-{budget}")),
             config=DrawingConfig(
                 greedy=False,
                 temperature=arguments.temperature or TEMPERATURE,
@@ -141,8 +145,7 @@ def measure(
             **shared,
         )
         scaling.budgets.append(budget_point(budget, evaluated.evaluation, evaluated.samples))
-        if last and voting:
-            ballots = {tasks.name: tasks.ballot for tasks in sets if tasks.ballot is not None}
+        if voted:
             scaling.votes.extend(vote_points(evaluated.samples, ballots, config.votes))
     return scaling
 

@@ -21,12 +21,25 @@ class PackingConfig:
     row_tokens: int = 2048  # tokens of a row; no example may be longer
     rows: int = 2  # of a step
     too_long: TooLong = "refuse"
+    positions: int | None = None  # of the model's context, which no example may be longer than either
 
     def __post_init__(self) -> None:
         if self.row_tokens < 2 or self.rows < 1:
             raise ConfigError(
                 f"packing: row_tokens = {self.row_tokens}, rows = {self.rows}; expected 2 or more, and 1 or more"
             )
+
+    @property
+    def longest(self) -> int:
+        """Tokens of an example at most."""
+        return self.row_tokens if self.positions is None else min(self.row_tokens, self.positions)
+
+    @property
+    def limit(self) -> str:
+        """What bounds an example, in words, with what to do about it."""
+        if self.longest < self.row_tokens:
+            return f"the model's context of {self.longest} positions; take a model with a longer one"
+        return f"a row of {self.row_tokens} tokens; make rows longer (row_tokens)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +68,8 @@ def pack_step(
     the stream, each example goes to the row that it leaves the least room in (best fit). One that finds no room waits
     and comes first in the next step, so none is passed over for long. The result depends on the arguments alone.
 
-    Raises `DataError` for an example that is longer than a row, unless those are left out; and then where an endless
-    stream gives nothing else.
+    Raises `DataError` for an example that is longer than a row or than the model's context, unless those are left out;
+    and then where an endless stream gives nothing else.
     """
     rows: list[list[int]] = [[] for _ in range(config.rows)]
     room = [config.row_tokens] * config.rows
@@ -69,18 +82,16 @@ def pack_step(
         else:
             place, drawn = drawn, drawn + 1
         length = length_of(place)
-        if length > config.row_tokens:
+        if length > config.longest:
             if config.too_long == "refuse":
                 raise DataError(
-                    f"example {place} has {length} tokens and a row has {config.row_tokens}; make rows longer "
-                    "(row_tokens), or let such examples be left out (too_long = leave_out), as a run may from here on "
-                    "that goes on with --resume"
+                    f"example {place} has {length} tokens, more than {config.limit}, or let such examples be left out "
+                    "(too_long = leave_out), as a run may from here on that goes on with --resume"
                 )
             left_out, too_long = left_out + 1, too_long + 1
             if end is None and too_long == HOPELESS:
                 raise DataError(
-                    f"{HOPELESS} examples one after the other are longer than a row of {config.row_tokens} tokens and "
-                    "were left out; make rows longer (row_tokens)"
+                    f"{HOPELESS} examples one after the other were left out: they are longer than {config.limit}"
                 )
             continue
         too_long = 0

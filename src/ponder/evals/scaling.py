@@ -50,7 +50,7 @@ class BudgetPoint:
     macro: Interval
     tasks: Mapping[str, Interval]
     mean_thought_length: float  # tokens, mean over tasks
-    closed_share: float  # thoughts that the budget closed
+    closed_share: float  # thoughts that the budget closed; with a budget of 0 all that there could have been
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +154,7 @@ def plot_scaling(scaling: Scaling, title: str) -> bytes:
     figure, panels = new_figure(title, [label for label, _, _ in curves])
     names = list(dict.fromkeys(name for _, points, _ in curves for _, _, tasks in points for name in tasks))
     for axes, (_, points, what) in zip(panels, curves, strict=True):
-        at = [max(x, 1) for x, _, _ in points]
+        at = [x for x, _, _ in points]
         several = len(names) > 1
         for name, colour, label in _lines(names) if several else ():
             there = [(x, tasks[name].mean) for x, (_, _, tasks) in zip(at, points, strict=True) if name in tasks]
@@ -164,7 +164,10 @@ def plot_scaling(scaling: Scaling, title: str) -> bytes:
         axes.fill_between(at, [m.low for m in macro], [m.high for m in macro], color=BLUE, alpha=0.15, linewidth=0)
         label = "mean over tasks, with its 95 % interval" if several else "with its 95 % interval"
         axes.plot(at, [m.mean for m in macro], "o-", color=BLUE, linewidth=2.2, markersize=5, label=label)
-        axes.set_xscale("log", base=2)
+        if at[0]:
+            axes.set_xscale("log", base=2)
+        else:  # a thought of nothing has its place too
+            axes.set_xscale("symlog", base=2, linthresh=at[1] if len(at) > 1 else 1, linscale=1.0)
         axes.set_xticks(at)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ponder.core.errors import DataError
 from ponder.models.adapter_config import Adapter
 from ponder.models.attention import GroupedQueryAttention, Positions, build_attention
 from ponder.models.cache import Cache
@@ -225,7 +226,13 @@ class Transformer(nn.Module):
         """Cosines and sines of at least the first `length` positions, (P, R/2) each.
 
         A table of all 131,072 positions of a Llama takes 64 MB and a third of a second; most runs use few of them.
+        Raises `DataError` beyond the model's context: kernels would read past the table's end.
         """
+        if length > self.config.max_positions:
+            raise DataError(
+                f"a sequence of {length} tokens, and the model's context has {self.config.max_positions} positions; "
+                "shorten the sequence or take a model with a longer context"
+            )
         table = self.rotations
         if table.shape[1] < length:
             room = min(max(length, 2 * table.shape[1], FIRST_POSITIONS), self.config.max_positions)

@@ -56,6 +56,9 @@ from ponder.verify.grader import Grader
 from ponder.verify.rewards import RewardConfig
 from ponder.weights.checkpoint import load_model, open_checkpoint
 
+TRIED = 64  # training problems, before anything begins
+PATIENCE = 100  # problems in a row whose prompts are too long
+
 
 def run_distill(
     recipe: DistillRecipe,
@@ -109,9 +112,14 @@ class _Lab:
         self.generator = training_generator(choose_engine(recipe.engine), self.model, self.tokenizer.control, workers)
         rng = python_rng(0, "held-out", self.task.name)  # the same problems for every seed of a run
         self.held_out = distinct_problems(self.task, "held_out", recipe.problems, rng)
+        self._positions = self.model.config.max_positions  # that a sequence to learn from may have
+        if recipe.distill.kind == "logits" and teacher is not None:  # which reads what the student reads
+            self._positions = min(self._positions, teacher.positions)
         self._check_fit()
         if teacher is not None:
-            _require_room(recipe, teacher, self.held_out)
+            theirs = Prompter.of(teacher.vocabulary.tokenizer, teacher.vocabulary.chat_template)
+            asked, tokens = self._train_to_try(), recipe.traces.max_tokens
+            _require_room(theirs, asked, "traces.max_tokens", tokens, teacher.positions, "teacher")
         if is_traces(recipe.teacher):
             self._read_traces()
         about: dict[str, Any] = {"task": self.task.name, "task_fingerprint": fingerprint}
@@ -148,7 +156,7 @@ class _Lab:
                 self._read_traces(),
                 self.recipe.traces,
                 self.prompter,
-                self.model.config.max_positions,
+                self._positions,
                 self.grade,
                 self.run.path / VERIFIED,
                 Collected(model=self.recipe.teacher, seed=self.recipe.seed),
@@ -202,13 +210,23 @@ class _Lab:
         atomic_write_text(path, json.dumps(evaluated.evaluation.to_json(), indent=2))
 
     def _logit_stage(self, teacher: Transformer, examples: TraceExamples) -> LogitDistillation:
+        recipe = self.recipe
+
         def draw_trace(step: int, index: int) -> PromptCompletion:
             return examples.prompt_completion(
                 python_rng(self.recipe.seed, "trace", step, index).randrange(examples.size)
             )
 
         def draw_problem(step: int, index: int) -> Problem:
-            return self.task.problems.sample("train", python_rng(self.recipe.seed, "problems", step, index))
+            rng = python_rng(self.recipe.seed, "problems", step, index)
+            for _ in range(PATIENCE):  # a rare prompt may be longer than all that were tried
+                problem = self.task.problems.sample("train", rng)
+                if len(self.prompter.encode_batch([problem.prompt])[0]) + recipe.distill.max_tokens <= self._positions:
+                    return problem
+            raise DataError(
+                f"{PATIENCE} prompts of {self.task.name}, one after the other, leave no room for distill.max_tokens = "
+                f"{recipe.distill.max_tokens} in {self._positions} positions"
+            )
 
         return LogitDistillation(
             self.model,
@@ -249,18 +267,19 @@ class _Lab:
         return traces
 
     def _check_fit(self) -> None:
-        """Refuse lengths that the student's context cannot hold, before time is spent."""
+        """Refuse lengths that the contexts of student and teacher cannot hold, before time is spent."""
         if not self.held_out:
             raise DataError(f"task {self.task.name} has no held-out problem; expected at least one to measure with")
-        prompt = max(map(len, self.prompter.encode_batch([p.prompt for p in self.held_out])))
-        longest, positions = self.recipe.evaluation.max_tokens, self.model.config.max_positions
-        if self.recipe.distill.kind == "logits":
-            longest = max(longest, self.recipe.distill.max_tokens)
-        if prompt + longest > positions:
-            raise ConfigError(
-                f"prompts of up to {prompt} tokens and completions of up to {longest} exceed the student's {positions} "
-                "positions; lower evaluation.max_tokens and distill.max_tokens"
-            )
+        recipe, student = self.recipe, self.model.config.max_positions
+        tokens = recipe.evaluation.max_tokens
+        _require_room(self.prompter, self.held_out, "evaluation.max_tokens", tokens, student, "student")
+        if recipe.distill.kind == "logits" and recipe.distill.on_policy:
+            whose, tokens = "student" if self._positions == student else "teacher", recipe.distill.max_tokens
+            _require_room(self.prompter, self._train_to_try(), "distill.max_tokens", tokens, self._positions, whose)
+
+    def _train_to_try(self) -> list[Problem]:
+        """Some training problems."""
+        return distinct_problems(self.task, "train", TRIED, python_rng(0, "to try", self.task.name))
 
 
 def local_teacher(recipe: DistillRecipe, workers: Workers) -> LocalTeacher:
@@ -292,16 +311,16 @@ def _headers_of(teacher: str) -> _Headers:
         return _Headers(vocabulary, opened.config.max_positions)
 
 
-def _require_room(recipe: DistillRecipe, teacher: _Headers, like: Sequence[Problem]) -> None:
-    """Raises `ConfigError` where a teacher's context has no room for answers to problems like these."""
-    prompter = Prompter.of(teacher.vocabulary.tokenizer, teacher.vocabulary.chat_template)
-    longest = max(map(len, prompter.encode_batch([problem.prompt for problem in like])))
-    room = teacher.positions - longest
-    if recipe.traces.max_tokens > room:
+def _require_room(
+    prompter: Prompter, problems: Sequence[Problem], setting: str, tokens: int, positions: int, whose: str
+) -> None:
+    """Raises `ConfigError` where a context of so many positions has no room for answers to these problems."""
+    longest = max(map(len, prompter.encode_batch([problem.prompt for problem in problems])), default=0)
+    room = positions - longest
+    if tokens > room:
         raise ConfigError(
-            f"prompts of up to {longest} tokens and traces.max_tokens = {recipe.traces.max_tokens} exceed the "
-            f"teacher's {teacher.positions} positions; "
-            + (f"set --traces.max_tokens={room} or less" if room > 0 else "take a teacher with a longer context")
+            f"prompts of up to {longest} tokens and {setting} = {tokens} exceed the {whose}'s {positions} positions; "
+            + (f"set --{setting}={room} or less" if room > 0 else f"take a {whose} with a longer context")
         )
 
 

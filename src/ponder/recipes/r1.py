@@ -123,7 +123,7 @@ class _Pipeline:
         fit = Fit(self.recipe, self.practice, self.prompter, self._plain, self._shape.max_positions)
         left, measured = [s for s in self.recipe.stages if not self.costs.has(s)], has_measured(self.run)
         fit.require(left, measured=not measured)
-        try_files(self.recipe, self.prompter, self.reporter, measured=measured)
+        try_files(self.recipe, self.prompter, self.reporter, self._shape.max_positions, measured=measured)
 
     def do(self, stage: str) -> None:
         """Go through one stage, or go on with it; what is done already is passed over."""
@@ -225,7 +225,9 @@ class _Pipeline:
         """The tuned model goes on with its own likeliest answers, where they are right."""
         config, name = self.recipe.sharpening, "own-answers"
         self._collect_right_answers(name, "second-sft", config.problems, config.collect, "sharpening.collect")
-        own = self.collected.kept(name, "the model gave no right and readable answer: leave the stage sharpening out")
+        own = self.collected.kept(
+            name, "the model gave no right and readable answer: go on without the stage sharpening (--stages)"
+        )
         parts: dict[str, tuple[float, Draw]] = {"collected": (config.own_share, one_of(own, "the model's own answers"))}
         if config.worked_share:
             parts["worked"] = (config.worked_share, self.practice.conversation)

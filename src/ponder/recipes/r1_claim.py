@@ -14,18 +14,32 @@ from ponder.recipes.run_state import saved_recipe
 def free_on_resume(recipe: R1Recipe, run: RunFolder) -> set[str]:
     """The settings that may differ from the run's, by their dotted paths: when it is measured; how, where nothing was
     measured yet; another name for the same weights; another place of the task file, whose content is compared; how a
-    judge's address is reached; and which protections of the sandbox may be missing.
+    judge's address is reached; which protections of the sandbox may be missing; and the stages after the last one that
+    has begun.
     """
     free = {"measure.when"} if has_measured(run) else {"measure"}
     free |= {"sandbox.allow_missing", *(f"preferences.judge.endpoint.{name}" for name in FREE)}
     if not run.config.exists():
         return free
-    if same_weights(saved_recipe(recipe, run).start_from, recipe.start_from):
+    saved = saved_recipe(recipe, run)
+    if same_weights(saved.start_from, recipe.start_from):
         free.add("start_from")
+    begun = _begun(saved, run)
+    if recipe.stages[: len(begun)] == begun:
+        free.add("stages")
     with suppress(RunError):  # a damaged summary, of which the pipeline tells
         if (read_object(run.summary) or {}).get("task_fingerprint"):
             free.add("task_file")
     return free
+
+
+def _begun(saved: R1Recipe, run: RunFolder) -> tuple[str, ...]:
+    """A run's stages up to the last one of which there is something."""
+    parts: set[str] = set()
+    with suppress(RunError):
+        parts = {part["name"] for part in (read_object(run.summary) or {}).get("stages", [])}
+    there = [stage in parts or run.latest_checkpoint(stage) is not None for stage in saved.stages]
+    return saved.stages[: len(there) - there[::-1].index(True)] if any(there) else ()
 
 
 def has_measured(run: RunFolder) -> bool:

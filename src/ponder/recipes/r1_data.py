@@ -68,7 +68,7 @@ class OwnTask:
             raise DataError(
                 f"{file.path}: defines no worked(problem, rng), so there is nothing to imitate; define it, take the "
                 "thoughts of a model that can think (ponder distill), or leave it to reinforcement learning: "
-                """--stages='["reasoning-rl"]'"""
+                """--stages='["reasoning-rl"]' (and sharpening without them: --sharpening.worked_share=0)"""
             )
         self.file, self.name = file, file.name
 
@@ -313,7 +313,7 @@ class Practice:
                 f"there are no worked traces of {', '.join(self.shares)}, so there is nothing to imitate; take the "
                 "thoughts of a model that can think (ponder distill), name a column with worked solutions "
                 "(fields = 'solution=COLUMN'), or leave it to reinforcement learning: "
-                """--stages='["reasoning-rl"]'"""
+                """--stages='["reasoning-rl"]' (and sharpening without them: --sharpening.worked_share=0)"""
             )
         return WeightedChoice(shares, "tasks")
 

@@ -17,9 +17,12 @@ from ponder.text.prompt import Prompter
 from ponder.train.sft import SftConfig
 
 
-def try_files(recipe: R1Recipe, prompter: Prompter, reporter: Reporter, *, measured: bool = False) -> None:
-    """Read them whole, and tell what is left out of them: what is wrong shows now and not hours into a run. `measured`:
-    there are evaluations of this run already, whose texts stay as they are.
+def try_files(
+    recipe: R1Recipe, prompter: Prompter, reporter: Reporter, positions: int, *, measured: bool = False
+) -> None:
+    """Read them whole, and tell what is left out of them: what is wrong shows now and not hours into a run.
+    `positions`: the model's context. `measured`: there are evaluations of this run already, whose texts stay as they
+    are.
 
     Raises `RunError` for a file that cannot be read, `DataError` for one that cannot be used.
     """
@@ -31,7 +34,7 @@ def try_files(recipe: R1Recipe, prompter: Prompter, reporter: Reporter, *, measu
                 "which an interval can be of: give longer ones"
             )
     if "second-sft" in recipe.stages and recipe.rejection.collected:
-        _try_collected(Path(recipe.rejection.collected), recipe.second_sft, prompter)
+        _try_collected(Path(recipe.rejection.collected), recipe.second_sft, prompter, positions)
     if "reward-model" not in recipe.stages:
         return
     judge = recipe.preferences.judge
@@ -50,17 +53,22 @@ def try_files(recipe: R1Recipe, prompter: Prompter, reporter: Reporter, *, measu
         _require_both_sides(path, *split_by_prompt(safety.labels))
 
 
-def _try_collected(path: Path, config: SftConfig, prompter: Prompter) -> None:
-    """Raises `DataError` where one of its conversations cannot be learned, or is longer than a row of examples."""
+def _try_collected(path: Path, config: SftConfig, prompter: Prompter, positions: int) -> None:
+    """Raises `DataError` where one of its conversations cannot be learned, or is longer than a row of examples or than
+    the model's context.
+    """
     assert prompter.template is not None  # a model gets one with the form of a thought
     conversations = read_conversations(path)
     lengths = [len(encode_conversation(prompter.template, conversation).ids) for conversation in conversations]
-    beyond = sum(length > config.row_tokens for length in lengths)
+    most = min(config.row_tokens, positions)
+    beyond = sum(length > most for length in lengths)
     if beyond and config.too_long == "refuse":
+        what, change = f"second_sft.row_tokens = {most}", "make rows longer"
+        if positions < config.row_tokens:
+            what, change = f"the model's context of {most} positions", "take a model with a longer one"
         raise DataError(
-            f"{path}: {beyond} of {len(lengths)} conversations are longer than second_sft.row_tokens = "
-            f"{config.row_tokens}, the longest {max(lengths)} tokens; make rows longer, or leave those out: "
-            "--second_sft.too_long=leave_out"
+            f"{path}: {beyond} of {len(lengths)} conversations are longer than {what}, the longest {max(lengths)} "
+            f"tokens; {change}, or leave those out: --second_sft.too_long=leave_out"
         )
 
 

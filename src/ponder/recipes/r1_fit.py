@@ -6,7 +6,10 @@ Everything that is listed is looked at whole; of what is drawn without end, some
 from collections.abc import Collection, Iterator, Sequence
 
 from ponder.core.errors import ConfigError
+from ponder.core.seeds import python_rng
+from ponder.core.types import Conversation
 from ponder.data.everyday import everyday_prompts, text_openings
+from ponder.data.worked.plain import PLAIN_QUESTIONS
 from ponder.recipes.r1_data import Practice
 from ponder.recipes.r1_recipe import IMITATING, R1Recipe
 from ponder.text.examples import encode_conversation
@@ -71,6 +74,11 @@ class Fit:
         if "final-rl" in stages and recipe.preferences.ordinary_share:
             everyday_prompts(recipe.ordinary.prompts, recipe.seed)  # raises where there are not so many
         self._require_rows(list(self._imitating(stages)))
+        sharpening = recipe.sharpening
+        if "sharpening" in stages and sharpening.plain_share and sharpening.training.too_long == "refuse":
+            draw, rng = self._practice.worked_examples(PLAIN_QUESTIONS.name), python_rng(0, "some of", "plain")
+            plain = [one for one in (draw(rng) for _ in range(TRIED)) if isinstance(one, Conversation)]
+            self._require_row_of(PLAIN_QUESTIONS.name, plain, [("sharpening.training", sharpening.training)])
 
     def _require_ordinary(self) -> None:
         config, seed = self._recipe.ordinary, self._recipe.seed
@@ -97,17 +105,30 @@ class Fit:
             config: SftConfig = getattr(recipe, section)
             if config.too_long == "refuse" and (stage != "second-sft" or recipe.rejection.worked_share):
                 yield section, config
+        sharpening = recipe.sharpening
+        if "sharpening" in stages and sharpening.worked_share and sharpening.training.too_long == "refuse":
+            yield "sharpening.training", sharpening.training
 
     def _require_rows(self, learning: Sequence[tuple[str, SftConfig]]) -> None:
+        for task in self._practice.trained if learning else ():
+            self._require_row_of(task, self._practice.conversations_of(task, TRIED), learning)
+
+    def _require_row_of(
+        self, task: str, worked: Sequence[Conversation], learning: Sequence[tuple[str, SftConfig]]
+    ) -> None:
         template = self._prompter.template
-        if not learning or template is None:
+        if template is None:
             return
-        for task in self._practice.trained:
-            worked = self._practice.conversations_of(task, TRIED)
-            longest = max((len(encode_conversation(template, one).ids) for one in worked), default=0)
-            for section, config in learning:
-                if longest > config.row_tokens:
-                    raise ConfigError(
-                        f"{section}.row_tokens = {config.row_tokens}, and a worked example of {task} has {longest} "
-                        f"tokens; make rows longer, or leave such examples out: --{section}.too_long=leave_out"
-                    )
+        longest = max((len(encode_conversation(template, one).ids) for one in worked), default=0)
+        for section, config in learning:
+            if longest > config.row_tokens:
+                raise ConfigError(
+                    f"{section}.row_tokens = {config.row_tokens}, and a worked example of {task} has {longest} "
+                    f"tokens; make rows longer, or leave such examples out: --{section}.too_long=leave_out"
+                )
+            if longest > self._positions:
+                raise ConfigError(
+                    f"a worked example of {task} has {longest} tokens, and the model's context {self._positions} "
+                    "positions; take a model with a longer one, or leave such examples out: "
+                    f"--{section}.too_long=leave_out"
+                )

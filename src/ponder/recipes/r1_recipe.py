@@ -57,7 +57,8 @@ class OrdinaryConfig:
     texts: int = 0  # plain texts that the base goes on with from a few words, sampled as they come
     text_share: float = 0.0  # of the examples: these texts
     text_tokens: int = 192  # of each text
-    # what is learned of both: the tokens that the base drew, or at each of them its whole distribution of the next
+    # what is learned of both: the tokens that the base drew, or its whole distribution of the next at each of them (and
+    # over a text's opening, which as tokens is only read)
     learned_as: Literal["tokens", "distribution"] = "tokens"
     collect: CollectConfig = field(
         default_factory=lambda: CollectConfig(samples_per_problem=1, temperature=0.7, top_p=0.95, max_tokens=192)
@@ -76,7 +77,7 @@ class OrdinaryConfig:
                 f"ordinary.texts = {self.texts}, ordinary.text_tokens = {self.text_tokens}; expected 0 or more, and 1 "
                 "or more"
             )
-        if not 0.0 <= self.text_share < 1.0 - self.share or (self.text_share > 0) != (self.texts > 0):
+        if not 0.0 <= self.text_share < 1.0 - self.share or (self.text_share > 0 and not self.texts):
             raise ConfigError(
                 f"ordinary.texts = {self.texts}, ordinary.text_share = {self.text_share} beside ordinary.share = "
                 f"{self.share}; expected texts and a share for them, the shares below 1 together, or neither"
@@ -217,10 +218,16 @@ class R1Recipe:
         unknown = [stage for stage in self.stages if stage not in STAGES]
         if unknown or not self.stages or len(set(self.stages)) < len(self.stages):
             raise ConfigError(f"stages = {list(self.stages)}; expected some of {', '.join(STAGES)}, each once")
-        if "sharpening" in self.stages and self.sharpening.text_share and not self.ordinary.texts:
+        if self._sharpens_with_texts and not self.ordinary.texts:
             raise ConfigError(
                 f"sharpening.text_share = {self.sharpening.text_share}, and there are no texts (ordinary.texts = 0); "
                 "set the share to 0, or let the base write some"
+            )
+        if self.ordinary.texts and not self.ordinary.text_share and not self._sharpens_with_texts:
+            raise ConfigError(
+                f"ordinary.texts = {self.ordinary.texts}, and no stage learns them: ordinary.text_share = 0, and "
+                "sharpening.text_share is 0 too or the stage is not among the stages; give one of them a share, or set "
+                "ordinary.texts = 0"
             )
         for place, stage in enumerate(self.stages):
             if stage == "rejection" and self.rejection.collected:
@@ -255,6 +262,10 @@ class R1Recipe:
         if stage in self.stages:
             return stage
         return next((s for s in reversed(MODELS[: MODELS.index(stage)]) if s in self.stages), None)
+
+    @property
+    def _sharpens_with_texts(self) -> bool:
+        return "sharpening" in self.stages and self.sharpening.text_share > 0
 
     def _stands_on(self, stage: str) -> dict[str, str]:
         """The stages whose results this one cannot do without, and what to set so that it can."""

@@ -52,7 +52,7 @@ ITS_OWN = frozenset({"compute", "minutes"})
 TO_GO_ON = frozenset(
     {
         *("too_long", "gradient_checkpointing", "micro_batch_rows", "micro_batch_tokens"),
-        *("completions_per_batch", "tokens_per_batch"),
+        *("completions_per_batch", "tokens_per_batch", "vocabulary_chunk"),
     }
 )
 

@@ -7,7 +7,7 @@ T tokens, M tokens to learn.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -116,6 +116,7 @@ class Sft:
         self._source, self._config, self._workers, self._seed, self._pad = source, config, workers, seed, pad
         if source.size is not None and source.size < 1:
             raise DataError(f"{name}: there is no example to learn from; expected at least one")
+        self._packer = replace(config.packing, positions=model.config.max_positions)
         self._end: int | None = None  # of the stream of examples
         self._steps = config.steps
         self._orders: dict[int, list[int]] = {}  # the shuffled order of an epoch
@@ -138,7 +139,7 @@ class Sft:
         left_out = self._packing.left_out
         if not left_out:
             return ""
-        return f"{self.name}: {left_out} examples were longer than {self._config.row_tokens} tokens and were left out."
+        return f"{self.name}: {left_out} examples were longer than {self._packer.longest} tokens and were left out."
 
     def step(self, step: int, seconds_left: float | None = None) -> StepResult:
         started = time.monotonic()
@@ -148,10 +149,10 @@ class Sft:
             drawn[place] = self._source.example(self._index(place))
             return len(drawn[place].ids)
 
-        packed = pack_step(length_of, self._config.packing, self._packing, self._end)
+        packed = pack_step(length_of, self._packer, self._packing, self._end)
         rows = [[drawn[place] for place in row] for row in packed.rows if row]
         if not rows:
-            raise DataError(f"{self.name}: step {step} found no example that fits in {self._config.row_tokens} tokens")
+            raise DataError(f"{self.name}: step {step} found no example that fits in {self._packer.longest} tokens")
         self._compute.refresh()
         metrics = self._update(step, rows, self._learning_rate_scale(step))
         self._packing = packed.state
@@ -193,10 +194,10 @@ class Sft:
     def _count_steps(self, size: int) -> int:
         lengths = [len(self._source.example(index).ids) for index in range(size)]
         assert self._end is not None
-        steps = count_steps(lambda place: lengths[self._index(place)], self._config.packing, self._end)
+        steps = count_steps(lambda place: lengths[self._index(place)], self._packer, self._end)
         self._orders = {}
         if not steps:
-            raise DataError(f"{self.name}: no example fits in {self._config.row_tokens} tokens; make rows longer")
+            raise DataError(f"{self.name}: every example is longer than {self._packer.limit}")
         return steps
 
     def _learning_rate_scale(self, step: int) -> float:

@@ -21,7 +21,12 @@ OFTEN = {"changes": 3}  # how many times as often as another kind
 
 @dataclass(frozen=True)
 class PlainQuestions:
-    """A `WorkedSource` of all kinds. Held-out problems have other numbers and other wordings than training problems.
+    """A `WorkedSource` of all kinds. Held-out problems have wordings that no training problem has.
+
+    Their numbers are new too as far as the split tells them apart: by kind, and by all that was drawn, in its order.
+    The same two numbers may be asked about the other way round in training, or by another kind; with small numbers
+    about one held-out problem in fifteen is met so. No training problem has the numbers of a held-out problem of the
+    task that it belongs to (`Asking.twins`).
 
     A problem's facts are `asked` (its kind) and `about` (what was drawn for it). Answers are exact.
     """
