@@ -74,7 +74,7 @@ def alone(request: Request, index: int = 0, version: int = 0) -> tuple[list[int]
         if output[-1] in request.stop_ids:
             return output, "stop"
         if thought is not None:
-            thought.push(output[-1])
+            thought.push(output[-1], request.max_tokens - len(output))
             forced = list(thought.due())
     return output, "length"
 

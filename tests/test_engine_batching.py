@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from fake_paged_model import VOCABULARY, prefix_state, request, thinking
-from ponder.core.errors import ConfigError, GenerationError, PonderError, QueueFullError
+from ponder.core.errors import ConfigError, GenerationError, PonderError, QueueFullError, WeightsLostError
 from ponder.core.streaming import Piece, SamplingOptions, Thinking, Usage
 from ponder.core.types import Completion, Prompt, Sampling
+from ponder.engine import torch_weights
 from ponder.engine.batch_generator import EngineGenerator
 from ponder.engine.engine import Engine, EngineConfig
 from ponder.engine.native import NativeModel, available
@@ -26,9 +27,11 @@ from ponder.engine.opening import open_engine
 from ponder.engine.reference import ReferenceGenerator
 from ponder.engine.request import Sample
 from ponder.engine.runner import Runner
+from ponder.engine.step import StepPlan
 from ponder.engine.stop_strings import StopSearch, StopStrings
 from ponder.engine.stream import Stream
 from ponder.engine.torch_runner import TorchRunner
+from ponder.engine.track import Track
 from ponder.models.transformer import Transformer
 from ponder.text.tokenizer import Tokenizer
 from scripted_runner import HashingRunner, ScriptedRunner, hashed
@@ -583,6 +586,99 @@ def test_weights_that_cannot_be_taken_over_leave_the_version() -> None:
         engine.update_weights(7)
     assert engine.weight_version == 0
     engine.close()
+
+
+def lost_halfway() -> None:
+    raise WeightsLostError("the weights could not be taken over whole; make the model anew")
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_weights_that_are_taken_over_in_part_end_the_engine(threaded: bool) -> None:
+    engine = Engine(HashingRunner(64), NARROW)
+    engine._runner.refresh = lost_halfway  # type: ignore[method-assign]
+    stream = engine.submit(request("a", [1, 2, 3], 40, seeds=(1, 2)))
+    if threaded:
+        engine.start()
+    else:
+        engine.step()
+    with pytest.raises(WeightsLostError):
+        engine.update_weights(7)
+    assert [(o.reason, "taken over whole" in o.error) for o in stream.result()] == [("error", True)] * 2
+    with pytest.raises(GenerationError, match="after the engine was closed"):
+        engine.submit(request("b", [1]))
+    engine.check()
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_a_model_that_fails_in_taking_weights_over_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = built("dense")
+    if kind == "torch":
+        made: Runner = TorchRunner(model, pages=8, weights="bf16")
+        monkeypatch.setattr(torch_weights, "in_bf16", lambda *_, **__: (_ for _ in ()).throw(MemoryError("full")))
+    else:
+        made = runner(kind, model)
+        monkeypatch.setattr(NativeModel, "_pack_read", lambda *_: (_ for _ in ()).throw(MemoryError("full")))
+    with pytest.raises(WeightsLostError, match=r"MemoryError: full.*make the model anew"):
+        made.refresh()
+
+
+def test_new_weights_do_not_wait_for_a_busy_engine() -> None:
+    """Nor does a submission for them."""
+    with Engine(HashingRunner(640), NARROW) as engine:
+        taken = threading.Event()
+        refresh = engine._runner.refresh
+
+        def slow() -> None:
+            taken.set()
+            time.sleep(0.5)
+            refresh()
+
+        run = engine._runner.run
+
+        def steady(plan: StepPlan) -> torch.Tensor:
+            time.sleep(0.01)
+            return run(plan)
+
+        engine._runner.refresh, engine._runner.run = slow, steady  # type: ignore[method-assign]
+        streams = [engine.submit(request(str(i), [1, 2, i], 50, seeds=tuple(range(4)))) for i in range(8)]
+        engine.start()
+        for version in (1, 2, 3):
+            before = engine.statistics().steps
+            taken.clear()
+            updating = threading.Thread(target=engine.update_weights, args=(version,))
+            updating.start()
+            assert taken.wait(10.0)
+            assert engine.statistics().steps <= before + 4
+            began = time.monotonic()
+            engine.cancel("unknown")
+            streams.append(engine.submit(request(f"during {version}", [5, version], 3)))
+            assert time.monotonic() - began < 0.4
+            updating.join()
+        assert all(output.reason in ("length", "stop") for stream in streams for output in stream.result())
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_reader_that_cannot_be_told_is_dropped_alone(threaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Track.take
+
+    def fails(track: Track, *arguments: Any) -> Any:
+        if track.sample.request.id == "lost":
+            raise MemoryError("no room for a piece")
+        return take(track, *arguments)
+
+    monkeypatch.setattr(Track, "take", fails)
+    with Engine(HashingRunner(64), NARROW) as engine:
+        streams = {name: engine.submit(request(name, [1, 2], 4, seeds=(1, 2))) for name in ("a", "lost", "b")}
+        if threaded:
+            engine.start()
+        ended = {name: {o.reason for o in stream.result()} for name, stream in streams.items()}
+        assert ended["a"] | ended["b"] <= {"length", "stop"}
+        assert [(o.reason, "MemoryError: no room" in o.error) for o in streams["lost"].result()] == [
+            ("error", True)
+        ] * 2
+        assert not engine.closed
+        engine.check()
 
 
 def test_an_engine_with_a_thread_serves_readers_of_all_kinds() -> None:

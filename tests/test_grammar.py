@@ -406,6 +406,26 @@ def test_a_grammar_that_leads_nowhere_ends_its_own_request(grammar: Grammar) -> 
         engine.check()
 
 
+@pytest.mark.parametrize("begun", ["", "aab"])
+def test_an_answer_that_explodes_harms_no_other_of_the_same_grammar(begun: str) -> None:
+    """Copies of one matcher share an automaton, which the first of them may have filled up."""
+    a, b = (TAGGED.encode(letter)[0] for letter in "ab")
+    grammar = replace(regex("((a{1,1000}b){1,1000}){1,1000}"), begun=begun)
+    with Engine(RandomRunner(TAGGED, likely={a: 30.0, b: 30.0}), None, TAGGED) as engine:
+        beside = engine.submit(asked("beside", grammar, seeds=(7,), max_tokens=60))
+        [alone] = beside.result()
+        beside = engine.submit(asked("beside", grammar, seeds=(7,), max_tokens=60))
+        assert "its grammar" in engine.submit(asked("lost", grammar, max_tokens=1000)).result()[0].error
+        assert beside.result() == (alone,)
+        [after] = engine.submit(asked("after", grammar, seeds=(7,), max_tokens=60)).result()
+        assert (after.ids, after.reason, after.error) == (alone.ids, "length", "")
+        [whole] = engine.submit(
+            asked("whole", replace(regex("((a{1,1000}b){1,1000}){1,1000}"), begun="ab"), max_tokens=60)
+        ).result()
+        assert whole.error == ""
+        engine.check()
+
+
 def test_a_grammar_that_leads_nowhere_leaves_the_prompts_pages_to_others() -> None:
     with Engine(RandomRunner(TAGGED), None, TAGGED) as engine:
         lost = engine.submit(asked("lost", regex("[xy]\u00e9+")))

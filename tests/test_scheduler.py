@@ -99,6 +99,19 @@ def test_a_long_prompt_stalls_neither_decodes_nor_short_prompts() -> None:
     assert step_shares(engine) == {"decode": 1, "long": 1, "short": 1}
 
 
+def test_long_prompts_of_lower_priority_leave_rows_to_one_of_higher() -> None:
+    engine = scheduler(pages=600, context=1000, max_running=4, max_rows=16, max_chunk=8)
+    for name in ("a", "b"):
+        engine.add(request(name, [ord(name) % 40] * 900, 4))
+    assert step_shares(engine) == {"a": 8, "b": 8}
+    engine.add(request("urgent", [1, 2, 3], 4, priority=1))
+    shares = step_shares(engine)
+    assert shares["urgent"] == 3
+    assert sum(shares.values()) == 16  # no row is lost
+    engine.add(request("patient", [1, 2, 3], 4))  # of no higher priority: in its turn
+    assert step_shares(engine) == {"urgent": 1, "a": 8, "b": 7}
+
+
 def test_a_prompt_alone_gets_every_row() -> None:
     engine = scheduler()
     engine.add(request("a", range(20)))
@@ -358,6 +371,17 @@ def test_a_budget_closes_the_thought_and_the_answer_follows() -> None:
     assert events[0].sample.forced == [3, 4, 5]
 
 
+def test_a_thought_that_begins_late_leaves_room_for_the_answer() -> None:
+    engine = scheduler()
+    engine.add(request("a", [1, 2], 12, thinking=thinking(budget=6)))  # 3 ids close a thought
+    for token in (30, 31, 32, 33):  # text before it
+        step(engine, token)
+    tokens = [e.token for token in (THINK, 20, 21, 22) for e in step(engine, token)[1]]
+    assert tokens == [THINK, 20, 21, 22, 3, END_THINK, 4]
+    events = step(engine, 40)[1]
+    assert (events[-1].token, events[-1].reason) == (40, "length")
+
+
 def test_where_there_is_one_thought_its_start_is_barred_after_it() -> None:
     for once, barred in ((True, 7), (False, None)):
         thought = Thought(Thinking(start_id=7, end_id=8, opened=True, once=once))
@@ -427,6 +451,9 @@ def test_answer_now_never_goes_beyond_max_tokens() -> None:
         ({"prompt_ids": (1,) * 33, "max_tokens": 8}, "need 11 cache pages of 4 positions, and there are 10"),
         ({"prompt_ids": (1, 50)}, "an id outside the vocabulary of 50"),
         ({"prompt_ids": (-1,)}, "an id outside the vocabulary"),
+        ({"thinking": Thinking(start_id=50, end_id=1)}, "what marks its thought, holds an id outside the vocabulary"),
+        ({"thinking": Thinking(start_id=-1, end_id=1)}, "what marks its thought, holds an id outside the vocabulary"),
+        ({"thinking": Thinking(end_id=50)}, "what marks its thought, holds an id outside the vocabulary"),
         ({"seeds": ()}, "asks for 0 samples"),
         ({"seeds": (2**63,)}, "64 bits"),
         ({"stop_strings": ("x",) * 1_000_000}, "1000000 stop strings"),

@@ -84,6 +84,10 @@ class GenerationError(PonderError):
     """A generation request cannot be served."""
 
 
+class WeightsLostError(GenerationError):
+    """New weights were taken over in part: what the model holds is of no version, and nothing may be made with it."""
+
+
 class QueueFullError(GenerationError):
     """Too many samples wait already; the request may be tried again later."""
 

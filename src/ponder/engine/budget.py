@@ -10,8 +10,9 @@ from ponder.engine.thinking import Thought
 class ThoughtBudgets:
     """Follows the rows of a batch and says which of their sampled ids are replaced by those that close a thought."""
 
-    def __init__(self, thinking: Sequence[Thinking | None]) -> None:
-        """`thinking` of each row; None where its thought has no bound."""
+    def __init__(self, thinking: Sequence[Thinking | None], max_tokens: int) -> None:
+        """`thinking` of each row; None where its thought has no bound. `max_tokens` of a completion."""
+        self._left = [max_tokens] * len(thinking)
         self._thoughts = [None if settings is None else Thought(settings) for settings in thinking]
         self._due = [deque(() if thought is None else thought.due()) for thought in self._thoughts]
 
@@ -19,7 +20,8 @@ class ThoughtBudgets:
         """The places in `rows` whose next id is forced, with that id; `sampled` are the ids that were drawn."""
         for place, (row, token) in enumerate(zip(rows, sampled, strict=True)):
             due, thought = self._due[row], self._thoughts[row]
+            self._left[row] -= 1
             if due:
                 yield place, due.popleft()
-            elif thought is not None and thought.push(token):
+            elif thought is not None and thought.push(token, self._left[row]):
                 due.extend(thought.due())

@@ -37,7 +37,7 @@ class Constraint:
         self._request, self._state = request, grammar.begin()
         self._ends = tuple(sorted(request.stop_ids & silent))
         self._tags: tuple[int, int] | tuple[()] = ()
-        if control.answer is not None and control.end_answer is not None:
+        if control.answer in silent and control.end_answer in silent:  # the model has both
             self._tags = control.answer, control.end_answer
         self._read = self._forced = 0  # tokens of the output that were looked at, and of its forced ones
         self._phase = self._first_phase(control)

@@ -8,11 +8,12 @@ called from any thread at any time, a step being under way or not.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ponder.core.errors import GenerationError
+from ponder.core.errors import GenerationError, WeightsLostError
 from ponder.core.streaming import EndReason, Request, Speculated
 from ponder.engine.constraint import Constraints
 from ponder.engine.drafter import DraftRules, NgramDrafter
@@ -27,7 +28,7 @@ from ponder.engine.scheduler import Scheduler, SchedulerConfig
 from ponder.engine.speculation import SPECULATIONS, Speculation
 from ponder.engine.step import Event, SchedulerStatistics, StepPlan
 from ponder.engine.stop_strings import StopStrings
-from ponder.engine.stream import Stream
+from ponder.engine.stream import Stream, lost_output
 from ponder.engine.text_stream import TextStream
 from ponder.engine.track import Track
 from ponder.models.config import ModelConfig
@@ -115,6 +116,7 @@ class Engine:
         self._tracks: dict[Sample, Track] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._updates = 0  # of weights, that wait for the step to end or are under way
         self._steps = self._failed_steps = self._drawn_tokens = 0
         self._prefill_rows = self._decode_rows = self._draft_rows = 0
         self._run_seconds = self._draft_seconds = self._sample_seconds = self._step_seconds = 0.0
@@ -285,13 +287,29 @@ class Engine:
         return self._scheduler.has_work
 
     def update_weights(self, version: int) -> None:
-        """Take over the module's weights as they are now, under this version, between two steps. What runs goes on from
-        the tokens it has; nothing that was cached is used again.
+        """Take over the module's weights as they are now, under this version, between two steps: the next one waits for
+        it. What runs goes on from the tokens it has; nothing that was cached is used again.
+
+        Where that fails before a weight was written, all is as it was. After that the weights are of no version, and
+        the engine ends: everybody under way gets an error, and the failure is raised.
         """
-        with self._stepping, self.lock:
+        with self.lock:
             self._check_open()
-            self._runner.refresh()  # first: where it fails, nothing has a version that its weights are not of
-            self._scheduler.update_weights(version)
+            self._updates += 1
+        try:
+            with self._stepping:
+                try:
+                    self._runner.refresh()  # without the lock: whoever submits or cancels does not wait for it
+                except WeightsLostError as failure:
+                    self._break(str(failure))
+                    raise
+                with self.lock:
+                    if not self._closed:
+                        self._scheduler.update_weights(version)
+        finally:
+            with self.lock:
+                self._updates -= 1
+                self._work.notify_all()
 
     @property
     def weight_version(self) -> int:
@@ -365,17 +383,22 @@ class Engine:
         try:
             while True:
                 with self.lock:
-                    while not self._closed and not self._scheduler.has_work:
-                        self._work.wait()
+                    while not self._closed and (self._updates or not self._scheduler.has_work):
+                        self._work.wait()  # new weights go before: a step would follow the other without a gap
                     if self._closed:
                         return
                 self.step()
         except BaseException as error:  # noqa: BLE001  # the thread's end: nobody else could tell those who wait
-            with self.lock:
-                self._closed = True
-                for request_id in list(self._asked):
-                    self._give_up(request_id, f"the engine failed: {type(error).__name__}: {error}")
-                self._scheduler.close()
+            self._break(f"the engine failed: {type(error).__name__}: {error}")
+
+    def _break(self, reason: str) -> None:
+        """End for good, and tell everybody why."""
+        with self.lock:
+            self._closed = True
+            for request_id in list(self._asked):
+                self._drop(request_id, reason)
+            self._scheduler.close()
+            self._work.notify_all()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -407,7 +430,7 @@ class Engine:
         pages: Mapping[Sample, list[int]] | None = None,
         error: str = "",
     ) -> None:
-        """Tell the streams what happened."""
+        """Tell the streams what happened. Where that fails, the request that it is of ends, and no other."""
         touched: dict[str, Stream] = {}
         for event in events:
             sample = event.sample
@@ -420,18 +443,51 @@ class Engine:
                 continue
             request_id = sample.request.id
             touched[request_id] = track.stream
-            reason, unread = track.take(event, drawn, error or sample.error)
-            if reason is not None:
-                if event.reason is None:
-                    self._scheduler.finish(request_id, sample.index, reason=reason)
-                self._end(track, reason, error or sample.error, pages)
-            elif unread:
-                self._give_up(request_id, f"{self.config.max_unread} pieces were left unread; read them, or cancel")
+            try:
+                self._tell(track, event, drawn, pages, error or sample.error)
+            except Exception as failure:  # noqa: BLE001  # of memory, say
+                self._drop(request_id, f"telling what came failed: {type(failure).__name__}: {failure}")
         for request_id, stream in touched.items():
             try:
                 stream.wake()
             except Exception as failure:  # noqa: BLE001  # a reader's own code must not end the others' requests
                 self._give_up(request_id, f"telling the reader failed: {type(failure).__name__}: {failure}")
+
+    def _tell(
+        self,
+        track: Track,
+        event: Event,
+        drawn: Drawn | None,
+        pages: Mapping[Sample, list[int]] | None,
+        error: str,
+    ) -> None:
+        request_id = track.sample.request.id
+        reason, unread = track.take(event, drawn, error)
+        if reason is not None:
+            if event.reason is None:
+                self._scheduler.finish(request_id, track.sample.index, reason=reason)
+            self._end(track, reason, error, pages)
+        elif unread:
+            self._give_up(request_id, f"{self.config.max_unread} pieces were left unread; read them, or cancel")
+
+    def _drop(self, request_id: str, error: str) -> None:
+        """End a request with an error, whatever is left of it and without its tokens."""
+        asked = self._asked.pop(request_id, None)
+        if asked is None:
+            return
+        self._scheduler.finish(request_id, reason="error")
+        stream = asked.stream
+        lost = [sample for sample in self._tracks if sample.request.id == request_id]
+        for sample in lost:
+            del self._tracks[sample]
+        self._forget(lost)
+        for index, seed in enumerate(stream.request.seeds):
+            if not stream.has_ended(index):
+                stream.end(lost_output(index, seed, error, self._scheduler.weight_version))
+        if self._constraints is not None:
+            self._constraints.dismiss(request_id)
+        with suppress(Exception):  # a reader's own code
+            stream.wake()
 
     def _begin(self, sample: Sample) -> Track | None:
         """The first that is heard of a sample; None where its end was told already."""

@@ -7,7 +7,7 @@ end is asked of it, and with which ids it ends is for `Constraint` to say.
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -36,42 +36,77 @@ SHOWN = 300  # characters of what the library says
 class CompiledGrammar:
     """A grammar that can be followed any number of times."""
 
-    def __init__(self, matcher: "LLMatcher") -> None:
-        """Takes over a matcher, at its start or behind what was begun."""
-        self._matcher = matcher
+    def __init__(
+        self, make: Callable[[], "LLMatcher"], begun: tuple[int, ...] = (), matcher: "LLMatcher | None" = None
+    ) -> None:
+        """`make` gives a matcher that nobody has followed yet; `matcher`, if there is one already, stands behind what
+        was `begun`.
+        """
+        self._make, self._begun = make, begun
+        self._matcher = self._fresh() if matcher is None else matcher
 
     def begin(self) -> "GrammarState":
         """The state before the first token. It costs microseconds."""
-        return GrammarState(self._matcher.deep_copy())
+        return GrammarState(self)
 
     def after(self, tokens: Sequence[int]) -> "CompiledGrammar":
         """The same behind tokens that fit."""
-        matcher = self._matcher.deep_copy()
+        matcher = self.copy()
         matcher.consume_tokens(list(tokens))
-        return CompiledGrammar(matcher)
+        return CompiledGrammar(self._make, (*self._begun, *tokens), matcher)
+
+    def copy(self) -> "LLMatcher":
+        """A matcher at the start. All copies share an automaton, which grows with what any of them meets."""
+        return self._matcher.deep_copy()
+
+    def renew(self) -> "LLMatcher":
+        """A matcher at the start with an automaton of its own, of which the copies are from now on."""
+        self._matcher = self._fresh()
+        return self.copy()
+
+    def _fresh(self) -> "LLMatcher":
+        matcher = self._make()
+        matcher.consume_tokens(list(self._begun))
+        return matcher
 
 
 class GrammarState:
     """How far one text has come in its grammar."""
 
-    __slots__ = ("_matcher",)
+    __slots__ = ("_compiled", "_matcher", "_tokens")
 
-    def __init__(self, matcher: "LLMatcher") -> None:
-        self._matcher = matcher
+    def __init__(self, compiled: CompiledGrammar) -> None:
+        self._compiled, self._matcher = compiled, compiled.copy()
+        self._tokens: list[int] = []
 
     def push(self, token: int) -> None:
         """Go on by a token that was allowed."""
+        self._tokens.append(token)
         self._matcher.consume_token(token)
 
     def back(self, tokens: int) -> None:
         """Take so many tokens back."""
         if tokens:
+            del self._tokens[-tokens:]
             self._matcher.rollback(tokens)
 
     def allow(self, words: Words) -> str:
-        """Set the bits of the tokens that may come next, and of no others. Returns what is wrong, "" for nothing."""
+        """Set the bits of the tokens that may come next, and of no others. Returns what is wrong, "" for nothing.
+
+        The limit of work holds for all that was ever matched by one automaton. Where it is reached, this text is
+        matched again by a new one: so nobody fails for what others wrote.
+        """
         self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
-        return _first_line(self._matcher.get_error()) if self._matcher.is_error() else ""
+        if not self._matcher.is_error():
+            return ""
+        self._matcher = self._compiled.renew()
+        self._matcher.consume_tokens(self._tokens)
+        self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+        if not self._matcher.is_error():
+            return ""
+        wrong = _first_line(self._matcher.get_error())
+        self._compiled.renew()
+        return wrong
 
     @property
     def complete(self) -> bool:
@@ -129,15 +164,15 @@ class GrammarCompiler:
                 n_vocab=self.vocab_size,
                 eos_token=self._tokenizer.control.eos,
             )
-        matcher = library.LLMatcher(
-            self._vocabulary,
-            _to_source(library, grammar),
-            log_level=0,
-            limits=library.LLParserLimits(verbose_errors=False, **LIMITS),
-        )
+        source, limits = _to_source(library, grammar), library.LLParserLimits(verbose_errors=False, **LIMITS)
+
+        def make() -> "LLMatcher":
+            return library.LLMatcher(self._vocabulary, source, log_level=0, limits=limits)
+
+        matcher = make()
         if matcher.is_error():
             raise _refused(grammar, _first_line(matcher.get_error()))
-        compiled = CompiledGrammar(matcher)
+        compiled = CompiledGrammar(make, matcher=matcher)
         self._check_first(grammar, compiled.begin())
         return compiled
 
@@ -148,7 +183,9 @@ class GrammarCompiler:
             tokens = self._words(grammar.begun)
         except TokenizerError as error:
             raise _refused(grammar, f"of the answer that was begun, {error}") from error
-        fitting = compiled.begin().fitting(tokens)
+        state = compiled.begin()
+        self._check_first(grammar, state)
+        fitting = state.fitting(tokens)
         if fitting < len(tokens):
             fits = b"".join([self._words.tokens[token] for token in tokens[:fitting]]).decode(errors="ignore")
             raise _refused(grammar, f"the answer was begun with another text, from character {len(fits) + 1} on")

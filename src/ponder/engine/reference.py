@@ -101,7 +101,7 @@ class ReferenceGenerator:
         budgets = None
         if sampling.max_thought_tokens is not None:
             thinking = [bounded_thought(prompt, sampling, self._control) for prompt in prompts]
-            budgets = ThoughtBudgets([thinking[p] for p in group_of_B.tolist()])
+            budgets = ThoughtBudgets([thinking[p] for p in group_of_B.tolist()], sampling.max_tokens)
 
         total = len(seed_B)
         ids = torch.full((total, sampling.max_tokens), self._control.pad)
@@ -153,7 +153,7 @@ class ReferenceGenerator:
     def _stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
         cache, logits_BV = self._prefill([prompt], torch.tensor([len(prompt.ids)]), sampling.max_tokens, None)
         seed_B, opened_B = torch.tensor([seed]), torch.tensor([inside_thought(prompt.ids, self._control)])
-        budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)])
+        budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)], sampling.max_tokens)
         for t in range(sampling.max_tokens):
             bar_early_end(logits_BV, t, opened_B, sampling, self._control)
             uniform_B = counter_uniform(seed_B, torch.tensor([t]))

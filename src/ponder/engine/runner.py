@@ -56,7 +56,9 @@ class Runner(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Take over the weights of the module that it was made of, as they are now. What is cached is void then."""
+        """Take over the weights of the module that it was made of, as they are now. What is cached is void then. Raises
+        `WeightsLostError` where it fails half-way.
+        """
         ...
 
     def close(self) -> None:

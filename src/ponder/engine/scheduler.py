@@ -150,11 +150,13 @@ class Scheduler:
         """Give each running sample its rows and the pages for them. Returns the rows that are left."""
         running, cap = self._running, self.config.max_chunk
         spare = self.config.max_rows - len(running)  # one row is set aside for each
+        first, wanted = self._rows_of_first()
         i = 0
         while i < len(running):  # which shrinks from its end when pages run out
             sample = running[i]
             left = len(sample.tokens) - sample.computed
-            count = 1 if left == 1 else min(left, cap, spare + 1)
+            room = spare if sample.order[0] <= first else max(0, spare - wanted)
+            count = 1 if left == 1 else min(left, cap, room + 1)
             if sample.computed + count > sample.capacity or sample.shared_tail:
                 length = len(running)
                 kept = self._make_room(sample, count, copies)
@@ -168,6 +170,15 @@ class Scheduler:
                 spare -= count - 1
             i += 1
         return spare
+
+    def _rows_of_first(self) -> tuple[int, int]:
+        """The place in order of the first in the queue, and the rows that it may want before those of lower priority
+        get theirs. What it does not take goes to them after all (`_widen`).
+        """
+        if not self._waiting or not self._cache.free_slots:
+            return 0, 0
+        first = self._waiting[0]
+        return first.order[0], min(len(first.tokens), self.config.max_chunk)
 
     def _make_room(self, sample: Sample, count: int, copies: list[tuple[int, int]]) -> bool:
         """Pages for `count` more tokens, taken from the last in order where need be. False: it was the last itself."""
@@ -350,7 +361,7 @@ class Scheduler:
         if len(sample.tokens) >= sample.end:
             return [self._end(sample, "length", token, draw)]
         event = Event(sample, token, draw, None)
-        if sample.thought is not None and sample.thought.push(token):
+        if sample.thought is not None and sample.thought.push(token, sample.end - len(sample.tokens)):
             return [event, *self._force_due([sample])]
         return [event]
 

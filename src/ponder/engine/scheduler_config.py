@@ -49,9 +49,12 @@ def require_servable(request: Request, config: SchedulerConfig) -> None:
             f"{config.page_size} positions, and there are {config.pages} in all; shorten the request or give the "
             "engine a larger cache"
         )
-    ids = request.prompt_ids if request.thinking is None else request.prompt_ids + request.thinking.forced_ids
+    ids, thinking = request.prompt_ids, request.thinking
+    if thinking is not None:
+        start = () if thinking.start_id is None else (thinking.start_id,)
+        ids = (*ids, *start, thinking.end_id, *thinking.forced_ids)
     if min(ids) < 0 or max(ids) >= config.vocab_size:
         raise GenerationError(
-            f"the prompt of request {request.id!r} holds an id outside the vocabulary of {config.vocab_size}; it was "
-            "made with another tokenizer"
+            f"the prompt of request {request.id!r}, or what marks its thought, holds an id outside the vocabulary of "
+            f"{config.vocab_size}; it was made with another tokenizer"
         )

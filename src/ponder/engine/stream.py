@@ -31,6 +31,24 @@ class Output:
     routes: bytes | None  # as in `Completion`, where asked for
 
 
+def lost_output(index: int, seed: int, error: str, version: int) -> Output:
+    """Of a sample whose tokens are lost with it."""
+    return Output(
+        index=index,
+        seed=seed,
+        ids=(),
+        logprobs=(),
+        likeliest=(),
+        thought="",
+        text="",
+        reason="error",
+        error=error,
+        first_version=version,
+        last_version=version,
+        routes=None,
+    )
+
+
 class Stream:
     """A request under way. Iterate over its pieces, or wait for its `result`; leaving a `with` block cancels it.
 

@@ -1,8 +1,9 @@
 """The thought of one completion: how long it is, and when it is closed by force.
 
 A thought begins where the prompt ends inside one, or with the first start id that is sampled; it ends with the end id.
-After it, both are ordinary tokens, unless there may be one thought only. When the budget is used up, or on "answer
-now", the closing ids are forced and the model goes on to its answer.
+After it, both are ordinary tokens, unless there may be one thought only. When the budget is used up, when a thought
+that began late leaves just enough room for an answer, or on "answer now", the closing ids are forced and the model goes
+on to its answer.
 """
 
 from enum import Enum
@@ -39,8 +40,10 @@ class Thought:
             return self._settings.start_id if self._settings.once else None
         return self._settings.end_id if self.bars_end else None
 
-    def push(self, token: int) -> bool:
-        """Take note of a sampled token. True where ids are `due` after it."""
+    def push(self, token: int, left: int | None = None) -> bool:
+        """Take note of a sampled token. True where ids are `due` after it. `left`: how many tokens may follow it; a
+        thought with a budget is closed while there is room for that and one token of answer.
+        """
         if self._phase is _Phase.AFTER:
             return False
         if self._phase is _Phase.INSIDE:
@@ -50,6 +53,9 @@ class Thought:
             self.tokens += 1
         elif token == self._settings.start_id:
             self._phase = _Phase.INSIDE
+        closing = len(self._settings.forced_ids)
+        if self._settings.budget is not None and left is not None and left <= closing + 1:
+            self._answer_now = True  # it began late, or is about to
         return self._is_due()
 
     def answer_now(self) -> None:

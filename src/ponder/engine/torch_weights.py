@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 
+from ponder.core.errors import WeightsLostError
 from ponder.engine.onednn import bf16_notice, in_bf16
 from ponder.models.transformer import Transformer
 from ponder.weights.checkpoint import OpenCheckpoint, read_model
@@ -23,10 +24,18 @@ class TorchWeights:
         self.dtype = self.model.embedding.weight.dtype  # in which products are computed, and what the cache holds
 
     def refresh(self) -> None:
-        """Take over the module's weights as they are now; where they are shared there is nothing to do."""
+        """Take over the module's weights as they are now; where they are shared there is nothing to do. Raises
+        `WeightsLostError` where that fails: then there is no model any more.
+        """
         if self._copied:
             del self.model  # its memory first: the new copy takes as much
-            self.model = in_bf16(self._module, mtp=self._mtp)
+            try:
+                self.model = in_bf16(self._module, mtp=self._mtp)
+            except Exception as error:
+                raise WeightsLostError(
+                    f"the weights could not be taken over ({type(error).__name__}: {error}), and those before them are "
+                    "gone; make the model anew"
+                ) from error
 
 
 def read_for_torch(opened: OpenCheckpoint, weights: TorchFormat, *, mtp: bool = False) -> Transformer:

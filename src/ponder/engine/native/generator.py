@@ -67,7 +67,7 @@ class NativeGenerator:
         check_requests([prompt], sampling, self._control, self._model.config.max_positions)
         with self._busy:
             batch = _Batch([prompt], [[seed]], sampling.max_tokens, self._control)
-            budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)])
+            budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)], sampling.max_tokens)
             cache = self._room(1 << (batch.pages - 1).bit_length())  # seldom another, so that what it holds is of use
             known = min(_shared(self._held, prompt.ids), len(prompt.ids) - 1)  # its last token tells what comes next
             del self._held[known:]
@@ -104,7 +104,7 @@ class NativeGenerator:
         budgets = None
         if sampling.max_thought_tokens is not None:
             thinking = [bounded_thought(prompt, sampling, self._control) for prompt in prompts]
-            budgets = ThoughtBudgets([thinking[p] for p in batch.prompt_of])
+            budgets = ThoughtBudgets([thinking[p] for p in batch.prompt_of], sampling.max_tokens)
         total = len(batch.running)
         ids = np.zeros((total, sampling.max_tokens), np.int32)
         logprobs = np.zeros((total, sampling.max_tokens), np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ponder.core.errors import ConfigError, GenerationError
+from ponder.core.errors import ConfigError, GenerationError, WeightsLostError
 from ponder.core.workers import available_cores, kernel_threads
 from ponder.engine.formats import FORMATS, WeightFormat
 from ponder.engine.native.library import Request, Samples, Shape, Variant, best_variant, checked, library
@@ -151,18 +151,23 @@ class NativeModel:
 
     def update(self, model: Transformer) -> None:
         """Take over this module's weights as they are now, those of an adapter worked in. It has the shape of the one
-        that this model was made of.
+        that this model was made of. Raises `WeightsLostError` where it fails half-way.
         """
         if self.weights == "stored":
             raise ConfigError("a model that holds a file's own blocks takes no new weights; expected another format")
         with self._lock, torch.no_grad():
             self._open()
-            reading = FromModule()
-            for item in plan(model, mtp=self.mtp):
-                if isinstance(item, PlannedVector):
-                    self._set_vector(item, reading)
-                else:
-                    self._pack_read(item, reading)
+            reading, items = FromModule(), list(plan(model, mtp=self.mtp))
+            try:
+                for item in items:
+                    if isinstance(item, PlannedVector):
+                        self._set_vector(item, reading)
+                    else:
+                        self._pack_read(item, reading)
+            except Exception as error:
+                raise WeightsLostError(
+                    f"the weights could not be taken over whole ({type(error).__name__}: {error}); make the model anew"
+                ) from error
 
     def new_cache(self, pages: int) -> Cache:
         """A cache of `pages` pages of 16 positions. It lives as long as something refers to it."""
