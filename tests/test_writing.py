@@ -9,7 +9,7 @@ from ponder.core.errors import ConfigError, RunError
 from ponder.core.generator import GenerationProgress
 from ponder.core.types import Completion, Prompt, Sampling
 from ponder.data.problems import split_of
-from ponder.recipes.r1_recipe import OrdinaryConfig
+from ponder.recipes.r1_recipe import OrdinaryConfig, R1Recipe
 from ponder.text.tokenizer import Tokenizer
 from ponder.train import writing
 from ponder.train.writing import read_texts, write_texts
@@ -97,9 +97,11 @@ def test_texts_that_are_not_there_are_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"texts": -1}, {"texts": 5}, {"text_share": 0.1}, {"texts": 5, "text_share": 0.8}, {"texts": 5, "text_tokens": 0}],
+    [{"texts": -1}, {"text_share": 0.1}, {"texts": 5, "text_share": 0.8}, {"texts": 5, "text_tokens": 0}],
 )
 def test_shares_that_do_not_fit_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"ordinary\.texts = "):
         OrdinaryConfig(**wrong)  # type: ignore[arg-type]
     assert OrdinaryConfig(share=0.2, texts=5, text_share=0.1).worked_share == pytest.approx(0.7)
+    with pytest.raises(ConfigError, match=r"ordinary\.texts = 5, and no stage learns them"):
+        R1Recipe(ordinary=OrdinaryConfig(texts=5))

@@ -55,7 +55,9 @@ GLOSSARY: dict[str, Metric] = {
     "data/rehearsed_share": Metric(SHARE, "learned tokens that are learned as the reference model's distribution"),
     "data/examples": Metric("examples", "examples of the step"),
     "data/filled_share": Metric(SHARE, "tokens of the step's rows that hold an example"),
-    "data/left_out": Metric("examples", "examples so far that were longer than a row and were left out"),
+    "data/left_out": Metric(
+        "examples", "examples so far that were longer than a row, or than the model's context, and were left out"
+    ),
     "data/trained_tokens": Metric("tokens", "tokens of the completions that the step learns from, with their prompts"),
     "data/on_policy_share": Metric(SHARE, "sequences of the step that the student wrote itself (logit distillation)"),
     "reward/mean": Metric("reward", "mean score of the graded completions"),
