@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from ponder.algo.logprobs import score_tokens, token_logprobs
+from ponder.algo.logprobs import score_states, score_tokens, token_logprobs
+from ponder.algo.products import outer, times, times_transposed
 
 
 def test_hand_worked_alignment() -> None:
@@ -73,3 +74,24 @@ def test_empty_mask() -> None:
     hidden, head, ids, mask = random_case(1.0)
     scored = score_tokens(hidden, head, ids, torch.zeros_like(mask))
     assert scored.logp_M.shape == scored.entropy_M.shape == (0,)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_tokens_that_count_for_nothing_have_gradients_of_zero(precision: torch.dtype) -> None:
+    """Such as those of a micro-batch whose advantages are all zero: no column of the vocabulary is left of it."""
+    states = torch.randn(28, 64, generator=torch.Generator().manual_seed(0)).to(precision).requires_grad_()
+    head = torch.randn(640, 64, generator=torch.Generator().manual_seed(1)).to(precision).requires_grad_()
+    scored = score_states(states, head, torch.arange(28))
+    (scored.logp_M * 0.0).sum().backward()
+    for tensor in (states, head):
+        assert tensor.grad is not None
+        assert tensor.grad.shape == tensor.shape
+        assert not tensor.grad.any()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_products_of_no_numbers(precision: torch.dtype) -> None:
+    none, wide = torch.zeros(28, 0, dtype=precision), torch.zeros(0, 576, dtype=precision)
+    assert torch.equal(times(none, wide), torch.zeros(28, 576, dtype=precision))
+    assert outer(none, torch.ones(28, 4, dtype=precision)).shape == (0, 4)
+    assert times_transposed(wide, torch.ones(8, 576, dtype=precision)).shape == (0, 8)

@@ -305,10 +305,11 @@ def takes_products(*tensors: torch.Tensor, inner: int = 2) -> bool:
     """Whether `product`, `product_transposed` and `outer_product` have kernels for these matrices, of one precision.
 
     `inner`: the rows or columns of what is packed that are summed over; of bf16 there must be an even number. In fp32
-    where kernels run on several threads, PyTorch's products are faster: these run on one.
+    where kernels run on several threads, PyTorch's products are faster: these run on one. Matrices of no numbers are
+    PyTorch's too.
     """
     precision = tensors[0].dtype
-    known = precision in _PRECISIONS and inner % _unit(precision) == 0
+    known = precision in _PRECISIONS and inner % _unit(precision) == 0 and all(t.numel() for t in tensors)
     if precision == torch.float32 and torch.get_num_threads() > 1:
         return False
     return known and all(t.dtype == precision and t.device.type == "cpu" for t in tensors) and library() is not None
