@@ -7,15 +7,13 @@ called from any thread at any time, a step being under way or not.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ponder.core.errors import GenerationError, WeightsLostError
-from ponder.core.streaming import EndReason, Request, Speculated
+from ponder.core.streaming import Request, Speculated
 from ponder.engine.constraint import Constraints
+from ponder.engine.delivery import Asked, Delivery
 from ponder.engine.drafter import DraftRules, NgramDrafter
 from ponder.engine.grammar import CompiledGrammar
 from ponder.engine.mtp_drafter import LONGEST as MTP_LONGEST
@@ -23,14 +21,12 @@ from ponder.engine.mtp_drafter import MtpDrafter
 from ponder.engine.mtp_rows import MtpRunner
 from ponder.engine.request import Sample, State
 from ponder.engine.runner import Runner
-from ponder.engine.sampler import Drawn, Sampler
+from ponder.engine.sampler import Sampler
 from ponder.engine.scheduler import Scheduler, SchedulerConfig
 from ponder.engine.speculation import SPECULATIONS, Speculation
-from ponder.engine.step import Event, SchedulerStatistics, StepPlan
+from ponder.engine.step import SchedulerStatistics, StepPlan
 from ponder.engine.stop_strings import StopStrings
-from ponder.engine.stream import Stream, lost_output
-from ponder.engine.text_stream import TextStream
-from ponder.engine.track import Track
+from ponder.engine.stream import Stream
 from ponder.models.config import ModelConfig
 from ponder.text.reasoning import inside_thought
 from ponder.text.tokenizer import Tokenizer
@@ -112,8 +108,7 @@ class Engine:
         )
         self._drafter = self._open_drafter(sizes)
         self._scheduler = Scheduler(sizes, self._drafter)
-        self._asked: dict[str, _Asked] = {}
-        self._tracks: dict[Sample, Track] = {}
+        self._delivery = Delivery(self._scheduler, runner, tokenizer, self._constraints, self._forget)
         self._thread: threading.Thread | None = None
         self._closed = False
         self._updates = 0  # of weights, that wait for the step to end or are under way
@@ -159,7 +154,7 @@ class Engine:
         grammar = self._compile_grammar(request)
         if grammar is not None and self._tokenizer is not None:
             request = replace(request, stop_ids=request.stop_ids.union(self._tokenizer.control.stop))
-        asked = _Asked(
+        asked = Asked(
             stream=Stream(self, request, self.config.max_unread if stream else 0, notify),
             stops=StopStrings(request.stop_strings) if request.stop_strings else None,
             inside_thought=self._tokenizer is not None and inside_thought(request.prompt_ids, self._tokenizer.control),
@@ -173,10 +168,10 @@ class Engine:
             )
         with self.lock:
             events = self._scheduler.add(request)
-            self._asked[request.id] = asked
+            self._delivery.expect(asked)
             if grammar is not None and self._constraints is not None:
                 self._constraints.admit(request, grammar)
-            self._deliver(events)
+            self._delivery.deliver(events)
             self._work.notify_all()
         return asked.stream
 
@@ -193,12 +188,12 @@ class Engine:
     def cancel(self, request_id: str, index: int | None = None) -> None:
         """End a request, or one sample of it, before the next step. Unknown or ended already: nothing happens."""
         with self.lock:
-            self._deliver(self._scheduler.cancel(request_id, index))
+            self._delivery.deliver(self._scheduler.cancel(request_id, index))
 
     def answer_now(self, request_id: str) -> None:
         """Close the thought of every sample of a request and go on to the answer."""
         with self.lock:
-            self._deliver(self._scheduler.answer_now(request_id))
+            self._delivery.deliver(self._scheduler.answer_now(request_id))
 
     # steps
 
@@ -226,8 +221,8 @@ class Engine:
                     raise
                 return True
             with self.lock:
-                pages = self._pages_for_routes(plan)
-                self._deliver(self._scheduler.commit(drawn.tokens, drawn.faults, drawn.stuck), drawn, pages)
+                pages = self._delivery.pages_for_routes(plan)
+                self._delivery.deliver(self._scheduler.commit(drawn.tokens, drawn.faults, drawn.stuck), drawn, pages)
                 if self._sampler.remembers:
                     self._forget([s for s in plan.draws if s.state is State.FINISHED])
             self._steps += 1
@@ -250,7 +245,7 @@ class Engine:
             reason = f"the model failed in guessing ahead: {type(error).__name__}: {error}"
             with self.lock:
                 for request_id in {s.request.id for s in self._scheduler.running}:
-                    self._give_up(request_id, reason)
+                    self._delivery.give_up(request_id, reason)
             if not isinstance(error, Exception):  # an interrupt is for the caller
                 raise
         self._draft_seconds += time.perf_counter() - began
@@ -320,7 +315,7 @@ class Engine:
         """End everything as cancelled, and give back memory and threads. Twice is harmless."""
         with self.lock:
             self._closed = True
-            self._deliver(self._scheduler.close())
+            self._delivery.deliver(self._scheduler.close())
             self._work.notify_all()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -370,13 +365,10 @@ class Engine:
         """Raise `GenerationError` if anything is kept of a request that has ended. For tests: O(everything)."""
         with self.lock:
             self._scheduler.check()
-            if any(asked.stream.ended for asked in self._asked.values()):
-                raise GenerationError("the engine keeps a request that has ended")
-            if any(s.state is State.FINISHED or s.request.id not in self._asked for s in self._tracks):
-                raise GenerationError("the engine keeps a sample that has ended")
-            if self._sampler.remembers > len(self._tracks):
+            self._delivery.check()
+            if self._sampler.remembers > self._delivery.samples:
                 raise GenerationError("the sampler keeps a sample that has ended")
-            if self._drafter is not None and self._drafter.remembers > len(self._tracks):
+            if self._drafter is not None and self._drafter.remembers > self._delivery.samples:
                 raise GenerationError("the drafter keeps a sample that has ended")
 
     def _serve(self) -> None:
@@ -395,8 +387,7 @@ class Engine:
         """End for good, and tell everybody why."""
         with self.lock:
             self._closed = True
-            for request_id in list(self._asked):
-                self._drop(request_id, reason)
+            self._delivery.drop_all(reason)
             self._scheduler.close()
             self._work.notify_all()
 
@@ -408,134 +399,10 @@ class Engine:
         reason = f"the model failed in a step of {len(plan.tokens)} rows: {type(error).__name__}: {error}"
         with self.lock:
             self._failed_steps += 1
-            self._deliver(self._scheduler.fail_step(reason))
+            self._delivery.deliver(self._scheduler.fail_step(reason))
             self._forget(plan.draws)
 
     def _forget(self, samples: Sequence[Sample]) -> None:
         self._sampler.forget(samples)
         if self._drafter is not None:
             self._drafter.forget(samples)
-
-    # delivery; the lock is held
-
-    def _pages_for_routes(self, plan: StepPlan) -> dict[Sample, list[int]]:
-        """The pages of those who may end in this step, which they no longer have when it is told."""
-        wanting = {request_id for request_id, asked in self._asked.items() if asked.routes}
-        return {s: s.pages for s in plan.draws if s.request.id in wanting} if wanting else {}
-
-    def _deliver(
-        self,
-        events: Sequence[Event],
-        drawn: Drawn | None = None,
-        pages: Mapping[Sample, list[int]] | None = None,
-        error: str = "",
-    ) -> None:
-        """Tell the streams what happened. Where that fails, the request that it is of ends, and no other."""
-        touched: dict[str, Stream] = {}
-        for event in events:
-            sample = event.sample
-            track = self._tracks.get(sample) or self._begin(sample)
-            if track is None:
-                continue
-            if track.quiet and event.reason is None and event.draw is not None and drawn is not None:
-                track.logprobs.append(drawn.logprobs[event.draw])
-                track.stream.completion_tokens += 1
-                continue
-            request_id = sample.request.id
-            touched[request_id] = track.stream
-            try:
-                self._tell(track, event, drawn, pages, error or sample.error)
-            except Exception as failure:  # noqa: BLE001  # of memory, say
-                self._drop(request_id, f"telling what came failed: {type(failure).__name__}: {failure}")
-        for request_id, stream in touched.items():
-            try:
-                stream.wake()
-            except Exception as failure:  # noqa: BLE001  # a reader's own code must not end the others' requests
-                self._give_up(request_id, f"telling the reader failed: {type(failure).__name__}: {failure}")
-
-    def _tell(
-        self,
-        track: Track,
-        event: Event,
-        drawn: Drawn | None,
-        pages: Mapping[Sample, list[int]] | None,
-        error: str,
-    ) -> None:
-        request_id = track.sample.request.id
-        reason, unread = track.take(event, drawn, error)
-        if reason is not None:
-            if event.reason is None:
-                self._scheduler.finish(request_id, track.sample.index, reason=reason)
-            self._end(track, reason, error, pages)
-        elif unread:
-            self._give_up(request_id, f"{self.config.max_unread} pieces were left unread; read them, or cancel")
-
-    def _drop(self, request_id: str, error: str) -> None:
-        """End a request with an error, whatever is left of it and without its tokens."""
-        asked = self._asked.pop(request_id, None)
-        if asked is None:
-            return
-        self._scheduler.finish(request_id, reason="error")
-        stream = asked.stream
-        lost = [sample for sample in self._tracks if sample.request.id == request_id]
-        for sample in lost:
-            del self._tracks[sample]
-        self._forget(lost)
-        for index, seed in enumerate(stream.request.seeds):
-            if not stream.has_ended(index):
-                stream.end(lost_output(index, seed, error, self._scheduler.weight_version))
-        if self._constraints is not None:
-            self._constraints.dismiss(request_id)
-        with suppress(Exception):  # a reader's own code
-            stream.wake()
-
-    def _begin(self, sample: Sample) -> Track | None:
-        """The first that is heard of a sample; None where its end was told already."""
-        asked = self._asked.get(sample.request.id)
-        if asked is None or asked.stream.has_ended(sample.index):
-            return None
-        text = None
-        if asked.text and self._tokenizer is not None:
-            text = TextStream(
-                self._tokenizer,
-                asked.stops,
-                inside_thought=asked.inside_thought,
-                stops_in_thought=sample.request.thinking is None,
-            )
-        track = self._tracks[sample] = Track(sample, asked.stream, text)
-        return track
-
-    def _end(self, track: Track, reason: EndReason, error: str, pages: Mapping[Sample, list[int]] | None) -> None:
-        stream = track.stream
-        del self._tracks[track.sample]
-        self._forget([track.sample])
-        held = None if pages is None else pages.get(track.sample)
-        stream.end(track.output(reason, error, None if held is None else self._routes(track, held)))
-        if stream.ended:
-            del self._asked[stream.request.id]
-            if self._constraints is not None:
-                self._constraints.dismiss(stream.request.id)
-
-    def _routes(self, track: Track, pages: Sequence[int]) -> bytes | None:
-        """The experts of all tokens but the last; -1 for those that were never fed."""
-        wanted, fed = track.fed
-        known = self._runner.routes(pages, fed)
-        if known is None:
-            return None
-        missing = np.full((wanted - fed, *known.shape[1:]), -1, np.int16)
-        return np.concatenate([known, missing]).tobytes()
-
-    def _give_up(self, request_id: str, error: str) -> None:
-        """End a request with an error."""
-        self._deliver(self._scheduler.finish(request_id, reason="error"), error=error)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Asked:
-    """A request under way and how its reader wants it."""
-
-    stream: Stream
-    stops: StopStrings | None
-    inside_thought: bool  # the prompt has opened one
-    text: bool
-    routes: bool

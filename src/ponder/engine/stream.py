@@ -4,13 +4,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ponder.core.errors import GenerationError
 from ponder.core.streaming import EndReason, Likeliest, Piece, Request, Usage
-
-if TYPE_CHECKING:
-    from ponder.engine.engine import Engine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +46,21 @@ def lost_output(index: int, seed: int, error: str, version: int) -> Output:
     )
 
 
+class Source(Protocol):
+    """What a stream needs of the engine that it is of."""
+
+    lock: threading.RLock
+
+    @property
+    def threaded(self) -> bool: ...
+
+    def step(self) -> bool: ...
+
+    def cancel(self, request_id: str, index: int | None = None) -> None: ...
+
+    def answer_now(self, request_id: str) -> None: ...
+
+
 class Stream:
     """A request under way. Iterate over its pieces, or wait for its `result`; leaving a `with` block cancels it.
 
@@ -56,10 +68,10 @@ class Stream:
     engine has no thread of its own, reading runs its steps.
     """
 
-    def __init__(self, engine: "Engine", request: Request, max_unread: int, notify: Callable[[], None] | None) -> None:
+    def __init__(self, engine: Source, request: Request, max_unread: int, notify: Callable[[], None] | None) -> None:
         """Made by `Engine.submit`. `max_unread` 0 keeps no pieces."""
         self.request = request
-        self._engine, self._notify, self._max_unread = engine, notify, max_unread
+        self._engine, self._notify, self.max_unread = engine, notify, max_unread
         self._ready = threading.Condition(engine.lock)
         self._pieces: deque[Piece] = deque()
         self._outputs: dict[int, Output] = {}
@@ -96,7 +108,7 @@ class Stream:
         """All samples in order, when the last has ended. Pieces are not kept from now on."""
         while True:
             with self._ready:
-                self._max_unread = 0
+                self.max_unread = 0
                 self._pieces.clear()
                 if not self._left:
                     return tuple(self._outputs[i] for i in sorted(self._outputs))
@@ -151,12 +163,12 @@ class Stream:
     @property
     def keeps(self) -> bool:
         """Whether pieces are kept for a reader."""
-        return self._max_unread > 0
+        return self.max_unread > 0
 
     def put(self, piece: Piece) -> bool:
         """Keep a piece. False where too many are unread."""
         self._pieces.append(piece)
-        return len(self._pieces) <= self._max_unread
+        return len(self._pieces) <= self.max_unread
 
     def count_hits(self, tokens: int) -> None:
         """So much of a sample's prompt was cached. A sibling finds all of it: the one that found least tells."""
