@@ -124,6 +124,18 @@ def test_a_stream_goes_on_where_the_one_before_it_was_left(model: Transformer, m
     assert read_and_said(*opening)[0] == len(opening)
 
 
+def test_others_are_served_while_a_stream_is_read(model: Transformer) -> None:
+    generator = native(model)
+    alone = [list(native(model).stream(prompt, SAMPLING, 8)) for prompt in PROMPTS[2:]]
+    first, second = (generator.stream(prompt, SAMPLING, 8) for prompt in PROMPTS[2:])
+    together: list[list[int]] = [[next(first), next(first)], [next(second)]]
+    generator.generate(PROMPTS, SAMPLING, seeds(1))
+    together[0] += first
+    together[1] += second
+    assert min(map(len, together)) > 2
+    assert together == alone
+
+
 def test_refresh_takes_the_weights_and_the_version(model: Transformer) -> None:
     follower = built("tiny-dense", seed=6)
     generator = native(follower)

@@ -63,25 +63,32 @@ class NativeGenerator:
             return results
 
     def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
-        """The ids of one completion, each as soon as it is sampled."""
+        """The ids of one completion, each as soon as it is sampled. Others may be served between two of them."""
         check_requests([prompt], sampling, self._control, self._model.config.max_positions)
-        with self._busy:
-            batch = _Batch([prompt], [[seed]], sampling.max_tokens, self._control)
-            budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)], sampling.max_tokens)
-            cache = self._room(1 << (batch.pages - 1).bit_length())  # seldom another, so that what it holds is of use
-            known = min(_shared(self._held, prompt.ids), len(prompt.ids) - 1)  # its last token tells what comes next
-            del self._held[known:]
-            logits, _ = self._prefill(cache, batch, known)
-            self._held += prompt.ids[known:]
-            for t in range(sampling.max_tokens):
+        batch = _Batch([prompt], [[seed]], sampling.max_tokens, self._control)
+        budgets = ThoughtBudgets([bounded_thought(prompt, sampling, self._control)], sampling.max_tokens)
+        tokens = list(prompt.ids)
+        for t in range(sampling.max_tokens):
+            with self._busy:
+                logits = self._read(tokens, batch)
                 token = int(self._sample(logits, batch, sampling, t).ids[0])
-                for _, forced in budgets.replaced([0], [token]):
-                    token = forced
-                yield token
-                if token in self._control.stop or t + 1 == sampling.max_tokens:
-                    return
-                logits, _ = self._decode(cache, batch, np.array([token], np.int32))
-                self._held.append(token)
+            for _, forced in budgets.replaced([0], [token]):
+                token = forced
+            yield token
+            if token in self._control.stop:
+                return
+            tokens.append(token)
+
+    def _read(self, tokens: list[int], batch: "_Batch") -> torch.Tensor:
+        """The logits after these tokens of the batch's one sequence, of which those are run that the cache does not
+        hold: the last one alone, unless somebody else was served since the one before it.
+        """
+        cache = self._room(1 << (batch.pages - 1).bit_length())  # seldom another, so that what it holds is of use
+        known = min(_shared(self._held, tokens), len(tokens) - 1)  # its last token tells what comes next
+        del self._held[known:]
+        logits, _ = self._prefill(cache, [tokens], batch.tables, known)
+        self._held += tokens[known:]
+        return logits
 
     def _room(self, pages: int) -> Cache:
         if self._cache is None or self._cache.pages < pages:
@@ -99,7 +106,9 @@ class NativeGenerator:
         batch = _Batch(prompts, seeds, sampling.max_tokens, self._control)
         cache = self._room(batch.pages)
         self._held.clear()
-        logits, prompt_routes = self._prefill(cache, batch)
+        logits_PV, prompt_routes = self._prefill(cache, [prompt.ids for prompt in prompts], batch.prompt_tables)
+        cache.copy_pages(*batch.copies)
+        logits = logits_PV[torch.from_numpy(batch.prompt_of)]
         routes = _RouteLog(batch, prompt_routes, sampling.max_tokens)
         budgets = None
         if sampling.max_thought_tokens is not None:
@@ -137,13 +146,15 @@ class NativeGenerator:
             routes=routes.of,
         )
 
-    def _prefill(self, cache: Cache, batch: "_Batch", known: int = 0) -> tuple[torch.Tensor, list[NDArray[np.int16]]]:
-        """Run every prompt once, but for its first `known` tokens, which the cache holds. Returns the first logits of
-        every sequence, and the prompts' routes.
+    def _prefill(
+        self, cache: Cache, prompts: Sequence[Sequence[int]], tables: Int32s, known: int = 0
+    ) -> tuple[torch.Tensor, list[NDArray[np.int16]]]:
+        """Run the ids of every prompt but for its first `known`, which the cache holds. Returns the logits after each,
+        and its routes.
         """
-        logits_PV = torch.empty(len(batch.prompts), self._model.config.vocab_size)
-        lengths = [len(prompt.ids) - known for prompt in batch.prompts]
-        tokens = np.fromiter((i for p in batch.prompts for i in p.ids[known:]), np.int32, sum(lengths))
+        logits_PV = torch.empty(len(prompts), self._model.config.vocab_size)
+        lengths = [len(ids) - known for ids in prompts]
+        tokens = np.fromiter((i for ids in prompts for i in ids[known:]), np.int32, sum(lengths))
         sequences = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         positions = (
             np.concatenate([np.arange(known, known + n, dtype=np.int32) for n in lengths]) if lengths else tokens
@@ -158,7 +169,7 @@ class NativeGenerator:
                 tokens[part],
                 sequences[part],
                 positions[part],
-                batch.prompt_tables,
+                tables,
                 (last[here] - first).astype(np.int32),
                 routes=True,
             )
@@ -166,9 +177,7 @@ class NativeGenerator:
             logits_PV[torch.from_numpy(here)] = step.logits
             if step.routes is not None:
                 chosen.append(step.routes)
-        cache.copy_pages(*batch.copies)
-        routes = np.split(np.concatenate(chosen), last[:-1] + 1) if chosen else []
-        return logits_PV[torch.from_numpy(batch.prompt_of)], routes
+        return logits_PV, np.split(np.concatenate(chosen), last[:-1] + 1) if chosen else []
 
     def _decode(self, cache: Cache, batch: "_Batch", tokens: Int32s) -> tuple[torch.Tensor, NDArray[np.int16] | None]:
         """One token more of every running sequence."""
@@ -207,8 +216,10 @@ def _within_nucleus(
     return Sampled(drawn.ids_B.int().numpy(), drawn.logp_B.numpy())
 
 
-def _shared(held: Sequence[int], ids: Sequence[int]) -> int:
+def _shared(held: list[int], ids: list[int]) -> int:
     """How many tokens both begin with."""
+    if held == ids[: len(held)]:  # the usual case, and quicker than counting
+        return len(held)
     return next((at for at, (a, b) in enumerate(zip(held, ids, strict=False)) if a != b), min(len(held), len(ids)))
 
 
