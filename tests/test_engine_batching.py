@@ -588,12 +588,18 @@ def test_weights_that_cannot_be_taken_over_leave_the_version() -> None:
     engine.close()
 
 
-def lost_halfway() -> None:
-    raise WeightsLostError("the weights could not be taken over whole; make the model anew")
-
-
 @pytest.mark.parametrize("threaded", [False, True])
-def test_weights_that_are_taken_over_in_part_end_the_engine(threaded: bool) -> None:
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (WeightsLostError("the weights could not be taken over whole; make the model anew"), "taken over whole"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_weights_that_are_taken_over_in_part_end_the_engine(failure: BaseException, told: str, threaded: bool) -> None:
+    def lost_halfway() -> None:
+        raise failure
+
     engine = Engine(HashingRunner(64), NARROW)
     engine._runner.refresh = lost_halfway  # type: ignore[method-assign]
     stream = engine.submit(request("a", [1, 2, 3], 40, seeds=(1, 2)))
@@ -601,9 +607,9 @@ def test_weights_that_are_taken_over_in_part_end_the_engine(threaded: bool) -> N
         engine.start()
     else:
         engine.step()
-    with pytest.raises(WeightsLostError):
+    with pytest.raises(type(failure)):
         engine.update_weights(7)
-    assert [(o.reason, "taken over whole" in o.error) for o in stream.result()] == [("error", True)] * 2
+    assert [(o.reason, told in o.error) for o in stream.result()] == [("error", True)] * 2
     with pytest.raises(GenerationError, match="after the engine was closed"):
         engine.submit(request("b", [1]))
     engine.check()

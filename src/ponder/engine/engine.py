@@ -285,8 +285,8 @@ class Engine:
         """Take over the module's weights as they are now, under this version, between two steps: the next one waits for
         it. What runs goes on from the tokens it has; nothing that was cached is used again.
 
-        Where that fails before a weight was written, all is as it was. After that the weights are of no version, and
-        the engine ends: everybody under way gets an error, and the failure is raised.
+        Where that fails before a weight was written, all is as it was. After that, and where it is interrupted, the
+        weights are of no version, and the engine ends: everybody under way gets an error, and the failure is raised.
         """
         with self.lock:
             self._check_open()
@@ -297,6 +297,9 @@ class Engine:
                     self._runner.refresh()  # without the lock: whoever submits or cancels does not wait for it
                 except WeightsLostError as failure:
                     self._break(str(failure))
+                    raise
+                except (KeyboardInterrupt, SystemExit):  # which may come in the middle of the weights
+                    self._break("taking over new weights was interrupted; make the model anew")
                     raise
                 with self.lock:
                     if not self._closed:
