@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ponder.cli.arguments import MODEL_HELP, add_json, add_runs, count
 from ponder.cli.output import byte_size, err, out, parameter_count, percent, print_json, shown_path
+from ponder.cli.tables import FigureTable
 from ponder.core.errors import ConfigError
 from ponder.core.files import atomic_write_bytes
 from ponder.core.workers import available_cores
@@ -277,10 +277,10 @@ def _say_if_unfair(console: Console, found: dict[str, Any]) -> None:
         console.print(Text(warning, "yellow"), soft_wrap=True)
 
 
-def _table(title: str, left: int, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+def _table(title: str, left: int, *columns: str) -> FigureTable:
+    table = FigureTable(title=title, title_style="bold", box=SIMPLE)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=number >= left)
     return table
 
 
@@ -288,7 +288,7 @@ def _range(spread: dict[str, float], form: str) -> str:
     return f"{spread['median']:{form}} [{spread['lowest']:{form}}, {spread['highest']:{form}}]"
 
 
-def _speeds(found: dict[str, Any]) -> Table:
+def _speeds(found: dict[str, Any]) -> FigureTable:
     compared = any("ratio" in side for m in found["measured"] for side in m["sides"])
     ratio = ("Ponder is faster by",) if compared else ()
     table = _table("Speed", 3, "weights", "", "side", "tokens/s", *ratio, "of limit", "others")
@@ -311,7 +311,7 @@ def _speeds(found: dict[str, Any]) -> Table:
     return table
 
 
-def _loading(found: dict[str, Any]) -> Table:
+def _loading(found: dict[str, Any]) -> FigureTable:
     first = {
         (measured["weights"], side["name"]): side["first_token_seconds"]
         for measured in found["measured"]
@@ -336,7 +336,7 @@ def _loading(found: dict[str, Any]) -> Table:
     return table
 
 
-def _quality(rows: list[dict[str, Any]]) -> Table:
+def _quality(rows: list[dict[str, Any]]) -> FigureTable:
     table = _table(
         f"Against fp32, on {rows[0]['tokens']:,} tokens", 1, "weights", "same best token", "cross-entropy", "rise, nats"
     )

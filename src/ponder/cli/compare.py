@@ -3,10 +3,10 @@
 import argparse
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from ponder.cli.arguments import add_json, add_runs, count
 from ponder.cli.output import err, out, percent, print_json, shown_path
+from ponder.cli.tables import FigureTable
 from ponder.cli.values import seed
 from ponder.core.files import what_is
 from ponder.evals.compare import RESAMPLES, Comparison, Difference, KindComparison, compare
@@ -75,7 +75,7 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
         )
     for title, found in (("greedy", comparison.greedy), ("sampled, pass@1", comparison.pass_at_1)):
         if found is not None:
-            console.print(_table(title, found))
+            console.print(comparison_table(title, found))
             if found.mcnemar is not None:
                 test = found.mcnemar
                 p = _p(test.p) if test.p < 0.001 else f"= {_p(test.p)}"
@@ -84,9 +84,9 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
         console.print("nothing to compare: no kind of completion was graded in both")
 
 
-def _table(title: str, found: KindComparison) -> Table:
-    table = Table(title=f"{title}: B - A in points, 95 % intervals", title_justify="left", box=SIMPLE, min_width=64)
-    table.add_column("", no_wrap=True)
+def comparison_table(title: str, found: KindComparison) -> FigureTable:
+    table = FigureTable(title=f"{title}: B - A in points, 95 % intervals", box=SIMPLE)
+    table.add_column("")
     for name in ("problems", "A", "B", "difference", "paired error", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, task in found.tasks.items():

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from ponder.algo.pass_at_k import Interval
 from ponder.cli.arguments import MODEL_HELP, add_json, add_runs, count
@@ -24,6 +23,7 @@ from ponder.cli.suites import (
     longest_completion,
     open_suite,
 )
+from ponder.cli.tables import FigureTable
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
 from ponder.core.workers import ComputeConfig, Workers
@@ -174,15 +174,14 @@ def run_suite(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def suite_table(evaluation: TaskEvaluation, title: str) -> Table:
+def suite_table(evaluation: TaskEvaluation, title: str) -> FigureTable:
     """One row per set, and the mean over sets."""
-    table = Table(
+    table = FigureTable(
         title=f"{title}: temperature {evaluation.temperature:g}, top-p {evaluation.top_p:g}, at most "
         f"{evaluation.max_tokens:,} tokens, seed {evaluation.seed}; 95 % intervals",
-        title_justify="left",
         box=SIMPLE,
     )
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     greedy = evaluation.macro_greedy is not None
     voted = evaluation.macro_consensus is not None
     for name in ("problems", "k", "pass@1", *(["cons@k"] if voted else []), *(["greedy"] if greedy else [])):

@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from ponder.cli.output import duration, percent
+from ponder.cli.tables import FigureTable
 
 Figures = Mapping[str, Any]  # one evaluation, as JSON
 
@@ -49,10 +49,10 @@ ROWS: tuple[tuple[str, Callable[[Figures], str | None]], ...] = (
 )
 
 
-def evaluation_table(columns: Mapping[str, Figures]) -> Table:
+def evaluation_table(columns: Mapping[str, Figures]) -> FigureTable:
     """One column per evaluation; a row that no evaluation has is left out."""
     first = next(iter(columns.values()))
-    table = Table(title=f"{first['n']:,} held-out problems, 95 % intervals", title_justify="left", box=SIMPLE)
+    table = FigureTable(title=f"{first['n']:,} held-out problems, 95 % intervals", box=SIMPLE)
     table.add_column("")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
@@ -73,11 +73,11 @@ def print_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print(line)
 
 
-def r1_table(figures: Mapping[str, Any]) -> Table:
+def r1_table(figures: Mapping[str, Any]) -> FigureTable:
     """One row per stage of an R1 run: the mean accuracy over its tasks."""
-    table = Table(title="mean accuracy over the tasks, 95 % intervals", title_justify="left", box=SIMPLE)
-    for heading in ("after", "greedy", "sampled", "cut off", "ungraded"):
-        table.add_column(heading, justify="left" if heading == "after" else "right", no_wrap=True)
+    table = FigureTable("after", title="mean accuracy over the tasks, 95 % intervals", box=SIMPLE)
+    for heading in ("greedy", "sampled", "cut off", "ungraded"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, stage in figures["stages"].items():
         means = [stage["macro_greedy"], stage["macro_pass_at_1"]]
         cells = ["–" if c is None else _with_interval(c["mean"], (c["low"], c["high"])) for c in means]

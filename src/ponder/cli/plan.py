@@ -15,6 +15,7 @@ from rich.text import Text
 from ponder.cli.arguments import add_json, count
 from ponder.cli.output import err, out, print_json, shown_path
 from ponder.cli.presets import PUBLISHED_VOCABULARIES, describe
+from ponder.cli.tables import FigureTable
 from ponder.cli.teaching import run_teaching
 from ponder.core.errors import ConfigError
 from ponder.core.files import user_path, what_is
@@ -243,16 +244,15 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(Text("Formulas: docs/plan.md, and `formulas` with --json", "dim"))
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
+def _table(title: str, *columns: str, left: int = 1) -> FigureTable:
     """A table whose first `left` columns stand left and the others right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+    table = FigureTable(title=title, title_style="bold", box=SIMPLE)
     for number, column in enumerate(columns):
-        wraps = number == left - 1  # words give way on a narrow terminal, figures do not
-        table.add_column(column, justify="left" if number < left else "right", no_wrap=not wraps)
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=number >= left)
     return table
 
 
-def _training(report: dict[str, Any]) -> Table:
+def _training(report: dict[str, Any]) -> FigureTable:
     published = any(stage["published_gpu_hours"] for stage in report["stages"])
     hours = "hours" if report["hardware"]["name"] == CPU else "GPU hours"
     columns = ["stage", "tokens", hours, "days", "cost", *(("published", "deviation") if published else ())]
@@ -285,7 +285,7 @@ def _cost_cells(figures: dict[str, Any]) -> tuple[str, str, str]:
     return _hours(figures["gpu_hours"]), clock, cost
 
 
-def _costs(report: dict[str, Any]) -> Table:
+def _costs(report: dict[str, Any]) -> FigureTable:
     """FLOPs and memory in one table."""
     flops, memory, context = report["flops_per_token"], report["memory"], report["context"]
     table = _table("FLOPs and memory", "", "", "", left=1)
@@ -333,7 +333,7 @@ def _weight_formats(memory: dict[str, Any]) -> str:
     return "in BF16; " + ", ".join(f"{k} {_bytes(memory['weights_bytes'][k])}" for k in ("fp8", "q8_0", "q4_k"))
 
 
-def _serving(report: dict[str, Any]) -> Table:
+def _serving(report: dict[str, Any]) -> FigureTable:
     serving = report["serving"]
     table = _table(
         f"Serving on {serving['gpus']:,} × {report['hardware']['name']}: {serving['weights']} weights, "
@@ -355,7 +355,7 @@ def _serving(report: dict[str, Any]) -> Table:
     return table
 
 
-def _prices(serving: dict[str, Any]) -> Table:
+def _prices(serving: dict[str, Any]) -> FigureTable:
     table = _table("Public prices, $ per 1M tokens", "service", "source", "input", "output", "output saved", left=2)
     if serving["fits"] and serving["usd_per_million_output_tokens"] is not None:
         own = (serving["usd_per_million_input_tokens"], serving["usd_per_million_output_tokens"])
@@ -376,7 +376,7 @@ def _prices(serving: dict[str, Any]) -> Table:
     return table
 
 
-def _published(report: dict[str, Any]) -> Table:
+def _published(report: dict[str, Any]) -> FigureTable:
     table = _table("Beside what was published", "figure", "source", "planned", "published", "deviation", left=2)
     for row in report["published"]:
         table.add_row(
@@ -394,7 +394,7 @@ def _points(row: dict[str, Any]) -> str:
     return f"{row['planned'] - row['published']:+.1f} points"
 
 
-def _variants(report: dict[str, Any]) -> Table:
+def _variants(report: dict[str, Any]) -> FigureTable:
     figure = report["other_assumptions"][0]["figure"]
     table = _table(f"{figure}, under other assumptions", "assumption", "planned", "published", "deviation")
     for row in report["other_assumptions"]:

@@ -3,10 +3,10 @@
 import argparse
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from ponder.cli.arguments import add_json, count
 from ponder.cli.output import out, print_json
+from ponder.cli.tables import FigureTable
 from ponder.models.config import MlaConfig, ModelConfig
 from ponder.models.presets import PRESETS, count_parameters
 from ponder.text.tokenizer import Tokenizer
@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"presets": rows})
         return 0
-    table = Table("preset", box=SIMPLE)
+    table = FigureTable("preset", box=SIMPLE)
     for heading in ("parameters", "active", "MTP besides", "vocabulary"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("shape")
     for row in rows:
         figures = ("parameters_total", "parameters_active", "parameters_mtp", "vocab_size")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from ponder.cli.arguments import add_json, add_runs
 from ponder.cli.output import duration, out, percent, print_json, shown_path
+from ponder.cli.tables import FigureTable
 from ponder.core.config import read_toml
 from ponder.core.errors import PonderError
 from ponder.core.metrics import read_metrics
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not rows:
         console.print(f"no runs in {shown_path(arguments.runs)}; make one with: ponder quickstart", soft_wrap=True)
         return 0
-    table = Table("run", "task", "state", box=SIMPLE)
+    table = FigureTable("run", "task", "state", box=SIMPLE)
     for heading in ("base, greedy", "trained, greedy", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from ponder.cli.arguments import add_json, add_model
 from ponder.cli.evaluate import interval_text
@@ -24,6 +23,7 @@ from ponder.cli.suites import (
     open_suite,
     room_after_prompts,
 )
+from ponder.cli.tables import FigureTable
 from ponder.core.errors import ConfigError
 from ponder.core.files import atomic_write_bytes, atomic_write_text
 from ponder.core.progress import Reporter
@@ -150,12 +150,12 @@ def measure(
     return scaling
 
 
-def tables(scaling: Scaling) -> list[Table]:
+def tables(scaling: Scaling) -> list[FigureTable]:
     """Both curves as tables."""
     names = list(scaling.budgets[0].tasks)
-    budgets = Table(title="pass@1 against the thinking budget", title_justify="left", box=SIMPLE, min_width=64)
+    budgets = FigureTable(title="pass@1 against the thinking budget", box=SIMPLE)
     for name in ("budget", "thought", "closed", "mean over sets", *(names if len(names) > 1 else [])):
-        budgets.add_column(name, justify="right", overflow="fold")
+        budgets.add_column(name, justify="right", no_wrap=True)
     for point in scaling.budgets:
         budgets.add_row(
             f"{point.budget:,}",
@@ -167,9 +167,9 @@ def tables(scaling: Scaling) -> list[Table]:
     if not scaling.votes:
         return [budgets]
     voters = list(scaling.votes[0].tasks)
-    votes = Table(title="majority vote against the number of samples", title_justify="left", box=SIMPLE, min_width=64)
+    votes = FigureTable(title="majority vote against the number of samples", box=SIMPLE)
     for name in ("votes", "mean over sets", *(voters if len(voters) > 1 else [])):
-        votes.add_column(name, justify="right", overflow="fold")
+        votes.add_column(name, justify="right", no_wrap=True)
     for vote in scaling.votes:
         shown = (interval_text(vote.tasks.get(name)) for name in (voters if len(voters) > 1 else []))
         votes.add_row(str(vote.votes), interval_text(vote.macro), *shown)

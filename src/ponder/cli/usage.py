@@ -5,10 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.table import Table
 
 from ponder.cli.administration import add_database, open_administration
 from ponder.cli.output import out, print_json, printable
+from ponder.cli.tables import FigureTable
 from ponder.cli.values import count
 from ponder.core.errors import ConfigError
 from ponder.serve.accounts.accounts import find_by_name, list_accounts
@@ -79,11 +79,11 @@ def _row(row: UsageSum, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]], by: list[str]) -> None:
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table = FigureTable(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for word in by:
         table.add_column(word, overflow="fold")
     for heading in ("requests", "in: cached", "in: new", "out", "thought", "cost"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             *(printable(row[word] or ("(browser)" if word == "key" else "")) for word in by),
