@@ -187,6 +187,7 @@ def test_a_command_takes_debug_on_either_side() -> None:
         ("train", {"recipe": "r1"}, ['--stages=["ordinary", "cold-start"]', "--seed=1", "--seed=2"]),
         ("distill", {"teacher": "t", "student": "s"}, ["--endpoint.instruction=Give only\nthe number", "--a-b.c=x y"]),
         ("distill", {"teacher": None, "student": None}, ["--endpoint.instruction=Give only"]),
+        ("train", {"recipe": "r1"}, ['--problems."my own.v2".kind=math', '--a."b c"=x y']),
     ],
 )
 def test_settings_and_words_stand_in_any_order(command: str, words: dict[str, Any], settings: list[str]) -> None:

@@ -195,6 +195,13 @@ def test_arguments_become_a_tree() -> None:
     assert parse_overrides(["--a.b=1", "--a={c = 2}", "--a.d=3"]) == {"a": {"b": 1, "c": 2, "d": 3}}
 
 
+def test_a_name_that_a_person_chose_may_stand_in_quotes() -> None:
+    arguments = ["--sets.my-own.kind=math", "--sets.2024.kind=code", '--sets."my own.v2".kind=exact', '--"sets".Ü=1']
+    assert parse_overrides(arguments) == {
+        "sets": {"my-own": {"kind": "math"}, "2024": {"kind": "code"}, "my own.v2": {"kind": "exact"}, "Ü": 1}
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -216,6 +223,9 @@ def test_a_value_is_toml_or_else_the_text_itself(text: str, value: object) -> No
         (["--seed", "--name=a"], "setting --seed has no value"),
         (["--=1"], "'--=1' names no setting"),
         (["--a..b=1"], "'--a..b=1' names no setting"),
+        (["--a b.c=1"], "'--a b.c=1' names no setting; expected a form such as --grpo.clip_high=0.3, and a name with"),
+        (['--a."b.c=1'], "names no setting"),
+        (['--a."".c=1'], "names no setting"),
         (["--a=1", "--a.b=2"], "--a.b makes 'a' a section"),
         (["--a.b=2", "--a=1"], "--a gives 'a' a value"),
     ],

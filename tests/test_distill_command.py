@@ -6,7 +6,7 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -76,6 +76,40 @@ def test_the_recipes_load_and_name_what_is_wrong(model_folder: Path) -> None:
         load_comparison_recipe(overrides={"student": {"start_from": str(model_folder)}})
     with pytest.raises(ConfigError, match=r"teacher\.task and student\.task differ"):
         load_comparison_recipe(overrides={"teacher": {"recipe": "zero-chain"}})
+
+
+def test_what_is_told_of_a_file_of_problems_is_in_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.csv", "test.csv"):
+        (tmp_path / name).write_text("question,answer\nTwo?,2\n")
+    seen: list[dict[str, Any]] = []
+
+    def stop(source: object, overrides: dict[str, Any], runs: Path) -> None:
+        seen.append(overrides)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr("ponder.cli.distill.load_distill_recipe", stop)
+    told = ["--problems", "own.csv", "--kind", "math", "--fields", "question=q", "--test", "test.csv"]
+    assert main(["distill", "a", "b", *told, "--drop-unanswered", "--sft.steps=5"]) == 1
+    assert seen[0]["task"] == {
+        "name": str(tmp_path / "own.csv"), "file": "", "kind": "math", "fields": "question=q",
+        "test": str(tmp_path / "test.csv"), "drop_unanswered": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"distill": {"steps": 5}}, r"'distill\.steps' does nothing with distill\.kind = 'traces'; set .* sft\.steps"),
+        ({"distill": {"kind": "logits"}, "sft": {"steps": 5}}, r"'sft\.steps' does nothing .*'logits'.*distill\.steps"),
+    ],
+)
+def test_settings_of_the_other_kind_of_distillation_are_refused(
+    overrides: dict[str, Any], message: str, model_folder: Path
+) -> None:
+    named = {"teacher": str(model_folder), "student": "tiny-dense", "task": {"name": "chain"}}
+    with pytest.raises(ConfigError, match=message):
+        load_distill_recipe(overrides={**named, **overrides})
 
 
 def test_the_task_is_the_teachers_own_unless_another_is_named(tmp_path: Path, model_folder: Path) -> None:
@@ -376,6 +410,9 @@ def test_answers_without_thoughts_can_be_learned_with_the_command_that_is_told(
         (["--resume", "--run", "none"], "there is no run"),
         (["a", "b", "--task", "x.py", "--problems", "chain"], "--task and --problems both name problems"),
         (["a", "b", "--key-file", "x"], "are for an address; the teacher is a"),
+        (["a", "b", "--problems=50"], "--problems 50: expected the name of a set, task or file. How many problems the"),
+        (["a", "b", "--kind", "math"], "--kind belongs to --problems"),
+        (["--compare", "--drop-unanswered"], "leave out drop-unanswered"),
     ],
 )
 def test_wrong_arguments_are_refused(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ponder.cli.main import main
-from ponder.cli.train import named_problems
+from ponder.cli.main import build_parser, main
+from ponder.cli.train import named_problems, resume_command
 from ponder.core.config import to_toml
 from ponder.core.errors import ConfigError, DataError, PonderError, RunError, SandboxError
 from ponder.core.progress import SilentReporter
@@ -367,6 +367,32 @@ def test_a_set_that_is_named_is_alone(base: Path, tmp_path: Path, monkeypatch: p
         assert "[sandbox]" in sections
 
 
+def test_rows_without_an_answer_are_left_out_of_a_file_by_any_name(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: list[R1Recipe] = []
+    monkeypatch.setattr("ponder.cli.train.train_r1", lambda arguments, recipe: made.append(recipe) or 0)
+    words = ["train", "r1", f"--start_from={base}", "--engine=torch"]
+    for file, setting in (
+        ("my-own.csv", "--problems.my-own.kind=math"),
+        ("2024.csv", "--problems.2024.kind=math"),
+        ("my own.v2.csv", '--problems."my own.v2".kind=math'),
+    ):
+        write(tmp_path / file)
+        assert main([*words, "--problems", file, "--drop-unanswered", setting]) == 0
+        [told] = made.pop().problems.values()
+        assert (told.path, told.kind, told.drop_unanswered) == (str(tmp_path / file), "math", True)
+
+
+def test_a_command_that_goes_on_tells_the_same_of_its_problems() -> None:
+    words = ["train", "r1", "--problems", "my-own.csv", "--kind", "math", "--drop-unanswered", "--seed=1"]
+    arguments, settings = build_parser(words).parse_known_args(words)
+    arguments.settings = settings
+    again = resume_command(arguments, RunFolder(Path("runs/r")))
+    assert again == ["train", "r1", "--resume", "--run", "r", *words[2:]]
+
+
 def test_a_run_from_before_there_were_sets_goes_on(base: Path, tmp_path: Path) -> None:
     recipe = small_r1(base, tasks={"gcd": 1.0})
     text = to_toml(recipe)
@@ -438,7 +464,8 @@ def test_the_command_goes_from_a_table_to_a_trained_model_and_on(
 def test_arguments_of_a_set_are_told_on() -> None:
     from types import SimpleNamespace
 
-    given = SimpleNamespace(problems="hub:acme/sums", task=None, kind="math", fields="question=q", test=None)
+    told = {"task": None, "kind": None, "fields": None, "test": None, "drop_unanswered": None}
+    given = SimpleNamespace(**{**told, "problems": "hub:acme/sums", "kind": "math", "fields": "question=q"})
     assert named_problems(given) == ("hub:acme/sums", SetConfig(kind="math", fields="question=q"))  # type: ignore[arg-type]
     with pytest.raises(PonderError, match="--fields belongs to --problems"):
-        named_problems(SimpleNamespace(problems=None, task=None, kind=None, fields="a", test=None))  # type: ignore[arg-type]
+        named_problems(SimpleNamespace(**{**told, "problems": None, "fields": "a"}))  # type: ignore[arg-type]

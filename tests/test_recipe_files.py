@@ -8,6 +8,7 @@ import pytest
 
 from ponder.core.config import to_toml
 from ponder.core.errors import ConfigError
+from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill_recipe import load_distill_recipe
 from ponder.recipes.files import recipe_kind, recipe_layers
 from ponder.recipes.r1_recipe import R1Recipe, load_r1_recipe
@@ -65,6 +66,26 @@ def test_recipes_of_every_kind_can_begin_from_another() -> None:
     distill = written("distill.toml", 'recipe = "distill"', 'teacher = "https://api.test/v1"', 'student = "base"',
                       'task.name = "chain"', "problems = 3")  # fmt: skip
     assert load_distill_recipe(distill, {"engine": "torch"}).problems == 3
+
+
+def test_steps_that_are_set_above_passes_count_instead_of_them() -> None:
+    below = written("passes.toml", 'recipe = "r1"', "second_sft.epochs = 2.0", 'start_from = "base"', 'engine = "torch"')
+    assert load_r1_recipe(below).second_sft.epochs == 2.0
+    second = r1(f'recipe = "{below}"', "second_sft.steps = 7").second_sft
+    assert (second.steps, second.epochs) == (7, 0.0)
+    again = r1(f'recipe = "{below}"', "second_sft.steps = 7", second_sft={"epochs": 3.0}).second_sft
+    assert (again.steps, again.epochs) == (7, 3.0)
+    named = {"teacher": "https://api.test/v1", "student": "base", "engine": "torch", "task": {"name": "chain"}}
+    own = written("distill.toml", 'kind = "distill"', "sft.warmup_steps = 1")
+    for source in ("distill", "distill-chain", own):
+        passes = load_distill_recipe(source, named).sft
+        steps = load_distill_recipe(source, {**named, "sft": {"steps": 9}}).sft
+        assert (passes.epochs, steps.epochs, steps.steps) == (3.0, 0.0, 9)
+    assert load_distill_recipe(written("steps.toml", 'kind = "distill"', "sft.steps = 9"), named).sft.epochs == 0.0
+    recipe = load_distill_recipe(own, named)
+    assert load_distill_recipe(written("saved.toml", to_toml(recipe)), {}) == recipe  # which says both
+    with pytest.raises(ConfigError, match=r"sft\.epochs = 0, as where sft\.steps is set"):
+        load_comparison_recipe(overrides={"sft": {"steps": 9}})
 
 
 @pytest.mark.parametrize(

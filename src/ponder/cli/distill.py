@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ponder.cli.arguments import MODEL_HELP, add_json, add_runs, single_name
+from ponder.cli.arguments import (
+    MODEL_HELP,
+    TOLD,
+    add_json,
+    add_problems,
+    add_runs,
+    single_name,
+    told_of_problems,
+)
 from ponder.cli.folders import DEFAULT_ROOT, in_series
 from ponder.cli.output import out, percent, print_json, shown_path
 from ponder.cli.quickstart import INTERRUPTED
@@ -26,7 +34,7 @@ from ponder.recipes.distill_recipe import DEFAULT_RECIPE, DistillRecipe, load_di
 from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.files import merged_tables
 from ponder.recipes.open_teacher import open_address
-from ponder.recipes.practised_sets import fixed_problems
+from ponder.recipes.practised_sets import fixed_problems, fixed_test
 from ponder.recipes.teachers import Teacher
 from ponder.train.parallel import joined
 
@@ -48,10 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "student", metavar="STUDENT", nargs="?", help=f"{MODEL_HELP}; or a preset, which begins with random weights"
     )
     parser.add_argument("--recipe", metavar="RECIPE", help=f"a TOML file or a recipe's name ({DEFAULT_RECIPE})")
-    parser.add_argument("--task", type=Path, metavar="FILE", help="a Python file that defines a task of your own")
-    parser.add_argument(
-        "--problems", metavar="NAME", help="a built-in task, a set of `ponder problems` (also a file), or gym/TASK"
-    )
+    add_problems(parser, "a built-in task, a set of `ponder problems`, hub:OWNER/NAME, gym/TASK, or a file")
     parser.add_argument("--key-file", metavar="FILE", help="the API key of an address, alone in a file")
     parser.add_argument("--teacher-model", metavar="NAME", help="the model at an address (the first that it lists)")
     parser.add_argument(
@@ -109,7 +114,7 @@ def open_endpoint(recipe: DistillRecipe) -> Iterator[Teacher]:
 
 
 def _compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    given = ("teacher", "student", "recipe", "task", "problems", "key_file", "teacher_model")
+    given = ("teacher", "student", "recipe", "task", "problems", *TOLD, "key_file", "teacher_model")
     if unused := [name for name in given if getattr(arguments, name) is not None]:
         raise ConfigError(
             f"--compare trains its own teacher and students by its recipe; leave out {unused[0].replace('_', '-')}"
@@ -148,14 +153,21 @@ def _in_one_process(device: Device) -> Iterator[None]:
 
 def _named(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that have an argument of their own."""
-    if arguments.task is not None and arguments.problems is not None:
-        raise ConfigError("--task and --problems both name problems; give one of them")
+    told = told_of_problems(arguments)
     settings: dict[str, Any] = {name: getattr(arguments, name) for name in ("teacher", "student")}
     settings = {name: value for name, value in settings.items() if value is not None}
     if arguments.task is not None:
         settings["task"] = {"file": str(arguments.task.resolve())}
     elif arguments.problems is not None:
-        settings["task"] = {"name": fixed_problems(arguments.problems), "file": ""}
+        if arguments.problems.isdecimal():
+            raise ConfigError(
+                f"--problems {arguments.problems}: expected the name of a set, task or file. How many problems the "
+                f"teacher is asked is --traces.problems={arguments.problems}; how many the student is measured with, "
+                "`problems` in a recipe of your own (--recipe FILE)"
+            )
+        if "test" in told:
+            told["test"] = fixed_test(told["test"])
+        settings["task"] = {"name": fixed_problems(arguments.problems), "file": "", **told}
     endpoint = {"key_file": arguments.key_file, "model": arguments.teacher_model}
     endpoint = {name: value for name, value in endpoint.items() if value is not None}
     if endpoint and arguments.teacher is not None and not is_url(arguments.teacher):

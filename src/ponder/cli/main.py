@@ -49,7 +49,7 @@ COMMANDS = {
 }
 
 
-_SETTING = re.compile(r"--[\w.-]+=")  # how an option with a value begins, whatever the value is
+_SETTING = re.compile(r"--(?:[\w.-]|\"[^\"]*\")+=")  # how an option with a value begins, whatever the value is
 NO_MEMORY = (
     "out of memory; what was saved before is good. End what else runs here; hold less at once: fewer samples or "
     "requests together (such as completions_per_batch of a recipe), bf16 weights, a shorter context; or take a smaller "
@@ -111,7 +111,9 @@ class _AnyOrder(argparse.ArgumentParser):
         """What argparse reads an argument as; None for a word."""
         found = super()._parse_optional(arg_string)
         setting = _SETTING.match(arg_string)
-        return found if found is not None or setting is None else super()._parse_optional(setting[0])
+        if found is not None or setting is None:
+            return found
+        return super()._parse_optional(setting[0].replace(" ", "_"))  # a space would make it a word
 
 
 def _words_first(arguments: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ponder.cli.arguments import add_json, add_runs, single_name
+from ponder.cli.arguments import TOLD, add_json, add_problems, add_runs, single_name, told_of_problems
 from ponder.cli.figures import print_report, r1_table
 from ponder.cli.folders import DEFAULT_ROOT, in_series
 from ponder.cli.output import out, print_json, shown_path
@@ -12,7 +12,6 @@ from ponder.cli.training import run_shown, train_shown
 from ponder.core.config import parse_overrides
 from ponder.core.errors import ConfigError, RunError
 from ponder.core.runs import RunFolder
-from ponder.data.library.records import KINDS
 from ponder.evals.r1_report import r1_json
 from ponder.evals.report import report_json
 from ponder.recipes.files import DEFAULT_KIND, recipe_kind
@@ -24,7 +23,6 @@ from ponder.recipes.zero_recipe import ZeroRecipe, load_recipe
 from ponder.train.divided import folder_of_process
 from ponder.train.parallel import current, joined
 
-OF_PROBLEMS = ("kind", "fields", "test")  # arguments that tell of what --problems names
 TAKES_SETTINGS = True  # arguments that argparse does not know are settings of the recipe
 
 
@@ -35,15 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a TOML file, or the name of a recipe that comes with Ponder")
     parser.add_argument("--resume", action="store_true", help="go on with the run where it was stopped or killed")
-    parser.add_argument("--task", type=Path, metavar="FILE", help="a Python file that defines a task of your own")
-    parser.add_argument(
-        "--problems", metavar="NAME", help="a set of `ponder problems`, hub:OWNER/NAME, gym/TASK, or a file: alone"
-    )
-    parser.add_argument("--test", metavar="NAME", help="of --problems: a set or file to measure with")
-    parser.add_argument("--kind", choices=KINDS, help="of a file or hub: set: how answers are judged (exact)")
-    parser.add_argument(
-        "--fields", metavar="LIST", help="of the same: question=…,answer=…,id=…,choices=…,tests=…,solution=…"
-    )
+    add_problems(parser, "a set of `ponder problems`, hub:OWNER/NAME, gym/TASK, or a file: alone")
     parser.add_argument("--run", metavar="NAME", help="the run's name (default: the recipe's and the task's)")
     parser.epilog = "Every other --section.key=value changes a setting of the recipe, for example --grpo.clip_high=0.3"
     add_runs(parser)
@@ -69,14 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def named_problems(arguments: argparse.Namespace) -> tuple[str, SetConfig] | None:
     """The set that `--problems` names, and what is told of it; None where it names none."""
-    told = {name: getattr(arguments, name) or "" for name in OF_PROBLEMS}
-    if arguments.problems is None:
-        if given := [name for name, value in told.items() if value]:
-            raise ConfigError(f"--{given[0]} belongs to --problems; name a set or file, or leave it out")
-        return None
-    if arguments.task is not None:
-        raise ConfigError("--task and --problems both name problems; give one of them")
-    return described(arguments.problems, **told)
+    told = told_of_problems(arguments)
+    return None if arguments.problems is None else described(arguments.problems, **told)
 
 
 def train_zero(arguments: argparse.Namespace, recipe: ZeroRecipe) -> int:
@@ -144,9 +128,9 @@ def resume_command(arguments: argparse.Namespace, folder: RunFolder) -> list[str
     command = ["train", arguments.recipe, "--resume", "--run", folder.name]
     if arguments.task is not None:
         command += ["--task", str(arguments.task)]
-    for option in ("problems", *OF_PROBLEMS):
-        if (value := getattr(arguments, option)) is not None:
-            command += [f"--{option}", value]
+    for name in ("problems", *TOLD):
+        if (value := getattr(arguments, name)) is not None:
+            command += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
     if arguments.runs != DEFAULT_ROOT:
         command += ["--runs", str(arguments.runs)]
     return [*command, *arguments.settings]

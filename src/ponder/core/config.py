@@ -7,6 +7,7 @@ wherever a setting may be None. Everything wrong raises `ConfigError`.
 import dataclasses
 import difflib
 import math
+import re
 import tomllib
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ import tomli_w
 from ponder.core.errors import ConfigError
 
 T = TypeVar("T")
+
+_PART = re.compile(r"\"([^\"]+)\"|[\w-]+")  # of a setting's name
+_NAMED = re.compile(rf"--(?P<name>(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*)(?:=(?P<value>.*))?\Z", re.DOTALL)
 
 NONE = "none"  # how None is written in TOML and on the command line
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path (a text)"}
@@ -60,8 +64,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     """`["--grpo.clip_high=0.3", "--seed", "1"]` → `{"grpo": {"clip_high": 0.3}, "seed": 1}`.
 
-    A value is read as TOML; what is not TOML is a text (`--task=chain`). Where a setting is given twice, the last
-    one counts.
+    A value is read as TOML; what is not TOML is a text (`--task=chain`). Names that a person chose may stand in
+    quotes, as in TOML (`--problems."my.file".kind=math`). Where a setting is given twice, the last one counts.
     """
     tree: dict[str, Any] = {}
     rest = list(arguments)
@@ -69,14 +73,18 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         argument = rest.pop(0)
         if not argument.startswith("--"):
             raise ConfigError(f"unexpected argument {argument!r}; expected a setting such as --seed=1")
-        name, equals, text = argument[2:].partition("=")
-        if not equals:
+        match = _NAMED.match(argument)
+        if match is None:
+            raise ConfigError(
+                f"{argument!r} names no setting; expected a form such as --grpo.clip_high=0.3, and a name with other "
+                "characters than letters, digits, _ and - in quotes, such as '--problems.\"my file\".kind=math'"
+            )
+        name, text = match["name"], match["value"]
+        if text is None:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"setting --{name} has no value; write --{name}=VALUE (true or false for a switch)")
             text = rest.pop(0)
-        parts = name.split(".")
-        if not all(part.isidentifier() for part in parts):
-            raise ConfigError(f"{argument!r} names no setting; expected a form such as --grpo.clip_high=0.3")
+        parts = [part[1] or part[0] for part in _PART.finditer(name)]
         _put(tree, parts, _parse_value(text), name)
     return tree
 

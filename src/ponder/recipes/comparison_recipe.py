@@ -55,7 +55,10 @@ class ComparisonRecipe:
             if getattr(self, side).start_from:
                 raise ConfigError(f"{side}.start_from is set; expected a model that the run itself begins")
         if not self.sft.epochs:
-            raise ConfigError("sft.epochs = 0; expected the number of passes, from which the compute is counted")
+            raise ConfigError(
+                "sft.epochs = 0, as where sft.steps is set instead; expected the number of passes, from which the "
+                "compute is counted"
+            )
 
     def of_seed(self, seed: int) -> ZeroRecipe:
         """The recipe of one student."""
@@ -66,7 +69,8 @@ def load_comparison_recipe(
     source: str | Path = DEFAULT_COMPARISON, overrides: Mapping[str, Any] | None = None
 ) -> ComparisonRecipe:
     """A recipe from a TOML file or by the name of a built-in one, with `overrides` (a tree of tables) on top."""
-    settings = merged_tables(read_recipe(source), overrides or {})
+    settings = merged_tables({"sft": {"epochs": ComparisonRecipe().sft.epochs}}, read_recipe(source))
+    settings = merged_tables(settings, overrides or {})
     sides: dict[str, ZeroRecipe] = {}
     for side in SIDES:
         own = settings.pop(side, {})

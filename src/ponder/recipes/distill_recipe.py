@@ -107,8 +107,10 @@ def load_distill_recipe(
     student become paths, so that a run goes on with the weights that it began with. Raises `ConfigError` where nothing
     says which problems the teacher is to be asked.
     """
-    settings = merged_tables(read_recipe(source), overrides or {})
+    settings = merged_tables({"sft": {"epochs": DistillRecipe().sft.epochs}}, read_recipe(source))
+    settings = merged_tables(settings, overrides or {})
     recipe = apply_settings(DistillRecipe(), settings)
+    _require_use(recipe.distill.kind, overrides or {})
     for name in ("teacher", "student"):
         if not getattr(recipe, name).strip():
             raise ConfigError(f"the recipe names no {name}; give both: ponder distill TEACHER STUDENT")
@@ -125,6 +127,19 @@ def load_distill_recipe(
         student = fixed_path(student, runs)
     engine = named_engine(recipe.engine, recipe.compute.device)
     return replace(recipe, teacher=teacher, student=student, endpoint=endpoint, engine=engine)
+
+
+def _require_use(kind: str, overrides: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` for a setting that was changed and has no say in what the student learns from."""
+    used, idle = ("distill", "sft") if kind == "logits" else ("sft", "distill")
+    settings = overrides.get(idle)
+    names = [name for name in settings if name != "kind"] if isinstance(settings, Mapping) else []
+    if names:
+        other = "traces" if kind == "logits" else "logits"
+        raise ConfigError(
+            f"setting '{idle}.{names[0]}' does nothing with distill.kind = '{kind}'; set those of the section {used} "
+            f"(such as {used}.steps), or distill.kind = '{other}'"
+        )
 
 
 def is_traces(teacher: str) -> bool:

@@ -35,8 +35,12 @@ def recipe_path(source: str | Path) -> Path:
 
 
 def merged_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of two trees of tables; those of `above` win."""
+    """The settings of two trees of tables; those of `above` win. How long a stage learns is one thing, counted in one
+    way: where `above` says `steps` and no `epochs`, the `epochs` of `below` are none.
+    """
     merged = dict(below)
+    if "epochs" in below and "steps" in above:
+        merged["epochs"] = 0.0
     for key, value in above.items():
         under = merged.get(key)
         both = isinstance(under, Mapping) and isinstance(value, Mapping)

@@ -38,7 +38,9 @@ class SetConfig:
     test: str = ""  # a set or file to measure with; empty: the set's own split `test`, else one problem in ten
 
 
-def described(name: str, kind: str = "", fields: str = "", test: str = "") -> tuple[str, SetConfig]:
+def described(
+    name: str, kind: str = "", fields: str = "", test: str = "", *, drop_unanswered: bool = False
+) -> tuple[str, SetConfig]:
     """A task's name for a set or file of that name, and what is told of it: with whole paths, so that a run goes on
     from any folder.
     """
@@ -49,9 +51,13 @@ def described(name: str, kind: str = "", fields: str = "", test: str = "") -> tu
         name = Path(file.removesuffix(".gz")).stem or file
         if is_set(name) or name in gym_tasks() or name in RESERVED:
             name = file  # which no other set is called
-    if test and is_own(test):
-        test = str(Path(test).resolve())
-    return name, SetConfig(path=path, kind=kind, fields=fields, test=test)
+    told = SetConfig(path=path, kind=kind, fields=fields, test=fixed_test(test), drop_unanswered=drop_unanswered)
+    return name, told
+
+
+def fixed_test(name: str) -> str:
+    """A set or file to measure with, by a name that holds in any folder."""
+    return str(Path(name).resolve()) if name and is_own(name) else name
 
 
 class ListedProblems:

@@ -49,7 +49,7 @@ class SftConfig:
     """Fine-tuning settings."""
 
     steps: int = 400
-    epochs: float = 0.0  # passes over a finite set, instead of `steps`; 0: `steps` counts
+    epochs: float = 0.0  # passes over a finite set, instead of `steps`; 0, as where `steps` is changed: `steps` counts
     tokens_per_step: int = 4096  # a multiple of row_tokens; read tokens and learned ones together
     row_tokens: int = 2048  # examples are packed into rows of so many tokens; none may be longer
     too_long: TooLong = "refuse"  # what becomes of an example longer than a row; those left out are counted

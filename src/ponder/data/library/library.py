@@ -259,7 +259,7 @@ def _loaded(record: ProblemSet, split: str, rows: Iterable[Row], *, drop: bool) 
             if not drop:
                 raise row.error(
                     "no answer; give every row one, name the column that holds it, or have such rows left out "
-                    "(--drop-unanswered; of a distillation and R1-Zero --task.drop_unanswered=true; of R1 "
+                    "(--drop-unanswered; where a recipe names the set, --task.drop_unanswered=true, of R1 "
                     "--problems.NAME.drop_unanswered=true)"
                 )
             left_out.append(Dropped(place=row.place, reason="no answer"))
