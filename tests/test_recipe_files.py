@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from ponder.core.config import to_toml
-from ponder.core.errors import ConfigError
+from ponder.core.config import parse_overrides, to_toml
+from ponder.core.errors import ConfigError, RunError
+from ponder.core.runs import RunFolder
 from ponder.recipes.comparison_recipe import load_comparison_recipe
 from ponder.recipes.distill_recipe import load_distill_recipe
 from ponder.recipes.files import recipe_kind, recipe_layers
 from ponder.recipes.r1_recipe import R1Recipe, load_r1_recipe
+from ponder.recipes.run_state import check_claim
 from ponder.recipes.zero_recipe import load_recipe
 
 TASK = (
@@ -69,8 +71,8 @@ def test_recipes_of_every_kind_can_begin_from_another() -> None:
 
 
 def test_steps_that_are_set_above_passes_count_instead_of_them() -> None:
-    below = written("passes.toml", 'recipe = "r1"', "second_sft.epochs = 2.0", 'start_from = "base"', 'engine = "torch"')
-    assert load_r1_recipe(below).second_sft.epochs == 2.0
+    below = written("passes.toml", 'recipe = "r1"', "second_sft.epochs = 2.0")
+    assert load_r1_recipe(below, {"start_from": "base", "engine": "torch"}).second_sft.epochs == 2.0
     second = r1(f'recipe = "{below}"', "second_sft.steps = 7").second_sft
     assert (second.steps, second.epochs) == (7, 0.0)
     again = r1(f'recipe = "{below}"', "second_sft.steps = 7", second_sft={"epochs": 3.0}).second_sft
@@ -111,6 +113,44 @@ def test_a_file_of_r1_that_does_not_say_so_is_told_of() -> None:
         load_recipe(source)
     with pytest.raises(ConfigError, match=r"did you mean 'grpo\.steps'\?$"):  # and no other mistake is told of so
         load_recipe(written("own.toml", "grpo.stepz = 7"))
+    with pytest.raises(ConfigError, match=r"unknown setting 'gpro'; did you mean 'grpo'\?$"):
+        load_recipe("zero-chain", {"gpro": {"steps": 3}})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"reasoning_rl": {"steps": 0}}, r"^reasoning_rl\.steps = 0; expected 1 or more"),
+        ({"cold_start": {"optimizer": {"beta1": 2.0}}}, r"^cold_start\.optimizer\.beta1 = 2\.0; expected"),
+        ({"sharpening": {"collect": {"samples_per_problem": 0}}}, r"^sharpening\.collect\.samples_per_problem = 0"),
+        (
+            {"second_sft": {"row_tokens": 100}},
+            r"^second_sft\.tokens_per_step = \d+ is not a multiple of second_sft\.row_tokens = 100",
+        ),
+        ({"preferences": {"pairs": "a", "judge": {"model": "b"}}}, r"'a', and preferences\.judge\.model = 'b' makes"),
+    ],
+)
+def test_what_is_wrong_in_a_stage_is_named_as_it_is_written(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_r1_recipe("r1", {"start_from": "base", "engine": "torch", **overrides})
+
+
+def test_a_run_of_another_kind_is_not_gone_on_with() -> None:
+    zero = load_recipe("zero-chain", {"engine": "torch"})
+    run = RunFolder.create(Path("run"))
+    run.config.write_text(to_toml(load_r1_recipe("r1", {"start_from": "base", "engine": "torch"})))
+    with pytest.raises(RunError, match=r"run holds a run of the kind 'r1', .* is of the kind 'zero'; resume"):
+        check_claim(zero, run, resume=True)
+
+
+def test_stages_may_be_written_as_a_shell_leaves_them() -> None:
+    start = {"start_from": "base", "engine": "torch", "measure": {"apart": []}}
+    for text in ("[reasoning-rl]", "[cold-start, reasoning-rl]"):
+        arguments = [f"--stages={text}", "--ordinary.share=0.0", "--ordinary.texts=0", "--ordinary.text_share=0.0"]
+        stages = load_r1_recipe("r1", {**start, **parse_overrides(arguments)}).stages
+        assert list(stages) == text[1:-1].split(", ")
+    with pytest.raises(ConfigError, match=r"'stages': got \"reasoning-rl\"; expected a list such as \[a, b\]"):
+        load_r1_recipe("r1", {**start, "stages": "reasoning-rl"})
 
 
 def test_a_task_file_in_a_file_counts_as_one_on_the_command_line() -> None:

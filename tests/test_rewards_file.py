@@ -12,6 +12,7 @@ from ponder.data.own_rewards import RewardsFile
 from ponder.recipes import r1
 from ponder.recipes.r1_data import Practice
 from ponder.recipes.r1_recipe import R1Recipe, load_r1_recipe
+from ponder.recipes.run_state import check_claim
 from ponder.recipes.tasks import AddedRewards
 from ponder.recipes.zero_recipe import load_recipe
 from ponder.verify.rewards import Reply
@@ -67,9 +68,13 @@ def test_a_name_that_a_tasks_own_reward_has(tmp_path: Path) -> None:
         AddedRewards(first.rewards, path, lambda: PROBLEM)
 
 
-def test_recipes_take_it() -> None:
-    assert load_r1_recipe("r1", {"rewards_file": "brief.py"}).rewards_file == "brief.py"
-    assert load_recipe("zero-chain", {"rewards_file": "brief.py"}).rewards_file == "brief.py"
+def test_recipes_take_it_by_a_path_that_holds_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = str(tmp_path / "brief.py")
+    for named in ("brief.py", whole):
+        assert load_r1_recipe("r1", {"rewards_file": named}).rewards_file == whole
+        assert load_recipe("zero-chain", {"rewards_file": named}).rewards_file == whole
+    assert load_recipe("zero-chain").rewards_file == ""
 
 
 def test_a_run_goes_on_with_the_rewards_that_it_began_with(tmp_path: Path) -> None:
@@ -84,3 +89,14 @@ def test_a_run_goes_on_with_the_rewards_that_it_began_with(tmp_path: Path) -> No
     ):
         r1._costs_of(recipe, run, practice, SHAPE)
     assert RewardsFile(tmp_path / "brief.py").fingerprint != ""
+
+
+def test_the_file_may_have_moved_when_a_run_goes_on(tmp_path: Path) -> None:
+    recipe = R1Recipe(tasks={"chain_sum": 1.0}, rewards_file=write(tmp_path / "brief.py"))
+    run = RunFolder.create(tmp_path / "run")
+    with Practice(recipe.tasks, rewards_file=recipe.rewards_file) as practice:
+        r1._costs_of(recipe, run, practice, SHAPE).begin()
+    (tmp_path / "elsewhere").mkdir()
+    check_claim(replace(recipe, rewards_file=write(tmp_path / "elsewhere" / "brief.py")), run, resume=True)
+    with pytest.raises(RunError, match=r"made by another recipe: rewards_file is '.*brief\.py' there and '' here"):
+        check_claim(replace(recipe, rewards_file=""), run, resume=True)

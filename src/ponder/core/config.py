@@ -10,7 +10,8 @@ import math
 import re
 import tomllib
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -103,7 +104,8 @@ def _apply(config: Any, settings: Mapping[str, object], where: str, known: Seque
         if key not in hints:
             raise _unknown(path, known, [_join(where, name) for name in hints])
         changes[key] = _convert(value, hints[key], getattr(config, key), path, known)
-    return dataclasses.replace(config, **changes)
+    with _errors_by_path(hints, where):
+        return dataclasses.replace(config, **changes)
 
 
 def _build(kind: Any, settings: Mapping[str, object], where: str, known: Sequence[str]) -> Any:
@@ -119,7 +121,22 @@ def _build(kind: Any, settings: Mapping[str, object], where: str, known: Sequenc
     missing = [name for name in hints if name not in values and _is_required(kind, name)]
     if missing:
         raise ConfigError(f"section '{where}' lacks {', '.join(missing)}; a new {kind.__name__} must be given in full")
-    return kind(**values)
+    with _errors_by_path(hints, where):
+        return kind(**values)
+
+
+@contextmanager
+def _errors_by_path(names: Iterable[str], where: str) -> Iterator[None]:
+    """A section's own checks call its settings by its usual name (`sft.steps`); here they get the path that a person
+    writes (`cold_start.steps`).
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if not where:
+            raise
+        usual = rf"(?<![\w.])[a-z]\w*\.(?=(?:{'|'.join(names)})\b)"
+        raise ConfigError(re.sub(usual, lambda _: f"{where}.", str(error))) from error
 
 
 def _convert(value: object, hint: Any, present: object, path: str, known: Sequence[str]) -> Any:
@@ -176,8 +193,11 @@ def _convert_union(value: object, members: tuple[Any, ...], present: object, pat
 
 
 def _convert_tuple(value: object, items: tuple[Any, ...], path: str, known: Sequence[str]) -> tuple[Any, ...]:
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):  # a shell has taken the quotes away
+        value = [_parse_value(item.strip()) for item in value[1:-1].split(",") if item.strip()]
     if not isinstance(value, list | tuple):
-        raise _wrong(path, value, "a list such as [1, 2]")
+        of_texts = items[0] is str or get_origin(items[0]) is Literal
+        raise _wrong(path, value, f"a list such as {'[a, b]' if of_texts else '[1, 2]'}")
     if len(items) == 2 and items[1] is Ellipsis:
         items = (items[0],) * len(value)
     if len(items) != len(value):

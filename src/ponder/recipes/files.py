@@ -34,6 +34,11 @@ def recipe_path(source: str | Path) -> Path:
     return path
 
 
+def whole_path(file: str) -> str:
+    """A file that a recipe names, by a path that holds in any folder; "" for none."""
+    return str(Path(file).resolve()) if file else ""
+
+
 def merged_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of two trees of tables; those of `above` win. How long a stage learns is one thing, counted in one
     way: where `above` says `steps` and no `epochs`, the `epochs` of `below` are none.

@@ -13,7 +13,7 @@ from ponder.evals.drawing import DrawingConfig
 from ponder.models.adapter_config import AdapterConfig
 from ponder.recipes.endpoint_config import is_url
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import merged_tables, recipe_layers
+from ponder.recipes.files import merged_tables, recipe_layers, whole_path
 from ponder.recipes.judging import JudgingConfig
 from ponder.recipes.opening import fixed_name, fixed_path
 from ponder.recipes.practised_sets import SetConfig
@@ -313,6 +313,7 @@ def load_r1_recipe(
     return replace(
         recipe,
         start_from=fixed_name(recipe.start_from),
+        rewards_file=whole_path(recipe.rewards_file),
         preferences=replace(recipe.preferences, judge=judge),
         engine=named_engine(recipe.engine, recipe.compute.device),
     )

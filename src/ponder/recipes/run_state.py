@@ -18,6 +18,7 @@ from ponder.core.runs import RunFolder
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.models.config import ModelConfig
 from ponder.models.presets import count_parameters
+from ponder.recipes.files import DEFAULT_KIND, KIND
 from ponder.train.checkpoint import Progress
 from ponder.train.loop import Clock
 
@@ -26,6 +27,11 @@ class Recipe(Protocol):
     """What the recipes have in common; each is a frozen dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def kind(self) -> str:
+        """What it is a recipe of."""
+        ...
 
     @property
     def name(self) -> str:
@@ -128,13 +134,17 @@ class RunCosts:
 def check_claim(recipe: SomeRecipe, run: RunFolder, *, resume: bool, free: Collection[str] = ()) -> None:
     """Refuse a folder that holds a run, unless it is to be resumed and was made by this recipe.
 
-    `free`: further settings and sections that may differ from the run's, by their dotted paths.
+    `free`: further settings and sections that may differ from the run's, by their dotted paths. A file of rewards may
+    have another place: its content is compared.
     """
     if not run.config.exists():
         return
     if not resume:
         raise RunError(f"{run.path} already holds a run; continue it with --resume, or choose another name with --run")
-    saved = _with(saved_recipe(recipe, run), recipe, {*ITS_OWN, *TO_GO_ON, *free})
+    begun = saved_recipe(recipe, run)
+    if getattr(recipe, "rewards_file", "") and (_read_summary(run) or {}).get("rewards_fingerprint"):
+        free = {*free, "rewards_file"}
+    saved = _with(begun, recipe, {*ITS_OWN, *TO_GO_ON, *free})
     ours, theirs = _flatten(asdict(recipe)), _flatten(asdict(saved))
     if saved != recipe or list(ours) != list(theirs):  # a table of names counts in its order too: draws go by it
         raise RunError(
@@ -144,9 +154,16 @@ def check_claim(recipe: SomeRecipe, run: RunFolder, *, resume: bool, free: Colle
 
 
 def saved_recipe(recipe: SomeRecipe, run: RunFolder) -> SomeRecipe:
-    """The settings of a run, which is of the same kind as `recipe`."""
+    """The settings of a run. Raises `RunError` where it is one of another kind than `recipe`."""
+    settings = read_toml(run.config)
+    kind = settings.get(KIND, DEFAULT_KIND)
+    if kind != recipe.kind:
+        raise RunError(
+            f"{run.path} holds a run of the kind {kind!r}, and the recipe {recipe.name} is of the kind "
+            f"{recipe.kind!r}; resume it with the command that began it, or choose another name with --run"
+        )
     # from the defaults, since what is applied to a table of names keeps those that it has
-    return apply_settings(type(recipe)(), read_toml(run.config))
+    return apply_settings(type(recipe)(), settings)
 
 
 def _with(saved: Any, given: Any, free: Collection[str], path: str = "") -> Any:

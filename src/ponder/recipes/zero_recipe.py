@@ -13,7 +13,7 @@ from ponder.evals.evaluator import EvaluationConfig
 from ponder.models.config import ModelConfig
 from ponder.models.presets import PRESETS
 from ponder.recipes.engines import named_engine
-from ponder.recipes.files import BEGINS_FROM, KIND, merged_tables, recipe_layers
+from ponder.recipes.files import BEGINS_FROM, KIND, merged_tables, recipe_layers, whole_path
 from ponder.recipes.opening import fixed_path
 from ponder.recipes.practised_sets import SetConfig
 from ponder.recipes.tasks import TaskConfig
@@ -67,6 +67,7 @@ def load_recipe(
     one that the settings name, if any, is taken in the same way.
     """
     settings, above = recipe_layers(source)
+    named = {*settings, *above}  # what the file says, whatever is changed above it
     overrides = merged_tables(above, overrides or {})
     if task_file is None:
         settings, overrides = _with_named_task(settings, overrides)
@@ -82,20 +83,21 @@ def load_recipe(
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"preset = {preset!r}; expected one of {', '.join(PRESETS)}")
     model = PRESETS[preset](Tokenizer.for_arithmetic().vocab_size)
-    recipe = _applied(ZeroRecipe(preset=preset, model=model), merged, source)
+    recipe = _applied(ZeroRecipe(preset=preset, model=model), merged, named, source)
     return replace(
         recipe,
         start_from=fixed_path(recipe.start_from) if recipe.start_from else "",
+        rewards_file=whole_path(recipe.rewards_file),
         engine=named_engine(recipe.engine, recipe.compute.device),
     )
 
 
-def _applied(recipe: ZeroRecipe, settings: Mapping[str, Any], source: str | Path) -> ZeroRecipe:
-    """The recipe with the settings; an error that comes of a file of another kind says so."""
+def _applied(recipe: ZeroRecipe, settings: Mapping[str, Any], named: set[str], source: str | Path) -> ZeroRecipe:
+    """The recipe with the settings; an error that comes of a file of another kind, which `named` such, says so."""
     try:
         return apply_settings(recipe, settings)
     except ConfigError as error:
-        if KIND in settings or settings.keys() <= ZeroRecipe.__dataclass_fields__.keys():
+        if KIND in settings or named <= ZeroRecipe.__dataclass_fields__.keys():
             raise
         raise ConfigError(
             f"{error}. {source} says neither which recipe it begins from (such as {BEGINS_FROM} = 'r1') nor its "
