@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from ponder.cli.compare import print_comparison
 from ponder.cli.main import main
 from ponder.core.errors import DataError
 from ponder.evals.compare import compare, mcnemar, paired_bootstrap
@@ -158,6 +159,16 @@ def test_an_evaluation_that_was_stopped_among_its_samples_is_refused() -> None:
     alone = compare(whole, greedy)  # the one was never asked for samples
     assert alone.pass_at_1 is None
     assert alone.greedy == found.greedy
+
+
+@pytest.mark.parametrize(("problems", "few"), [(1, 1), (29, 29), (30, 0), (200, 0)])
+def test_what_stands_on_few_problems_is_said(problems: int, few: int, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = {str(i): [i % 3 == 0] for i in range(problems)}
+    found = compare(samples("x", outcomes), samples("x", outcomes), resamples=100)
+    assert found.few == few
+    print_comparison(found, "a", "b")
+    said = f"intervals and p of {few} problems are not to be trusted"
+    assert (said in capsys.readouterr().out) == bool(few)
 
 
 def test_a_seed_below_zero_is_a_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from ponder.cli.output import err, out, percent, print_json, shown_path
 from ponder.cli.tables import FigureTable
 from ponder.cli.values import seed
 from ponder.core.files import what_is
-from ponder.evals.compare import RESAMPLES, Comparison, Difference, KindComparison, compare
+from ponder.evals.compare import FEW, RESAMPLES, Comparison, Difference, KindComparison, compare
 from ponder.evals.sample_files import SavedSamples, find_samples
 from ponder.evals.suites.folder import EvaluationFolder
 
@@ -82,6 +82,12 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
                 console.print(f"McNemar: {test.only_a} right in A alone, {test.only_b} in B alone, p {p}")
     if comparison.greedy is None and comparison.pass_at_1 is None:
         console.print("nothing to compare: no kind of completion was graded in both")
+    if comparison.few:
+        console.print(
+            f"intervals and p of {comparison.few} problems are not to be trusted: a bootstrap of fewer than {FEW} "
+            "makes differences look surer than they are",
+            soft_wrap=True,
+        )
 
 
 def comparison_table(title: str, found: KindComparison) -> FigureTable:

@@ -17,6 +17,7 @@ from ponder.core.errors import DataError
 from ponder.evals.graded import Drawn, GradedSample
 
 RESAMPLES = 10_000
+FEW = 30  # problems, below which a bootstrap's interval and p are not to be trusted: too short, and too small
 CHUNK = 2_000_000  # drawn problems at once: memory only
 
 Outcomes = Mapping[str, Mapping[str, float]]  # accuracy by task and problem
@@ -64,6 +65,13 @@ class Comparison:
     only_b: int
     seed: int
     resamples: int
+
+    @property
+    def few(self) -> int:
+        """The fewest problems that a figure of it stands on, where they are fewer than `FEW`; else 0."""
+        kinds = [kind for kind in (self.greedy, self.pass_at_1) if kind is not None]
+        fewest = min((task.problems for kind in kinds for task in kind.tasks.values()), default=FEW)
+        return fewest if fewest < FEW else 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
