@@ -148,6 +148,15 @@ def test_what_stands_at_a_path(tmp_path: Path) -> None:
         user_path("~nosuchuser/x")
 
 
+@pytest.mark.parametrize("place", [".", "/", "..", "there", "a/.."])
+def test_a_folder_where_a_file_is_to_be_is_told_of(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RunError, match=f"cannot write {place}: "):
+        atomic_write_text(Path(place), "text")
+    assert list(tmp_path.iterdir()) == [tmp_path / "there"]
+
+
 def test_folders_made_for_a_file_go_when_it_fails(tmp_path: Path) -> None:
     with (
         pytest.raises(RunError, match="the name is too long for this file system"),

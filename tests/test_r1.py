@@ -792,5 +792,6 @@ def test_our_own_preference_pairs_prefer_the_reply_that_is_whole() -> None:
     lines = Message("assistant", text.replace(" ", "\n"))  # one word each, between spaces
     listed = Conversation(id="l", messages=(Message("user", "q"), lines))
     assert own_pairs([*conversations[:2], listed, *conversations[2:]], seed=1) == pairs
-    with pytest.raises(DataError, match=f"1 of 2 replies have {SHORTEST} words or more"):
+    refused = rf"reward-model: 1 of 2 replies have {SHORTEST} words or more; .*ordinary\.prompts.*preferences\.pairs"
+    with pytest.raises(DataError, match=refused):
         own_pairs([conversations[0], short], seed=1)

@@ -199,6 +199,8 @@ def _parents_of(path: Path) -> Iterator[None]:
 
 
 def _sibling(path: Path, kind: str) -> Path:
+    if path.name in ("", ".."):
+        raise RunError(f"cannot write {path}: it is a folder; expected the name of a file, or of a folder to make")
     return path.with_name(f".{path.name}.{kind}-{secrets.token_hex(6)}")
 
 

@@ -53,7 +53,9 @@ def own_pairs(conversations: Sequence[Conversation], seed: int) -> list[Preferen
     usable = [c for c in conversations if len(c.messages[-1].content.split(" ")) >= SHORTEST]
     if len(usable) < 2:
         raise DataError(
-            f"{len(usable)} of {len(conversations)} replies have {SHORTEST} words or more; expected two or more of them"
+            f"reward-model: {len(usable)} of {len(conversations)} replies have {SHORTEST} words or more; expected two "
+            "or more of the base's ordinary ones, to make pairs of. Let it answer more prompts at more length "
+            "(ordinary.prompts, ordinary.collect.max_tokens), or name a file of pairs (preferences.pairs)"
         )
     replies = [c.messages[-1].content for c in usable]
     pairs = []
