@@ -452,6 +452,8 @@ def test_eval_on_another_task(at_home: Path, capsys: Capture) -> None:
         (["eval", "tiny", "--problems", "0"], "evaluation.problems = 0"),
         (["eval", "tiny", "--problems", "sudoku"], "expected a number, chain, countdown, or a Python file"),
         (["eval", "tiny", "--problems", "nowhere.py"], "nowhere.py"),
+        (["eval", "tiny", "--problems", "my own.csv"], "is measured with: ponder eval tiny --suite 'my own.csv'"),
+        (["eval", "tiny", "--problems", "gsm8k"], "is measured with: ponder eval tiny --suite gsm8k"),
         (["eval", "tiny", "--temperature", "0"], "evaluation.temperature"),
         (["generate", "tiny", "--prompt", ""], "--prompt is empty"),
         (["generate", "tiny", "--prompt", "2×3"], "lacks the character '×' (U+00D7)"),

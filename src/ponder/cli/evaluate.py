@@ -1,6 +1,7 @@
 """`ponder eval`: measure a model on held-out problems of a task, or on suites of problem sets."""
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -27,6 +28,8 @@ from ponder.cli.tables import FigureTable
 from ponder.core.errors import ConfigError, DataError
 from ponder.core.seeds import python_rng
 from ponder.core.workers import ComputeConfig, Workers
+from ponder.data.library.generated import GYM
+from ponder.data.library.rows import SUFFIXES
 from ponder.data.problems import held_out_problems
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
 from ponder.evals.codeforces import RATINGS, load_ratings, rate, rated_contests
@@ -37,6 +40,7 @@ from ponder.evals.suites.registry import TEMPERATURE, TOP_P
 from ponder.evals.suites.run import evaluate_suite
 from ponder.recipes.open_task import OpenedTask, open_task
 from ponder.recipes.opening import find_model
+from ponder.recipes.practised_sets import is_set
 from ponder.recipes.tasks import BUILT_IN, TaskConfig
 from ponder.recipes.zero_recipe import ZeroRecipe
 from ponder.verify.grader import Grader
@@ -243,10 +247,13 @@ def choose(arguments: argparse.Namespace, recipe: ZeroRecipe | None) -> tuple[Ta
             given["problems"] = int(wanted)
     elif wanted in BUILT_IN:
         task = TaskConfig(name=wanted) if recipe is None else replace(recipe.task, name=wanted, file="")
-    elif Path(wanted).suffix == ".py" or Path(wanted).exists():
+    elif Path(wanted).suffix == ".py" or (Path(wanted).exists() and not {*Path(wanted).suffixes} & {*SUFFIXES}):
         task = TaskConfig(file=wanted)
     else:
+        of_suite = shlex.quote(wanted) if is_set(wanted) or wanted.startswith(GYM) else "NAME"
         raise ConfigError(
-            f"--problems {wanted!r}; expected a number, {', '.join(BUILT_IN)}, or a Python file with a task"
+            f"--problems {wanted!r}; expected a number, {', '.join(BUILT_IN)}, or a Python file with a task. A "
+            "table of questions and answers, or a set of `ponder problems`, is measured with: ponder eval "
+            f"{shlex.quote(arguments.model)} --suite {of_suite}"
         )
     return task, replace(config, **{name: value for name, value in given.items() if value is not None})
