@@ -427,6 +427,10 @@ def test_the_model_and_the_report_of_a_run_can_be_used(whole: RunFolder, capsys:
     assert main(["report", str(whole.path), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["after"] == distill_json(whole)["after"]
+    assert main(["report", str(whole.path)]) == 0
+    shown = capsys.readouterr().out
+    for said in ("before ", "after ", "of 12 held-out problems", "of the teacher's 60 answers", "report: "):
+        assert said in shown
     assert "The teacher's answers" in whole.report.read_text(encoding="utf-8")
     assert (
         main(

@@ -8,6 +8,7 @@ import pytest
 
 from ponder.algo.pass_at_k import Interval
 from ponder.cli.figures import r1_table
+from ponder.cli.main import main
 from ponder.core.runs import RunFolder
 from ponder.evals.by_task import TaskFigures, combine
 from ponder.evals.distill_report import _figures_table
@@ -57,6 +58,17 @@ def test_what_was_cut_off_and_what_was_not_graded_stand_beside_the_accuracy(run:
     assert (base["truncated_share"], base["ungraded_share"]) == (pytest.approx(0.03), pytest.approx(0.015))
     table = r1_table(r1_json(run))
     assert [next(iter(column.cells)) for column in table.columns][3:] == ["3.0 %", "1.5 %"]
+
+
+def test_the_command_shows_what_was_measured(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    run.config.write_text('kind = "r1"\n')
+    assert main(["report", str(run.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "50.0 %" in shown
+    assert f"report: {run.report}" in shown
+    run.evaluation("base").unlink()
+    assert main(["report", str(run.path)]) == 0
+    assert "nothing was evaluated yet" in capsys.readouterr().out
 
 
 def test_the_report_of_a_distillation_has_both_shares() -> None:

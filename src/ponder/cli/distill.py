@@ -15,8 +15,9 @@ from ponder.cli.arguments import (
     single_name,
     told_of_problems,
 )
+from ponder.cli.figures import print_conclusion, print_distillation
 from ponder.cli.folders import DEFAULT_ROOT, in_series
-from ponder.cli.output import out, percent, print_json, shown_path
+from ponder.cli.output import out, print_json, shown_path
 from ponder.cli.quickstart import INTERRUPTED
 from ponder.cli.training import run_shown
 from ponder.core.config import parse_overrides, read_toml
@@ -95,11 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({**figures, "run": str(folder.path), "report": str(folder.report)})
         return 0
     console = out()
-    for name in ("before", "after"):
-        measured = figures[name]["macro_greedy"] or figures[name]["macro_pass_at_1"]
-        console.print(f"{name:<8}{percent(measured['mean']):>8}  of {figures[name]['n']:,} held-out problems")
-    kept = figures["traces"]["outcomes"].get("kept", 0)
-    console.print(f"learned from {kept:,} of the teacher's {figures['traces']['asked']:,} answers")
+    print_distillation(console, figures)
     console.print(f"report: {shown_path(folder.report)}", soft_wrap=True)
     return 0
 
@@ -134,8 +131,7 @@ def _compare(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         print_json({**figures, "run": str(folder.path), "report": str(folder.report)})
         return 0
     console = out()
-    for sentence in figures["conclusion"]:
-        console.print(f"- {sentence.replace('**', '')}", soft_wrap=True)
+    print_conclusion(console, figures)
     console.print(f"report: {shown_path(folder.report)}", soft_wrap=True)
     return 0
 

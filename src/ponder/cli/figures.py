@@ -73,6 +73,30 @@ def print_report(console: Console, report: Mapping[str, Any]) -> None:
         console.print(line)
 
 
+def print_r1(console: Console, figures: Mapping[str, Any]) -> None:
+    """What was measured of an R1 run so far."""
+    console.print(r1_table(figures) if figures["stages"] else Text("nothing was evaluated yet"))
+
+
+def print_distillation(console: Console, figures: Mapping[str, Any]) -> None:
+    """What a distillation gained; of an unfinished one, what there is."""
+    for name in ("before", "after"):
+        if figures[name] is None:
+            console.print(f"{name:<8}not measured yet")
+            continue
+        measured = figures[name]["macro_greedy"] or figures[name]["macro_pass_at_1"]
+        console.print(f"{name:<8}{percent(measured['mean']):>8}  of {figures[name]['n']:,} held-out problems")
+    if traces := figures["traces"]:
+        kept = traces["outcomes"].get("kept", 0)
+        console.print(f"learned from {kept:,} of the teacher's {traces['asked']:,} answers")
+
+
+def print_conclusion(console: Console, figures: Mapping[str, Any]) -> None:
+    """What a comparison of distillation with RL allows to be said."""
+    for sentence in figures["conclusion"] or ["nothing can be said yet"]:
+        console.print(f"- {sentence.replace('**', '')}", soft_wrap=True)
+
+
 def r1_table(figures: Mapping[str, Any]) -> FigureTable:
     """One row per stage of an R1 run: the mean accuracy over its tasks."""
     table = FigureTable("after", title="mean accuracy over the tasks, 95 % intervals", box=SIMPLE)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ponder.cli.arguments import TOLD, add_json, add_problems, add_runs, single_name, told_of_problems
-from ponder.cli.figures import print_report, r1_table
+from ponder.cli.figures import print_r1, print_report
 from ponder.cli.folders import DEFAULT_ROOT, in_series
 from ponder.cli.output import out, print_json, shown_path
 from ponder.cli.quickstart import INTERRUPTED
@@ -96,7 +96,7 @@ def train_r1(arguments: argparse.Namespace, recipe: R1Recipe) -> int:
         print_json({**figures, "run": str(folder.path), "report": str(folder.report)})
         return 0
     console = out()
-    console.print(r1_table(figures))
+    print_r1(console, figures)
     console.print(f"report: {shown_path(folder.report)}", soft_wrap=True)
     return 0
 
