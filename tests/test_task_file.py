@@ -389,8 +389,39 @@ BAD = {
         ", line 3: worked(problem, rng) raised ZeroDivision",
     ),
     "straight returns nothing": (
-        LISTED + "def worked(problem, rng):\n    return 'a', 'b'\ndef straight(problem, rng):\n    pass",
+        LISTED + "def worked(problem, rng):\n    return 'a', problem['answer']\ndef straight(problem, rng):\n    pass",
         ", line 4: straight(problem, rng)'s answer is None; expected text",
+    ),
+    "worked contradicts": (
+        SUMS + "def worked(problem, rng):\n    return 'a', problem['answer'] + 1",
+        ", line 5: worked(problem, rng) answers '",
+    ),
+    "worked contradicts now and then": (
+        "PROBLEMS = [dict(prompt=str(i), answer=i, split='held_out' if i < 9 else 'train') for i in range(3000)]\n"
+        "def worked(problem, rng):\n    return 'a', problem['answer'] - (problem['answer'] == 2345)",
+        ", line 2: worked(problem, rng) answers '2344' to '2345', whose answer is '2345': what it teaches would be "
+        "judged wrong; make the two agree, or define check(problem, answer) if both are right",
+    ),
+    "worked in another form": (
+        LISTED + "def worked(problem, rng):\n    return 'a', f\"It is {problem['answer']}.\"",
+        ", line 2: worked(problem, rng) answers 'It is ",
+    ),
+    "straight contradicts": (
+        LISTED + "def worked(problem, rng):\n    return 'a', problem['answer']\n"
+        "def straight(problem, rng):\n    return 'none'",
+        ", line 4: straight(problem, rng) answers 'none' to '",
+    ),
+    "check rejects what is worked": (
+        LISTED + "def check(problem, answer):\n    return (answer == str(problem['answer']), 'other')\n"
+        "def worked(problem, rng):\n    return 'a', 'b'",
+        ", line 4: worked(problem, rng) answers 'b' to '",
+    ),
+    "check rejects what is worked without a reference": (
+        "PROBLEMS = [dict(prompt=f'{i:03}', split='held_out' if i < 9 else 'train') for i in range(300)]\n"
+        "def check(problem, answer):\n    return answer == problem['prompt'][::-1]\n"
+        "def worked(problem, rng):\n    return 'a', 'x' if problem['prompt'] == '234' else problem['prompt'][::-1]\n"
+        "def straight(problem, rng):\n    return problem['prompt'][::-1]",
+        ", line 4: worked(problem, rng) answers 'x' to '234', and check(problem, answer) rejects that",
     ),
     "nothing to give straight": (
         "PROBLEMS = [dict(prompt=str(i)) for i in range(99)]\ndef check(problem, answer):\n    return True\n"
@@ -466,6 +497,22 @@ def test_a_function_that_does_not_come_back_is_named(
     with pytest.raises(DataError) as caught:
         load(tmp_path, SUMS + text)
     assert f"task.py, line {line}: {label} took more than 0.2 seconds for one call; make it faster" in str(caught.value)
+
+
+def test_a_checker_may_accept_another_answer_than_the_reference(tmp_path: Path) -> None:
+    other = "def worked(problem, rng):\n    return 'a', f\"{problem['answer']}.0\"\n"
+    task = load(tmp_path, SUMS + "def check(problem, answer):\n    return float(answer) == problem['answer']\n" + other)
+    problem = task.sample("train", random.Random(0))
+    assert task.worked(problem, random.Random(0)).answer == f"{problem.answer}.0"
+    with pytest.raises(DataError, match=r"line 5: worked\(problem, rng\) answers '\d\.0' to .*define check"):
+        load(tmp_path, SUMS + other)
+
+
+def test_a_contradiction_that_shows_late_has_the_line_too(tmp_path: Path) -> None:
+    task = load(tmp_path, SUMS + "def worked(problem, rng):\n    return 'a', problem['answer']\n")
+    problem = replace(task.sample("train", random.Random(0)), answer="11")
+    with pytest.raises(DataError, match=r"line 5: worked\(problem, rng\) answers '\d' to .* whose answer is '11'"):
+        task.worked(problem, random.Random(0))
 
 
 def test_only_the_first_call_may_take_longer_than_a_grader_waits(

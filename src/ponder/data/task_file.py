@@ -12,7 +12,8 @@ and `id` are optional: the id is the prompt, and the split goes by a hash of the
 Optional:
 
     def check(problem, answer): ...    True or False, a score from 0 to 1, or either with a reason: (False, "too long")
-    def worked(problem, rng): ...      (thought, answer): an example that works the answer out, for pretraining
+    def worked(problem, rng): ...      (thought, answer): an example that works the answer out, for pretraining; its
+                                       answer has to be one that is judged right
     def straight(problem, rng): ...    an answer given straight, for pretraining; the reference answer if left out
     REWARDS = {"brief": (0.1, brief)}  name → weight and a function, brief(problem, thought, answer), of rewards that
                                        reinforcement learning adds; a negative weight makes a penalty
@@ -27,7 +28,7 @@ back is refused when the file is loaded.
 import hashlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +49,7 @@ from ponder.data.problems import (
 )
 from ponder.data.unwritable import unwritable
 from ponder.data.user_file import Place, UserFile, kind_of, shown
+from ponder.text.exact import same_answer
 from ponder.text.tokenizer import Tokenizer
 
 LONGEST_PROMPT = 2_000  # characters
@@ -113,11 +115,17 @@ class TaskFile:
         answer: object = problem.answer
         if self._straight is not None:
             answer = self._file.call(self._straight, "straight(problem, rng)", dict(problem.facts), rng)
-        text = _text(self._file.at("straight"), answer, "straight(problem, rng)'s answer", LONGEST_ANSWER)
+        place, label = self._file.at("straight"), "straight(problem, rng)"
+        text = _text(place, answer, f"{label}'s answer", LONGEST_ANSWER)
+        self._require_agreement(place, label, problem, text)
         return Document(prompt=problem.prompt, thought="", answer=text)
 
     def worked(self, problem: Problem, rng: random.Random, *, thorough: bool = True) -> Document:
-        """A document that works its answer out, as the file does; `thorough` changes nothing."""
+        """A document that works its answer out, as the file does; `thorough` changes nothing.
+
+        Raises `DataError` where its answer is not the reference answer, and the file has no `check` to judge it: what
+        `check` says of such answers is tried when the file is loaded.
+        """
         if self._worked is None:
             raise self._no_documents()
         label, place = "worked(problem, rng)", self._file.at("worked")
@@ -126,6 +134,7 @@ class TaskFile:
             raise place.error(f"{label} returned {kind_of(result)}; expected two texts: (thought, answer)")
         thought = _text(place, result[0], f"{label}'s thought", LONGEST_THOUGHT)
         answer = _text(place, result[1], f"{label}'s answer", LONGEST_ANSWER)
+        self._require_agreement(place, label, problem, answer)
         return Document(prompt=problem.prompt, thought=thought, answer=answer)
 
     def token_lengths(self, tokenizer: Tokenizer, draws: int = 200) -> TokenLengths:
@@ -144,6 +153,15 @@ class TaskFile:
             "from a model that already has some skill at the task"
         )
 
+    def _require_agreement(self, place: Place, label: str, problem: Problem, answer: str) -> None:
+        """Raises `DataError` for an answer to be learned that would be judged wrong."""
+        if self._check is None and problem.answer is not None and not same_answer(answer, problem.answer):
+            raise place.error(
+                f"{label} answers {shown(answer)} to {shown(problem.prompt)}, whose answer is {shown(problem.answer)}: "
+                "what it teaches would be judged wrong; make the two agree, or define check(problem, answer) if both "
+                "are right"
+            )
+
     def _run_check(self, problem: Problem, answer: str) -> object:
         assert self._check is not None
         return self._file.call(self._check, "check(problem, answer)", dict(problem.facts), answer)
@@ -159,6 +177,10 @@ class TaskFile:
                     self._probe_problem(split, i)
                 if time.monotonic() > ends:
                     return
+            for problem in self._problems.listed if self._worked is not None else ():
+                self._probe_check(problem, self._documents(problem, python_rng(0, "probe", problem.id)))
+                if time.monotonic() > ends:
+                    return
 
     def _probe_problem(self, split: Split, i: int) -> None:
         seen = [self._example(split, python_rng(0, "probe", split, i)) for _ in range(2)]
@@ -168,24 +190,43 @@ class TaskFile:
                 "continued; take all randomness from the rng that is passed, not from the random module"
             )
         problem, documents = seen[0]
-        self._probe_check(problem)
+        self._probe_check(problem, documents)
         self._probe_rewards(problem, documents[0].thought if documents else "")
 
     def _example(self, split: Split, rng: random.Random) -> tuple[Problem, tuple[Document, ...]]:
         problem = self.sample(split, rng)
+        return problem, self._documents(problem, rng)
+
+    def _documents(self, problem: Problem, rng: random.Random) -> tuple[Document, ...]:
+        """Worked and straight; none where the file defines no `worked`."""
         if self._worked is None:
-            return problem, ()
+            return ()
         if self._straight is None and problem.answer is None:
             raise self._file.error(
                 f"defines worked but not straight, and the problem {shown(problem.prompt)} has no answer to give "
                 "straight; define straight(problem, rng) or give the answer"
             )
-        return problem, (self.worked(problem, rng), self.straight(problem, rng))
+        return self.worked(problem, rng), self.straight(problem, rng)
 
-    def _probe_check(self, problem: Problem) -> None:
-        if self._check is None or problem.answer is None:
+    def _probe_check(self, problem: Problem, documents: tuple[Document, ...]) -> None:
+        """Try `check` on the reference answer, and on those that `worked` and `straight` teach."""
+        if self._check is None:
             return
-        result = self._run_check(problem, problem.answer)
+        label, place = "check(problem, answer)", self._file.at("check")
+        asked = shown(problem.prompt)
+        if problem.answer is not None and self._rejects(problem, problem.answer):
+            raise place.error(f"{label} rejects the reference answer {shown(problem.answer)} of {asked}")
+        for name, document in zip(("worked", "straight"), documents, strict=False):
+            if document.answer != problem.answer and self._rejects(problem, document.answer):
+                reference = "" if problem.answer is None else f" (its answer is {shown(problem.answer)})"
+                raise self._file.at(name).error(
+                    f"{name}(problem, rng) answers {shown(document.answer)} to {asked}{reference}, and {label} rejects "
+                    "that: what it teaches would be judged wrong; make the two agree"
+                )
+
+    def _rejects(self, problem: Problem, answer: str) -> bool:
+        """Whether `check` gives an answer nothing. Raises `DataError` where what it returns is no score."""
+        result = self._run_check(problem, answer)
         verdict = result[0] if isinstance(result, tuple) and result else result
         label, place = "check(problem, answer)", self._file.at("check")
         if verdict is None:
@@ -197,9 +238,7 @@ class TaskFile:
                 f"{label} returned {shown(verdict)}; expected True, False or a score from 0 to 1, or either with a "
                 "reason"
             )
-        if number and not score:
-            reference = f"{shown(problem.answer)} of {shown(problem.prompt)}"
-            raise place.error(f"{label} rejects the reference answer {reference}")
+        return number and not score
 
     def _probe_rewards(self, problem: Problem, thought: str) -> None:
         """Both with the reference answer and for a completion without one."""
@@ -210,6 +249,9 @@ class TaskFile:
 
 class _Problems(Protocol):
     def sample(self, split: Split, rng: random.Random) -> Problem: ...
+
+    @property
+    def listed(self) -> Sequence[Problem]: ...
 
     @property
     def digest(self) -> str: ...
@@ -243,6 +285,11 @@ class _Listed:
         return rng.choice(self._by_split[split])
 
     @property
+    def listed(self) -> Sequence[Problem]:
+        """The training problems."""
+        return self._by_split["train"]
+
+    @property
     def digest(self) -> str:
         problems = [(p.id, p.prompt, p.answer) for split in SPLITS for p in self._by_split[split]]
         return hashlib.blake2b(repr(problems).encode(), digest_size=8).hexdigest()
@@ -251,6 +298,7 @@ class _Listed:
 class _Drawn:
     """The problems that a function `problem(rng)` makes."""
 
+    listed: Sequence[Problem] = ()  # nobody knows all of them
     digest = ""  # the file says all there is
 
     def __init__(self, file: UserFile, function: Callable[..., object], needs_answer: bool) -> None:

@@ -1,7 +1,6 @@
 """Whether an answer is right, and why. A checker takes a problem and the answer's text, and never raises."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +8,8 @@ from fractions import Fraction
 
 from ponder.core.numbers import plain_number
 from ponder.core.types import Problem, Verdict
+from ponder.text.exact import same_answer
 from ponder.verify.arithmetic import Flaw, evaluate
-
-_INTEGER = re.compile(r"-?[0-9]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +33,7 @@ def check_exact(problem: Problem, answer: str) -> Finding:
     if problem.answer is None:
         return Finding(None, "the problem has no reference answer")
     given, reference = answer.strip(), problem.answer.strip()
-    # 08 is 8, but where the reference itself is written 01101 it is a text
-    as_integer = _INTEGER.fullmatch(reference) and str(int(reference)) == reference and _INTEGER.fullmatch(given)
-    if given == reference or (as_integer and int(given) == int(reference)):
+    if same_answer(given, reference):
         return Finding(1.0, f"{show(given)}, as expected")
     return Finding(0.0, f"{show(given) or 'an empty answer'}, expected {show(reference)}")
 
