@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmark_data import benchmark_file
+from ponder.core.errors import DataError
 from ponder.core.types import Problem
 from ponder.data.library.library import problem_set
 from ponder.recipes.problem_sets import CheckerConfig, Checkers
@@ -17,6 +20,7 @@ from ponder.verify.instructions.checker import InstructionChecker, followed
 from ponder.verify.instructions.rules import RULES
 from ponder.verify.instructions.text import count_capital_words, count_sentences, count_words
 from ponder.verify.knights import check_knights, stated_roles
+from ponder.verify.trial import require_working
 
 CHOICES = {"A": "Paris", "B": "a good thing", "C": "3", "D": "None of these"}
 
@@ -65,6 +69,29 @@ def test_math_and_deepscaler_references(checkers: Checkers) -> None:
     for problem in problems:
         assert score(checkers, problem, "math", f"We get $\\boxed{{{problem.answer}}}$.") == 1, problem.answer
         assert score(checkers, problem, "math", "\\boxed{-98765.4321}") == 0, problem.answer
+
+
+def test_references_that_cannot_be_read_are_told_where_they_stand(checkers: Checkers, tmp_path: Path) -> None:
+    file = tmp_path / "sums.csv"
+    answers = ["½", "3,5 €", "3 Äpfel", "١١", "7", "\\frac{1}{", "x+1", "?!", "(("]
+    file.write_text("question,answer\n" + "".join(f'{n}?,"{each}"\n' for n, each in enumerate(answers)))
+    problems = problem_set("sums", file, kind="math").problems
+    with pytest.raises(DataError) as caught:
+        require_working("sums", problems, checkers.of("math"))
+    assert str(caught.value) == (
+        f"answers to sums cannot be judged here: {file}:4: the reference answer cannot be read: 3 Äpfel; "
+        f"{file}:7: the reference answer cannot be read: \\frac{{1}}{{; {file}:9: the reference answer cannot be read: "
+        "?!; and 1 more. Write such answers as a number, a formula (LaTeX) or words, take another kind (exact compares "
+        "them letter by letter), or leave the rows out"
+    )
+    readable = [problem for problem in problems if problem.answer not in ("3 Äpfel", "\\frac{1}{", "?!", "((")]
+    by_task = checkers.of_sets([problem_set("sums", file, kind="math")])
+    require_working("sums", readable, by_task)
+    with pytest.raises(DataError, match=r"sums\.csv:4: the reference answer cannot be read"):
+        require_working("sums", problems, by_task)
+    require_working("sums", problem_set("sums", file).problems, checkers.of("exact"))
+    few = [replace(problem, place="") for problem in problems]  # those of published sets are known, and left ungraded
+    require_working("sums", few, checkers.of("math"))
 
 
 # --- programs

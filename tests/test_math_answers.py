@@ -77,6 +77,8 @@ def problem(answer: str | None) -> Problem:
         ("所以总数是42。", "42"),
         ("**Answer**: 42", "42"),
         ("**答案**：8", "8"),
+        ("The total is ½.", "\\frac{1}{2}"),
+        ("合计为１２。", "12"),
     ],
 )
 def test_the_stated_answer(text: str, answer: str) -> None:
@@ -167,6 +169,9 @@ def test_normal_forms(text: str, form: str) -> None:
         "^ " * 1_000,
         "\\frac{" * 400,
         "\\text{" * 400,
+        "100 " * 500,
+        "½" * 2_000,
+        "²₂⁄" * 600,
     ],
 )
 def test_a_long_answer_is_brought_to_its_form_at_once(text: str) -> None:
@@ -200,7 +205,11 @@ EQUAL = [
     ("480 + 480\\sqrt{3}\\text{ feet}", "480(1+\\sqrt{3})"), ("50 percent", "0.5"), ("34\\text{ sq. units}", "34"), ("90^\\circ", "90 degrees"),
     ("100, 200", "200, 100"), ("\\{100, 200\\}", "\\{200, 100\\}"), ("(100, 200)", "(100.0, 200)"), ("(3,250)", "(3, 250)"), ("3,250", "3250"),
     ("1,000, 2,000", "2000, 1000"), ("10{,}000", "10,\\!000"), ("2023-01-02", "2023-01-02"),
-    ("3 cm, 4 cm", "4, 3"), ("3 cm and 4 cm", "4 cm, 3 cm"),
+    ("3 cm, 4 cm", "4, 3"), ("3 cm and 4 cm", "4 cm, 3 cm"), ("¾ cup", "0.75 cups"),
+    ("½", "0.5"), ("0.5", "½"), ("１２", "12"), ("12", "１２"), ("١١", "11"), ("१२", "12"), ("٣٫٥", "3.5"), ("-3½", "-3.5"), ("½x", "x/2"), ("¹⁄₂", "0.5"),
+    ("2⁵", "32"), ("10⁻³", "0.001"), ("3×10⁸", "300000000"), ("x₁", "x_1"), ("𝑥+1", "x+1"), ("√２", "\\sqrt{2}"), ("５ ㎢", "5 km^2"), ("5 ℃", "5°C"), ("９９％", "0.99"),
+    ("x ≠ 2", "x \\neq 2"), ("ℝ", "\\mathbb{R}"), ("≈ 3.5", "3.5"), ("12", "12\u200b"), ("-5", "\u20105"),
+    ("3,5 €", "3.50"), ("3.5", "3,5"), ("3,5", "5, 3"), ("1.000,50", "1000.5"), ("1 000,50", "1000.50"), ("1 000", "1000"), ("1\u202f234\u202f567", "1,234,567"),
 ]  # fmt: skip
 UNEQUAL = [
     ("\\frac{3}{4}", "0.76"), ("1", "-1"), ("(1,2)", "(2,1)"), ("[1,2]", "(1,2)"), ("1,2", "1,2,3"), ("\\{1,2\\}", "\\{1,3\\}"),
@@ -212,6 +221,7 @@ UNEQUAL = [
     ("7 million", "7"), ("7", "7 thirds"), ("5", "5 - m"), ("100, 200", "100200"), ("100200", "100, 200"), ("3, 250", "3250"), ("90^\\circ", "90 rad"),
     ("\\sqrt{2}", "1.414214"), ("\\sqrt{2}", "1.414213562373095"), ("2\\pi", "6.283185"), ("\\frac{1}{3}", "0.333333"), ("2023-01-02", "2020"),
     ("2020", "2023-01-02"), ("2023-01-02", "2023-02-01"), ("3 cm, 4 cm", "3 m, 4 m"),
+    ("½", "2"), ("3½", "3/2"), ("x²", "2x"), ("2⁵", "25"), ("1.234", "1,234"), ("1,234", "1.234"), ("(1,5)", "1.5"), ("1 000", "0"), ("20000", "100 200"), ("6", "2 3"),
 ]  # fmt: skip
 
 
@@ -227,11 +237,17 @@ def test_unequal(check: MathChecker, reference: str, answer: str) -> None:
     assert finding.score == 0.0, finding
 
 
-@pytest.mark.parametrize("reference", [None, "", "\\frac{1}{", "?!", "((("])
+@pytest.mark.parametrize("reference", [None, "", "\\frac{1}{", "?!", "(((", "3 Äpfel"])
 def test_a_reference_that_cannot_be_read_leaves_the_answer_ungraded(check: MathChecker, reference: str | None) -> None:
     finding = check(problem(reference), "\\boxed{7}")
     assert finding.score is None
     assert "reference answer" in finding.reason
+    assert check.fault_of(problem(reference)) == finding.reason
+
+
+@pytest.mark.parametrize("reference", sorted({reference for reference, _ in (*EQUAL, *UNEQUAL)}))
+def test_a_reference_that_can_be_read_has_no_fault(check: MathChecker, reference: str) -> None:
+    assert check.fault_of(problem(reference)) is None
 
 
 def test_references_as_data_sets_write_them() -> None:

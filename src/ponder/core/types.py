@@ -55,6 +55,7 @@ class Problem:
     answer: str | None = None  # reference answer; None where a checker decides without one
     facts: Mapping[str, object] = field(default_factory=dict)
     task: str = ""  # the name of the task that it belongs to, where several are worked on together
+    place: str = field(default="", compare=False)  # file and line, where it stands in a file of one's own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

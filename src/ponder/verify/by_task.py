@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from ponder.core.types import Problem
-from ponder.verify.checkers import AnswerChecker, Finding
+from ponder.verify.checkers import AnswerChecker, Finding, fault_of
 
 
 class CheckerByTask:
@@ -24,9 +24,14 @@ class CheckerByTask:
             return Finding(None, f"no checker for the task {problem.task!r}; there are checkers for: {known}")
         return checker(problem, answer)
 
+    def fault_of(self, problem: Problem) -> str | None:
+        """See `ponder.verify.checkers.ReadsReferences`."""
+        checker = self._checkers.get(problem.task, self._default)
+        return None if checker is None else fault_of(checker, problem)
+
 
 class LazyChecker:
-    """An `AnswerChecker` that is made when the first answer comes: its processes start only where they are needed."""
+    """An `AnswerChecker` that is made when it is first asked: its processes start only where they are needed."""
 
     def __init__(self, make: Callable[[], AnswerChecker]) -> None:
         self._make = make
@@ -35,11 +40,18 @@ class LazyChecker:
 
     @property
     def made(self) -> bool:
-        """Whether an answer has come."""
+        """Whether it has been asked."""
         return self._made is not None
 
     def __call__(self, problem: Problem, answer: str) -> object:
+        return self._opened()(problem, answer)
+
+    def fault_of(self, problem: Problem) -> str | None:
+        """See `ponder.verify.checkers.ReadsReferences`."""
+        return fault_of(self._opened(), problem)
+
+    def _opened(self) -> AnswerChecker:
         with self._lock:
             if self._made is None:
                 self._made = self._make()
-        return self._made(problem, answer)
+        return self._made

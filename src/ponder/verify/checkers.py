@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol, runtime_checkable
 
 from ponder.core.numbers import plain_number
 from ponder.core.types import Problem, Verdict
@@ -26,6 +27,20 @@ class Finding:
 # Returns True or False, a score from 0 to 1, either of them with a reason (False, "too long"), a Finding or a Verdict.
 # It may be a user's, so its result is not trusted: `finding_of` reads it.
 AnswerChecker = Callable[[Problem, str], object]
+
+
+@runtime_checkable
+class ReadsReferences(Protocol):
+    """A checker that can tell before there is an answer whether it could judge one."""
+
+    def fault_of(self, problem: Problem) -> str | None:
+        """Why no answer to the problem can be judged, such as a reference answer that means nothing; else None."""
+        ...
+
+
+def fault_of(check: AnswerChecker, problem: Problem) -> str | None:
+    """Why a checker cannot judge any answer to a problem; None where it can, or does not say before there is one."""
+    return check.fault_of(problem) if isinstance(check, ReadsReferences) else None
 
 
 def check_exact(problem: Problem, answer: str) -> Finding:

@@ -264,7 +264,7 @@ def _loaded(record: ProblemSet, split: str, rows: Iterable[Row], *, drop: bool) 
                 )
             left_out.append(Dropped(place=row.place, reason="no answer"))
             continue
-        problem = _problem(record, question)
+        problem = _problem(record, question, row.place)
         first = seen.setdefault(" ".join(problem.prompt.split()), (problem, row.place))
         if first[0] is not problem:
             reason = _repetition(first[0], first[1], problem)
@@ -287,7 +287,7 @@ def _rows(count: int) -> str:
     return "1 row is" if count == 1 else f"{count:,} rows are"
 
 
-def _problem(record: ProblemSet, question: Question) -> Problem:
+def _problem(record: ProblemSet, question: Question, place: str) -> Problem:
     prompt = in_prompt(record.prompt, question)
     digest = hashlib.blake2b(" ".join([question.text, *question.slots.values()]).encode(), digest_size=8).hexdigest()
     return Problem(
@@ -296,6 +296,7 @@ def _problem(record: ProblemSet, question: Question) -> Problem:
         answer=question.answer,
         facts={**question.facts, "question": question.text},
         task=record.name,
+        place="" if record.hub or record.home else place,
     )
 
 

@@ -6,7 +6,7 @@ from ponder.core.types import Problem
 from ponder.text.boxed import LONGEST_ANSWER, last_boxed
 from ponder.verify.checkers import Finding, show
 from ponder.verify.math.extraction import stated_answers
-from ponder.verify.math.normal_form import alike, number, readings
+from ponder.verify.math.normal_form import alike, answer_value, number, plain_words, readings
 from ponder.verify.math.pool import MathPool
 from ponder.verify.math.units import agree
 
@@ -20,7 +20,7 @@ class MathChecker:
 
     def __init__(self, pool: MathPool) -> None:
         self._pool = pool
-        self._readable = functools.lru_cache(maxsize=10_000)(self._is_readable)
+        self._reads = functools.lru_cache(maxsize=10_000)(pool.reads)
 
     def __call__(self, problem: Problem, answer: str) -> Finding:
         if problem.answer is None:
@@ -30,6 +30,13 @@ class MathChecker:
         if not stated:
             return Finding(0.0, "no answer is stated")
         return self._judged(reference, stated[0])
+
+    def fault_of(self, problem: Problem) -> str | None:
+        """See `ponder.verify.checkers.ReadsReferences`. Takes some milliseconds, and none for a number or words."""
+        if problem.answer is None:
+            return "the problem has no reference answer"
+        reference = reference_answer(problem.answer)
+        return None if self._readable(reference) else _unreadable(reference)
 
     def _judged(self, reference: str, answer: str) -> Finding:
         wanted, given = readings(reference), readings(answer)
@@ -43,12 +50,13 @@ class MathChecker:
         if comparison.equal is not None:
             return _finding(comparison.equal, answer, reference)
         if not self._readable(reference):
-            return Finding(None, f"the reference answer cannot be read: {show(reference)}")
+            return Finding(None, _unreadable(reference))
         return Finding(0.0, f"{show(answer)} cannot be evaluated: {comparison.reason}")
 
-    def _is_readable(self, reference: str) -> bool:
-        """Whether a comparison with something else gives a result."""
-        return self._pool.compare(reference, "0").equal is not None
+    def _readable(self, reference: str) -> bool:
+        values = [answer_value(one.value) for one in readings(reference)]
+        plain = any(number(value) is not None or plain_words(value) is not None for value in values)
+        return plain or self._reads(reference)
 
 
 def reference_answer(text: str) -> str:
@@ -57,6 +65,10 @@ def reference_answer(text: str) -> str:
         text = text.rpartition("####")[2]
     boxed = last_boxed(text)
     return (boxed if boxed is not None else text).strip()[:LONGEST_ANSWER]
+
+
+def _unreadable(reference: str) -> str:
+    return f"the reference answer cannot be read: {show(reference) or 'it is empty'}"
 
 
 def _finding(equal: bool, answer: str, reference: str) -> Finding:

@@ -38,7 +38,7 @@ def compare(reference: str, answer: str) -> tuple[bool | None, str]:
         return False, "an empty answer"
     if alike(wanted, given):
         return True, "written alike"
-    if not any(_readable(answer_value(one.value)) for one in wanted):
+    if not readable(reference):
         return None, "the reference answer cannot be read"
     pairs = [(one, other) for one in wanted for other in given if agree(one.unit, other.unit)]
     if not pairs:
@@ -48,8 +48,13 @@ def compare(reference: str, answer: str) -> tuple[bool | None, str]:
     return False, "not equal"
 
 
+def readable(reference: str) -> bool:
+    """Whether a reference means anything, so that answers can be compared with it."""
+    return any(one.whole and _readable(answer_value(one.value)) for one in readings(reference))
+
+
 def _readable(text: str, depth: int = 0) -> bool:
-    """Whether a reference means anything: words, a number, a date, an expression, or parts that do."""
+    """Whether a text means anything: words, a number, a date, an expression, or parts that do."""
     if plain_words(text) is not None or number(text) is not None or _DATE.fullmatch(text):
         return True
     parts = parts_of(text)

@@ -3,6 +3,7 @@
 import re
 
 from ponder.text.boxed import LONGEST_ANSWER, last_boxed
+from ponder.verify.math.characters import plain_characters
 
 LONGEST_TEXT = 100_000  # characters; the end of a longer text is read
 
@@ -18,7 +19,10 @@ _CUES = re.compile(
     re.IGNORECASE,
 )
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_NUMBER = re.compile(r"[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:\s*/\s*\d+)?%?")
+_NUMBER = re.compile(
+    r"-?(?:[0-9]+\s?)?\\[dt]?frac\{[0-9]+\}\{[0-9]+\}"
+    r"|-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:\s*/\s*\d+)?%?"
+)
 
 # A line says more than its answer where it begins with a word, holds a verb, or is written in words without spaces.
 _NAMES = re.compile(r"\\(?:text\w*|mbox|mathrm|operatorname|begin|end)\s*\{[^{}]*\}")
@@ -36,7 +40,7 @@ def stated_answers(text: str) -> list[str]:
     where it is one line and no sentence; the last formula; the last number. Text before the last `</think>` is left
     out. A verifier takes the first alone: accepting any of them would reward a list of guesses.
     """
-    text = text[-LONGEST_TEXT:].rpartition(_THOUGHT_END)[2]
+    text = plain_characters(text[-LONGEST_TEXT:].rpartition(_THOUGHT_END)[2])
     found: list[str] = []
     for answer in (last_boxed(text), _tagged(text), _cued(text), _line(text), _formula(text), _number(text)):
         if answer is not None and (answer := answer.strip()) and len(answer) <= LONGEST_ANSWER and answer not in found:

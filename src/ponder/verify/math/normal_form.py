@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ponder.verify.math.characters import plain_characters
 from ponder.verify.math.units import Unit, agree, split_unit
 
 LONGEST_NUMBER = 400  # digits
 
-_SIGNS = str.maketrans({"−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ",
+_SIGNS = str.maketrans({"–": "-", "×": "\\times ", "·": "\\cdot ", "÷": "/", "π": "\\pi ", "∞": "\\infty ",
                         "°": "^\\circ ", "≤": "\\le ", "≥": "\\ge ", "∪": "\\cup ", "∈": "\\in ", "±": "\\pm ",
-                        "²": "^2", "³": "^3",
                         "（": "(", "）": ")", "，": ",", "％": "%", "。": "."})  # fmt: skip
 _SPACING = re.compile(
     r"(?<!\\)\\[,!;:> ]|\\q?quad\b|\\(?:left|right|displaystyle|textstyle|limits|[bB]ig[lr]?)(?![A-Za-z])|~"
@@ -28,6 +28,11 @@ _PLAIN_ROOT = re.compile(r"(?:√|(?<![\\A-Za-z])sqrt)\s*(?:\(([^()]*)\)|([0-9.]
 _BARE_ROOT = re.compile(r"\\sqrt\s*([0-9A-Za-z])")
 _GROUPED = re.compile(r"(?<=[0-9])(?:,\\!|\{,\})\s*(?=[0-9]{3})")
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?!,[0-9])")
+_SPACED_THOUSANDS = re.compile(r"(?<![0-9.,])(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+(?! ?[0-9/])")
+_DECIMAL_COMMA = re.compile(
+    r"([-+]?[0-9]{1,30}),([0-9]{1,2}|[0-9]{4,30})|([-+]?[0-9]{1,3}(?:\.[0-9]{3})+),([0-9]{1,30})"
+)
+_APPROXIMATE = re.compile(r"^(?:\\approx(?![A-Za-z])|≈)\s*")
 _MONEY = {"\\$": "dollar", "€": "euro", "£": "lb"}  # money and weight share the word pound
 _MIXED = re.compile(r"(?<![0-9.}])([0-9]+)\s*\\frac\{([0-9]+)\}\{([0-9]+)\}")
 _PLAIN_MIXED = re.compile(r"^(-?)([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)$")
@@ -47,9 +52,11 @@ class Reading:
 def readings(text: str) -> tuple[Reading, ...]:
     """An answer with one form for wrappers, spacing, fractions, units, separators of thousands and mixed numbers.
 
-    There are two readings where commas may group digits or separate numbers: 3,250 is 3250, or 3 and 250.
+    There are two readings where a comma may group digits, stand before decimals, or separate numbers: 3,250 is 3250,
+    or 3 and 250; 3,5 is 3.5, or 3 and 5.
     """
-    text = _unwrapped(text.strip().translate(_SIGNS))
+    text = _unwrapped(plain_characters(text).strip().translate(_SIGNS))
+    text = _APPROXIMATE.sub("", text)
     text = _SPACING.sub(_space, _GROUPED.sub("", text))
     text = re.sub(r"\\(?:not)?(?=[{}]{2})", "", text)
     text = re.sub(r"\\(leq|geq|neq)(?![A-Za-z])", lambda found: "\\" + found.group(1)[:2], text)
@@ -57,8 +64,14 @@ def readings(text: str) -> tuple[Reading, ...]:
     text = re.sub(r"\\?[$€£]", "", text).replace("\\%", "%").rstrip(" .;").strip()
     if (bare := _DEGREES.sub("", text)) != text:
         marked.append("degree")
+    bare = _SPACED_THOUSANDS.sub(lambda found: found.group().replace(" ", ""), bare)
     joined = _THOUSANDS.sub(lambda found: found.group().replace(",", ""), bare)
-    return tuple(_reading(each, marked) for each in dict.fromkeys((joined, bare)))
+    found = [_reading(each, marked) for each in dict.fromkeys((joined, bare))]
+    if decimal := _DECIMAL_COMMA.fullmatch(found[-1].value):
+        whole = (decimal[1] or decimal[3]).replace(".", "")
+        value = f"{whole}.{decimal[2] or decimal[4]}"
+        found.append(Reading(value, found[-1].unit, value))
+    return tuple(found)
 
 
 def alike(first: Sequence[Reading], second: Sequence[Reading]) -> bool:

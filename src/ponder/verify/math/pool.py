@@ -55,6 +55,14 @@ class MathPool:
         equal, reason = reply.get("equal"), str(reply.get("failed") or reply.get("reason"))
         return Comparison(equal if isinstance(equal, bool) else None, reason)
 
+    def reads(self, reference: str) -> bool:
+        """Whether a reference can be read within the limits. Raises `DataError` where no worker can be started."""
+        for _ in range(2):  # what was late on a busy machine may not be so again
+            reply = self._pool.ask({"reference": reference})
+            if reply is not None:
+                return reply.get("readable") is True
+        return False
+
     def close(self) -> None:
         """End the workers that are idle, and refuse further work."""
         self._pool.close()

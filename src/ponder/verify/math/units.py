@@ -26,6 +26,7 @@ _NAMES = """
     ml milliliter millilitre
     l L liter litre
     gal gallon
+    cup
     s sec second
     min minute
     h hr hour
