@@ -173,6 +173,18 @@ def test_a_long_text_takes_no_long_time() -> None:
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("head", ["", "(A", "answer", "the answer is option"])
+@pytest.mark.parametrize(
+    "text",
+    ["final  ", "best right ", "correct \t", " ", "\n", "option            ", "answer ((((", "\\text{", "答案 "],
+)
+def test_any_text_is_read_for_its_letter_at_once(head: str, text: str) -> None:
+    longest = f"{head}{text * (20_000 // len(text))}"[:19_999] + "x"
+    began = time.process_time()
+    assert stated_letter(longest, CHOICES) is None
+    assert time.process_time() - began < 0.2  # it takes 0.01
+
+
 # --- knights and knaves
 
 

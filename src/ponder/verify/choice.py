@@ -9,14 +9,13 @@ from ponder.verify.checkers import Finding, show
 
 LONGEST_TEXT = 20_000  # characters; the end of a longer text is read
 _THOUGHT_END = "</think>"
-# what may stand before a letter; bounded, since parts that overlap would else be tried in every combination
-_OPEN = r"[\s*_\"'`(\[{$]{0,8}(?:\\(?:text|mathrm|mathbf|boxed|fbox)\s?\{)?[\s(\[*]{0,4}"
+# what may stand before a letter; none is given back (`+`), or parts that overlap would be tried in all combinations
+_OPEN = r"[\s*_\"'`(\[{$]{0,8}+(?:\\(?:text|mathrm|mathbf|boxed|fbox)\s?\{)?+[\s(\[*]{0,4}+"
 # a letter alone; "A" is no letter where it begins a sentence: "Answer: A good policy"
 _LETTER = r"([B-J]|A(?!\s+(?!because\b|since\b|as\b|is\b)[a-z]))(?![A-Za-z0-9'’])"
-_BEFORE = r"(?:final\s+|correct\s+|right\s+|best\s+)*"
-_AFTER = rf"{_OPEN}(?i:(?:option|choice|letter)\s+)?{_OPEN}{_LETTER}"
-_ANSWER = re.compile(rf"(?i:{_BEFORE}answer(?:\s+is)?\s*[:=：]?|答案(?:是|为)?\s*[:：]?){_AFTER}")
-_OPTION = re.compile(rf"(?i:{_BEFORE}(?:choice|option)(?:\s+is)?\s*[:=：]?){_AFTER}")
+_AFTER = rf"{_OPEN}(?i:(?:option|choice|letter)\s++)?{_OPEN}{_LETTER}"
+_ANSWER = re.compile(rf"(?i:answer(?:\s++is)?\s*+[:=：]?|答案(?:是|为)?\s*+[:：]?){_AFTER}")
+_OPTION = re.compile(rf"(?i:(?:choice|option)(?:\s++is)?\s*+[:=：]?){_AFTER}")
 _ALONE = re.compile(rf"^{_OPEN}{_LETTER}[\s)\]}}.*:,$\"'`]*$")
 _FIRST = re.compile(rf"^{_OPEN}{_LETTER}\s*(?:[).:\]}}]|[-–—]\s)")
 _MORE = re.compile(r"[\s)\]}*.\"'$]*(?:or|and|,|/|&|\bor\b)\s*[(\[*]*(?:[B-J]|A)(?![A-Za-z0-9])")
