@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -270,6 +271,10 @@ def test_rows_without_an_answer(tmp_path: Path) -> None:
     loaded = problem_set(str(file), drop_unanswered=True)
     assert len(loaded.problems) == 1
     assert [(each.place, each.reason) for each in loaded.left_out] == [(f"{file}:2", "no answer")]
+    missing = write(
+        tmp_path / "c.jsonl", {"question": "1?", "answer": 1, "level": math.nan}, {"question": "2?", "answer": math.nan}
+    )
+    assert [p.answer for p in problem_set(str(missing), drop_unanswered=True).problems] == ["1"]
     only = write(tmp_path / "b.jsonl", {"question": "1?"})
     with pytest.raises(DataError, match="no problems; 1 rows were left out"):
         problem_set(str(only), drop_unanswered=True)
@@ -283,6 +288,20 @@ def test_rows_without_an_answer(tmp_path: Path) -> None:
         ("a.jsonl", b'{"question": "1", "answer": "\xff"}\n', r"a\.jsonl:1: not UTF-8 at byte 30"),
         ("a.jsonl", b'{"text2": "1", "answer": "1"}\n', r"a\.jsonl:1: no 'question' or .*the row has text2, answer"),
         ("a.jsonl", b'{"question": "1", "answer": {"x": 1}}\n', r"a\.jsonl:1: the answer is a dict"),
+        (
+            "a.jsonl",
+            b'{"question": "1", "answer": "1"}\n{"question": "2", "answer": NaN}\n',
+            r"a\.jsonl:2: no answer; give",
+        ),
+        (
+            "a.jsonl",
+            b'{"question": "1", "answer": -Infinity}\n',
+            r"a\.jsonl:1: the answer is -inf; expected text or a num",
+        ),
+        ("a.jsonl", b'{"question": "1", "answer": 1e999}\n', r"a\.jsonl:1: the answer is inf; expected text or a num"),
+        ("a.jsonl", b'{"question": NaN, "answer": "1"}\n', r"a\.jsonl:1: 'question' is empty; expected text"),
+        ("a.jsonl", b'{"question": Infinity, "answer": "1"}\n', r"a\.jsonl:1: 'question' is inf; expected text"),
+        ("a.parquet", as_parquet([{"question": "1", "answer": math.nan}]), r"a\.parquet:1: no answer"),
         ("a.jsonl", b"[" * 5000 + b"\n", r"a\.jsonl:1: not JSON"),
         ("a.json", b'{"question": "1"}', r"a\.json:1: a dict; expected a list"),
         ("a.json", b'[\n{"question": "1"\n', r"a\.json:\d: not JSON.*named \.jsonl"),

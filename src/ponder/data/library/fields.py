@@ -8,7 +8,7 @@ from ponder.core.code_tests import CallCase, InputCase, Tests, TestScript
 from ponder.core.errors import ConfigError
 from ponder.data.library import layouts
 from ponder.data.library.records import Kind, Layout, Question
-from ponder.data.library.rows import Row, as_text
+from ponder.data.library.rows import Row, as_text, kind_of
 from ponder.text.boxed import last_boxed
 
 QUESTIONS = ("question", "problem", "prompt", "query", "instruction", "text", "input", "quiz")
@@ -112,7 +112,7 @@ def _answer(row: Row) -> str | None:
         raise row.error(f"the answer is a list of {len(value)}; expected one text or number")
     text = as_text(value)
     if value is not None and text is None:
-        raise row.error(f"the answer is a {type(value).__name__}; expected text or a number")
+        raise row.error(f"the answer is {kind_of(value)}; expected text or a number")
     return text.strip() if text is not None and text.strip() else None
 
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,11 +36,12 @@ class Row:
     def find(self, *names: str) -> Any:
         """The value of the first of these columns that is there; None where none is, or where its cell is empty.
 
-        An empty cell is empty: another column of the row may well hold something else.
+        An empty cell is empty: another column of the row may well hold something else. NaN is what programs write where
+        a number is missing.
         """
         name = self._first(names)
         value = None if name is None else self.values[name]
-        return None if value == "" else value
+        return None if value == "" or _is_nan(value) else value
 
     def text(self, *names: str) -> str:
         """The same as text. Raises `DataError` where there is none."""
@@ -48,8 +50,8 @@ class Row:
             raise self.error(f"no {' or '.join(map(repr, names))}; the row has {', '.join(self.values) or 'nothing'}")
         value = self.values[name]
         text = as_text(value)
-        if value is not None and text is None:
-            raise self.error(f"{name!r} is a {type(value).__name__}; expected text")
+        if value is not None and text is None and not _is_nan(value):
+            raise self.error(f"{name!r} is {kind_of(value)}; expected text")
         if text is None or not text.strip():
             raise self.error(f"{name!r} is empty; expected text")
         return text
@@ -59,17 +61,27 @@ class Row:
 
 
 def as_text(value: object) -> str | None:
-    """A cell as text: numbers are written out, 142.0 as 142. None for anything else.
+    """A cell as text: numbers are written out, 142.0 as 142. None for anything else, and for NaN and the infinities,
+    which are no JSON.
 
     A list gives its first, and the others are left out: Minerva has lists of one answer written in several ways.
     """
     if isinstance(value, list) and value:
         value = value[0]
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, str | int | float) else None
+
+
+def kind_of(value: object) -> str:
+    """What a cell is that is no text, for a message."""
+    return str(value) if isinstance(value, float) else f"a {type(value).__name__}"
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
