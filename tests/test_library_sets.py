@@ -240,6 +240,76 @@ def test_a_row_of_each_kind(
     assert {name: problem.facts[name] for name in facts} == facts
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize(
+    ("mark", "fields"), [(",", None), (";", None), ("\t", None), (";", "question=FRAGE,answer=antwort")]
+)
+def test_case_and_separator_of_a_header_do_not_matter(name: str, mark: str, fields: str | None, tmp_path: Path) -> None:
+    header = ("Frage", "Antwort") if fields else ("Question", "ANSWER")
+    file = tmp_path / name
+    file.write_text(
+        "\n".join(("\t" if name == "a.tsv" else mark).join(row) for row in (header, ("1 + 1, what?", "2"))).replace(
+            "1 + 1, what?", '"1 + 1, what?"'
+        )
+    )
+    [problem] = problem_set("mine", file, fields=read_fields(fields) if fields else None).problems
+    assert (problem.prompt, problem.answer) == ("1 + 1, what?", "2")
+
+
+def test_columns_of_other_names_are_told_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("Frage;Antwort\n1 + 1?;2\n")
+    with pytest.raises(
+        DataError, match=r"a\.csv:2: no 'question' .*; the row has Frage, Antwort\. Say .* --fields question=COL"
+    ):
+        problem_set("mine", file)
+    for kind in ("choice", "logic", "instructions", "gym", "code"):
+        with pytest.raises(DataError, match=r"the row has Frage, Antwort\. Say .* --fields question=COLUMN"):
+            problem_set("mine", file, kind=kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"instruction": "Add.", "input": "2 and 3", "output": "5"}, "Add.\n\n2 and 3"),
+        ({"Instruction": "Add.", "Input": "2 and 3", "Output": "5"}, "Add.\n\n2 and 3"),
+        ({"instruction": "Add 2 and 3.", "input": "", "output": "5"}, "Add 2 and 3."),
+        ({"instruction": "Add 2 and 3.", "input": None, "output": "5"}, "Add 2 and 3."),
+        ({"input": "2 and 3", "output": "5"}, "2 and 3"),
+        ({"question": "2 + 3?", "instruction": "Add.", "input": "2 and 3", "output": "5"}, "2 + 3?"),
+    ],
+)
+def test_alpacas_input_belongs_to_the_question(row: dict[str, object], prompt: str, tmp_path: Path) -> None:
+    [problem] = problem_set("mine", write(tmp_path / "a.jsonl", row)).problems
+    assert (problem.prompt, problem.answer) == (prompt, "5")
+    assert question_of(problem) == prompt
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"question": "2+2?", "choices": ["3", "4"], "answer": "B"}, "choices"),
+        ({"question": "2+2?", "Options": '["3", "4"]', "answer": "B"}, "Options"),
+        ({"question": "2+2?", "A": "3", "B": "4", "answer": "B"}, "A"),
+    ],
+)
+def test_choices_are_not_left_out_unasked(row: dict[str, object], column: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", row)
+    with pytest.raises(
+        DataError, match=rf"a\.jsonl:1: column '{column}' holds choices, .*; say --kind choice .*, or exact"
+    ):
+        problem_set("mine", file)
+    assert problem_set("mine", file, kind="exact").problems[0].prompt == "2+2?"
+    assert problem_set("mine", file, kind="choice").problems[0].answer == "B"
+
+
+def test_columns_that_are_called_a_and_b_need_no_choices(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", {"question": "a+b?", "a": 2, "b": 3, "answer": 5, "choices": []})
+    assert problem_set("mine", file).problems[0].answer == "5"
+    file = write(tmp_path / "b.jsonl", {"Question": "Which?", "a": "x", "b": "y", "Answer": "b"})
+    assert problem_set("mine", file, kind="choice").problems[0].answer == "B"
+
+
 def test_a_chosen_column_hides_the_usual_ones(tmp_path: Path) -> None:
     row = {"prompt": "not this", "question": "nor this", "ask": "this", "answer": "no", "gold": "yes"}
     (problem,) = problem_set(

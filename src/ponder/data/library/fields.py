@@ -1,6 +1,7 @@
 """Files of one's own: which column is what."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,8 +12,14 @@ from ponder.data.library.records import Kind, Layout, Question
 from ponder.data.library.rows import Row, as_text, kind_of
 from ponder.text.boxed import last_boxed
 
-QUESTIONS = ("question", "problem", "prompt", "query", "instruction", "text", "input", "quiz")
+QUESTIONS: tuple[str, ...] = ("question", "problem", "prompt", "query", "instruction", "text", "input", "quiz")
 ANSWERS = ("answer", "final_answer", "expected_answer", "target", "label", "output", "solution", "response")
+_ASKED: dict[Kind, tuple[str, ...]] = {  # where a kind looks for its question in fewer columns
+    "choice": ("question", "problem", "prompt", "query"),
+    "logic": ("quiz",),
+    "instructions": ("prompt",),
+    "gym": ("question",),
+}
 PUBLISHED: dict[Kind, Layout] = {
     "choice": layouts.multiple_choice,
     "logic": layouts.knights_and_knaves,
@@ -56,12 +63,17 @@ def read_fields(text: str) -> Fields:
     return Fields(**given)
 
 
-def layout_of(kind: Kind, chosen: Fields) -> Layout:
-    """How rows of one's own become problems of that kind."""
+def layout_of(kind: Kind, chosen: Fields, *, told: bool = True) -> Layout:
+    """How rows of one's own become problems of that kind. Rows with choices are refused where nobody `told` the kind:
+    they would be asked without them.
+    """
     published = PUBLISHED.get(kind)
 
     def layout(row: Row) -> Question:
+        if not told and kind != "choice":
+            _require_no_choices(row, chosen, kind)
         named = _renamed(row, chosen, kind)
+        _require_question(named, _ASKED.get(kind, QUESTIONS))
         if published is not None:
             question = published(named)
         elif kind == "code":
@@ -85,6 +97,7 @@ def _renamed(row: Row, chosen: Fields, kind: Kind) -> Row:
         column = getattr(chosen, field.name)
         if not column:
             continue
+        column = row.column(column) or column
         if column not in row.values:
             near = difflib.get_close_matches(column, list(row.values), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -96,14 +109,39 @@ def _renamed(row: Row, chosen: Fields, kind: Kind) -> Row:
         values[field.name] = row.values[column]
         if field.name == "question":
             values["quiz"] = values["prompt"] = row.values[column]
-    for name in JSON_COLUMNS.get(kind, ()):
-        if isinstance(values.get(name), str) and values[name].lstrip()[:1] in ("[", "{"):
-            values[name] = layouts.parsed(row, values[name], f"column {name!r}")
-    return Row(row.path, row.number, values)
+    renamed = Row(row.path, row.number, values)
+    for column in filter(None, map(renamed.column, JSON_COLUMNS.get(kind, ()))):
+        if isinstance(values[column], str) and values[column].lstrip()[:1] in ("[", "{"):
+            values[column] = layouts.parsed(row, values[column], f"column {column!r}")
+    return renamed
+
+
+def _require_question(row: Row, names: Sequence[str]) -> None:
+    if row.column(*names) is None:
+        raise row.error(
+            f"no {' or '.join(map(repr, names))}; the row has {', '.join(row.values) or 'nothing'}. Say which columns "
+            "hold the question and the answer: --fields question=COLUMN,answer=COLUMN (in a recipe fields = "
+            "'question=COLUMN,answer=COLUMN')"
+        )
+
+
+def _require_no_choices(row: Row, chosen: Fields, kind: Kind) -> None:
+    column = chosen.choices or row.column(*JSON_COLUMNS["choice"])
+    if column is None and all(as_text(row.values.get(letter)) for letter in "AB"):
+        column = "A"
+    if column is not None and row.values.get(column):
+        raise row.error(
+            f"column {column!r} holds choices, and without a kind the question would be asked without them; say "
+            f"--kind choice (in a recipe kind = 'choice'), or {kind} if that is meant"
+        )
 
 
 def _question(row: Row) -> str:
-    return row.text(*QUESTIONS)
+    """The question; with Alpaca's `input` behind its `instruction`."""
+    text, told = row.text(*QUESTIONS), as_text(row.find("input"))
+    if row.column(*QUESTIONS) == row.column("instruction") and told is not None and told.strip():
+        return f"{text}\n\n{told}"
+    return text
 
 
 def _answer(row: Row) -> str | None:

@@ -103,6 +103,8 @@ def _letter(row: Row, answer: Any, texts: Sequence[str | None], labels: Any) -> 
         return letters[number]
     if len(alike) == 1:
         return letters[alike[0]]
+    if not alike and stated.upper() in letters:
+        return stated.upper()
     raise row.error(
         f"the answer is {answer!r}; expected one of {', '.join(letters)}, the number of a choice from 0, or its text"
     )
@@ -110,7 +112,7 @@ def _letter(row: Row, answer: Any, texts: Sequence[str | None], labels: Any) -> 
 
 def _lettered(row: Row) -> list[Any]:
     """The cells of the columns A, B, C … up to the last that holds something."""
-    cells = [row.values.get(letter) for letter in LETTERS]
+    cells = [row.values.get(letter) for letter in (LETTERS if "A" in row.values else LETTERS.lower())]
     filled = [i for i, cell in enumerate(cells) if (as_text(cell) or "").strip()]
     if filled and len(filled) <= filled[-1]:
         raise row.error(f"choice {LETTERS[filled[-1]]} is there, and one before it is empty; expected none left out")

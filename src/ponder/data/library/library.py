@@ -198,7 +198,7 @@ def _own_record(name: str, kind: Kind | None, fields: Fields | None) -> ProblemS
         title="a file of one's own",
         kind=chosen,
         licence="not stated",
-        layout=layout_of(chosen, fields or Fields()),
+        layout=layout_of(chosen, fields or Fields(), told=kind is not None),
         prompt=_PROMPTS.get(chosen, "{question}"),
     )
 

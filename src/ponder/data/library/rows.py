@@ -6,7 +6,7 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,13 @@ class Row:
         An empty cell is empty: another column of the row may well hold something else. NaN is what programs write where
         a number is missing.
         """
-        name = self._first(names)
+        name = self.column(*names)
         value = None if name is None else self.values[name]
         return None if value == "" or _is_nan(value) else value
 
     def text(self, *names: str) -> str:
         """The same as text. Raises `DataError` where there is none."""
-        name = self._first(names)
+        name = self.column(*names)
         if name is None:
             raise self.error(f"no {' or '.join(map(repr, names))}; the row has {', '.join(self.values) or 'nothing'}")
         value = self.values[name]
@@ -56,8 +56,19 @@ class Row:
             raise self.error(f"{name!r} is empty; expected text")
         return text
 
-    def _first(self, names: Sequence[str]) -> str | None:
-        return next((name for name in names if name in self.values), None)
+    def column(self, *names: str) -> str | None:
+        """The first of these columns that is there, as the row writes it: `Question` is `question`, where that is not
+        there itself.
+        """
+        alike: dict[str, str] | None = None
+        for name in names:
+            if name in self.values:
+                return name
+            if alike is None:
+                alike = {written.casefold(): written for written in self.values}
+            if name.casefold() in alike:
+                return alike[name.casefold()]
+        return None
 
 
 def as_text(value: object) -> str | None:
@@ -147,16 +158,18 @@ def _json_list(path: Path) -> Iterator[Row]:
 
 
 def _table(path: Path, mark: str | None) -> Iterator[Row]:
-    """`mark` None: a comma, or the semicolon that programs write where the comma stands in numbers."""
+    """`mark` None: a comma, or the semicolon or tab that cuts the header into more columns. Programs write semicolons
+    where the comma stands in numbers.
+    """
     try:
         text = _bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}:{line}: not UTF-8; save the table as UTF-8") from None
+    csv.field_size_limit(LONGEST_CELL)
     if mark is None:
         header_line = text.lstrip().partition("\n")[0]
-        mark = ";" if ";" in header_line and "," not in header_line else ","
-    csv.field_size_limit(LONGEST_CELL)
+        mark = max(",;\t", key=lambda each: len(next(csv.reader([header_line], delimiter=each), [])))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     header: list[str] | None = None
     start = 1
