@@ -11,9 +11,13 @@ import pytest
 from benchmark_data import benchmark_file
 from ponder.cli.main import main
 from ponder.core.errors import ConfigError, DataError
+from ponder.core.seeds import python_rng
 from ponder.core.types import Problem
+from ponder.data.gym import GymSource
 from ponder.data.library.contamination import contaminated, normal_words, texts_of
 from ponder.data.library.library import problem_set
+from ponder.data.problems import held_out_problems
+from ponder.data.worked.stories import STORIES
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "problems.md"
 Capture = pytest.CaptureFixture[str]
@@ -143,6 +147,20 @@ def test_gsm8k_and_competition_mathematics() -> None:
     math500 = problem_set("math500", benchmark_file("math500/test.jsonl"))
     same = [overlap for overlap in contaminated(aime.problems, math500.problems).overlaps if overlap.kind == "same"]
     assert len(same) == 6  # problems of AIME stand word for word among the 500
+
+
+def test_listed_problems_that_are_held_out_ones_of_a_generated_task_are_found() -> None:
+    """Whatever stands around them, and in capitals; no other problem of their templates is taken for one."""
+    for source in (STORIES, GymSource(name="lcm")):
+        measured = held_out_problems(source, 30, python_rng(0, "held-out", "x"))
+        rng = random.Random(1)
+        other = {source.sample("train", rng).prompt for _ in range(100)}
+        assert contaminated(sorted(other), measured)
+        assert not contaminated(sorted(other), measured, wholes=True)
+        listed = [*sorted(other), f"Question 7: {measured[3].prompt.upper()}", measured[8].prompt]
+        found = contaminated(listed, measured, wholes=True)
+        assert found.train_indices == {len(other), len(other) + 1}
+        assert found.problem_ids == {measured[3].id, measured[8].id}
 
 
 def test_a_run_of_no_words() -> None:

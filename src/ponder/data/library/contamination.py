@@ -115,17 +115,19 @@ def contaminated(
     *,
     run: int = RUN,
     common: int | None = None,
+    wholes: bool = False,
 ) -> Contamination:
     """Which training texts share a run of `run` words with an evaluation problem, or hold the whole of a shorter one.
 
-    See `MeasuredText`. Raises `ConfigError` for a run of no words.
+    `wholes`: only those that hold the whole of a problem. Held-out problems of a generated task share runs with any
+    other problem of their template. See `MeasuredText`. Raises `ConfigError` for a run of no words.
     """
     measured = MeasuredText(eval_problems, run=run, common=common)
     overlaps: list[tuple[int, Overlap]] = []
     texts = 0
     for index, text in enumerate(train_texts):
         texts += 1
-        overlaps += measured.shared_with(text, index)
+        overlaps += [found for found in measured.shared_with(text, index) if not wholes or found[1].share == 1]
     overlaps.sort(key=lambda found: (found[0], -found[1].share, found[1].train))
     return Contamination(
         texts=texts,
