@@ -33,13 +33,16 @@ class WorkerPool:
         for _ in range(workers):
             self._idle.put(_Worker(self._command, needs))
 
-    def ask(self, request: dict[str, object]) -> dict[str, object] | None:
-        """The reply; None where it took too long or the worker ended. Raises `DataError` where no worker starts."""
+    def ask(self, request: dict[str, object], seconds: float | None = None) -> dict[str, object] | None:
+        """The reply; None where it took too long or the worker ended. `seconds`: in place of the pool's own limit.
+
+        Raises `DataError` where no worker starts.
+        """
         if self._closed:
             raise DataError("the pool of worker processes is closed")
         worker = self._idle.get()
         try:
-            return worker.ask(request, self._seconds)
+            return worker.ask(request, self._seconds if seconds is None else seconds)
         finally:
             with finishing():
                 if worker.spoilt:  # also where the caller was interrupted while it waited: the reply would come late

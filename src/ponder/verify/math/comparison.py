@@ -11,8 +11,9 @@ from latex2sympy2_extended.math_normalization import NormalizationConfig  # type
 from math_verify import parse, verify  # type: ignore[import-untyped]
 from math_verify.parser import LatexExtractionConfig  # type: ignore[import-untyped]
 
+from ponder.verify.math.inequalities import interval_of
 from ponder.verify.math.normal_form import alike, answer_value, compact, number, plain_words, readings
-from ponder.verify.math.structure import Parts, parts_of
+from ponder.verify.math.structure import Parts, parts_of, split_outside
 from ponder.verify.math.units import agree, split_unit
 
 MOST_PARTS = 100
@@ -23,6 +24,10 @@ _EXTRACTION = (LatexExtractionConfig(normalization_config=_NORMALIZATION),)
 _FOREIGN = re.compile(r"[$<>]{2}|\$|</?\w+>|[\x00-\x1f\ud800-\udfff]")  # no part of one expression
 _DECIMAL = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)(?![0-9.]|\s*\\(?:overline|bar|dot|ldots|cdots))")
 _DATE = re.compile(r"[0-9]{4}([-/])[0-9]{2}\1[0-9]{2}")  # no subtraction, and no division
+_ARITHMETIC = re.compile(r"(?:[0-9.,\s(){}+*/-]|\\(?:cdot|times|div|frac)(?![A-Za-z]))+")
+_BETWEEN = re.compile(r"[0-9)}]\s*(?:[-+*]|\\(?:cdot|times|div)(?![A-Za-z]))\s*[0-9({\\]")
+_OPERATOR = re.compile(r"\\(?:sum|prod|int|lim|gcd|lcm|max|min|bmod)(?![A-Za-z])|\\operatorname\{(?:gcd|lcm)\}")
+_EQUATION = re.compile(r"[^=<>,;]+=[^=<>,;]+")
 _POWERS = re.compile(r"(?:\^|\*\*)\s*\{?\s*[-+(]*([0-9]+)")
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
@@ -45,6 +50,8 @@ def compare(reference: str, answer: str) -> tuple[bool | None, str]:
         return False, "another unit"
     if any(_equal(answer_value(one.value), answer_value(other.value)) for one, other in pairs):
         return True, "equal"
+    if any(_equal_equations(one.value, other.value) for one, other in pairs):
+        return True, "the same equation"
     return False, "not equal"
 
 
@@ -74,14 +81,37 @@ def _equal(wanted: str, given: str, depth: int = 0) -> bool:
         return ("%" in wanted) != ("%" in given) and first * (100 if "%" in wanted else 1) == second * (
             100 if "%" in given else 1
         )
+    if first is not None and _undone(given):
+        return False
     words = plain_words(wanted)
     if words is not None and (len(words) > 1 or plain_words(given) is not None):
         return words == plain_words(given)
     if _DATE.fullmatch(wanted) or _DATE.fullmatch(given):
         return False
-    parts, found = parts_of(wanted), parts_of(given)
+    parts, found = _parts(wanted), _parts(given)
     if parts is not None or found is not None:
         return parts is not None and found is not None and depth < 3 and _equal_parts(parts, found, depth)
+    return _equal_values(wanted, given)
+
+
+def _undone(text: str) -> bool:
+    """Whether the work is left to whoever reads it: 48 + 24, or a sum or a limit that the question asked for."""
+    last = split_outside(text, "=")[-1]
+    return bool(_OPERATOR.search(last) or (_ARITHMETIC.fullmatch(last) and _BETWEEN.search(last)))
+
+
+def _parts(text: str) -> Parts | None:
+    """As `parts_of`; an inequality is its interval, and a set of one that one."""
+    parts = parts_of(interval_of(text) or text)
+    if parts is not None and parts.kind == "set" and len(parts.items) == 1:
+        return parts_of(parts.items[0])
+    return parts
+
+
+def _equal_equations(wanted: str, given: str) -> bool:
+    """Whether two equations say the same, such as `y = x + 1` and `x = y - 1`."""
+    if not (_EQUATION.fullmatch(wanted) and _EQUATION.fullmatch(given)):
+        return False
     return _equal_values(wanted, given)
 
 

@@ -32,7 +32,9 @@ _SPACED_THOUSANDS = re.compile(r"(?<![0-9.,])(?<![0-9] )[0-9]{1,3}(?: [0-9]{3})+
 _DECIMAL_COMMA = re.compile(
     r"([-+]?[0-9]{1,30}),([0-9]{1,2}|[0-9]{4,30})|([-+]?[0-9]{1,3}(?:\.[0-9]{3})+),([0-9]{1,30})"
 )
-_APPROXIMATE = re.compile(r"^(?:\\approx(?![A-Za-z])|≈)\s*")
+_STATED = re.compile(r"^(?:=|\\approx(?![A-Za-z])|≈)\s*")
+_REPEATING = re.compile(r"(?<![0-9.])([0-9]{0,20})\.([0-9]{0,20})\\(?:overline|bar|dot)\s*\{([0-9]{1,20})\}")
+_NOTHING = re.compile(r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$")
 _MONEY = {"\\$": "dollar", "€": "euro", "£": "lb"}  # money and weight share the word pound
 _MIXED = re.compile(r"(?<![0-9.}])([0-9]+)\s*\\frac\{([0-9]+)\}\{([0-9]+)\}")
 _PLAIN_MIXED = re.compile(r"^(-?)([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)$")
@@ -56,12 +58,12 @@ def readings(text: str) -> tuple[Reading, ...]:
     or 3 and 250; 3,5 is 3.5, or 3 and 5.
     """
     text = _unwrapped(plain_characters(text).strip().translate(_SIGNS))
-    text = _APPROXIMATE.sub("", text)
+    text = _NOTHING.sub(r"\\emptyset", _STATED.sub("", text))
     text = _SPACING.sub(_space, _GROUPED.sub("", text))
     text = re.sub(r"\\(?:not)?(?=[{}]{2})", "", text)
     text = re.sub(r"\\(leq|geq|neq)(?![A-Za-z])", lambda found: "\\" + found.group(1)[:2], text)
     marked = [unit for sign, unit in _MONEY.items() if sign in text]
-    text = re.sub(r"\\?[$€£]", "", text).replace("\\%", "%").rstrip(" .;").strip()
+    text = re.sub(r"\\?[$€£]", "", text).replace("\\%", "%").rstrip(" .;,").strip()
     if (bare := _DEGREES.sub("", text)) != text:
         marked.append("degree")
     bare = _SPACED_THOUSANDS.sub(lambda found: found.group().replace(" ", ""), bare)
@@ -95,7 +97,7 @@ def compact(text: str) -> str:
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
     text = re.sub(r"\\begin\{[bvBV]?(?:matrix)\}|\\begin\{pmatrix\}", r"\\begin{pmatrix}", text)
     text = re.sub(r"\\end\{[bvBV]?(?:matrix)\}", r"\\end{pmatrix}", text)
-    return re.sub(r"\s+", "", text)
+    return re.sub(r"(?<![0-9])\s+|\s+(?![0-9])", "", text)  # 1 1/2 is not 11/2
 
 
 def plain_words(text: str) -> str | None:
@@ -164,6 +166,7 @@ def _reading(text: str, marked: list[str]) -> Reading:
 def _plain_form(text: str) -> str:
     text = _TEXT.sub(lambda found: f" {found.group(1)} " if found.start() else found.group(1), text)
     text = re.sub(r"\\(?:text(?:bf|it|rm)?|mathrm|mbox)(?![A-Za-z])\s*", " ", text).strip()
+    text = _REPEATING.sub(_ratio_of_repeating, text)
     text = _PLAIN_ROOT.sub(lambda m: f"\\sqrt{{{m[1] if m[1] is not None else m[2]}}}", text)
     text = _BARE_ROOT.sub(r"\\sqrt{\1}", text)
     for _ in range(3):  # fractions inside fractions
@@ -175,6 +178,13 @@ def _space(found: re.Match[str]) -> str:
     """What a command of spacing leaves: nothing where it is thin or sizes a bracket."""
     command = found.group()
     return "" if command in ("\\!", "\\,") or command[1:2].isalpha() else " "
+
+
+def _ratio_of_repeating(found: re.Match[str]) -> str:
+    r"""0.1\overline{6} is 16 less 1, over 90."""
+    whole, once, again = found.groups()
+    first, period = int(f"{whole}{once}" or "0"), 10 ** len(again) - 1
+    return f"\\frac{{{first * period + int(again)}}}{{{period * 10 ** len(once)}}}"
 
 
 def _fraction(found: re.Match[str]) -> str:

@@ -6,6 +6,9 @@ from ponder.core.errors import ConfigError
 from ponder.verify.worker_pool import WorkerPool
 
 
+READING_SECONDS = 5.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class MathConfig:
     """What a comparison may use."""
@@ -56,12 +59,11 @@ class MathPool:
         return Comparison(equal if isinstance(equal, bool) else None, reason)
 
     def reads(self, reference: str) -> bool:
-        """Whether a reference can be read within the limits. Raises `DataError` where no worker can be started."""
-        for _ in range(2):  # what was late on a busy machine may not be so again
-            reply = self._pool.ask({"reference": reference})
-            if reply is not None:
-                return reply.get("readable") is True
-        return False
+        """Whether a reference can be read within the limits; five seconds are allowed in any case, since what is late
+        on a busy machine would count as unreadable for good. Raises `DataError` where no worker can be started.
+        """
+        reply = self._pool.ask({"reference": reference}, max(self._config.seconds, READING_SECONDS))
+        return reply is not None and reply.get("readable") is True
 
     def close(self) -> None:
         """End the workers that are idle, and refuse further work."""

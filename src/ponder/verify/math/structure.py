@@ -31,20 +31,26 @@ def parts_of(text: str) -> Parts | None:
         return Parts("union", "", tuple(union))
     for opening, closing in (("\\{", "\\}"), ("{", "}"), ("\\lbrace", "\\rbrace")):
         if text.startswith(opening) and text.endswith(closing) and _whole(text, opening, closing):
-            return Parts("set", "", tuple(_expanded(split_outside(text[len(opening) : -len(closing)], ","))))
-    items = split_outside(text, ",")
+            return Parts("set", "", tuple(_expanded(_items(text[len(opening) : -len(closing)]))))
+    items = _items(text)
     if len(items) > 1:
         return Parts("list", "", tuple(_expanded(items)))
     items = re.split(r"\s+(?:and|or)\s+", text)
     if len(items) > 1 and all(items):
         return Parts("list", "", tuple(_expanded(items)))
     if text[:1] in ("(", "[") and text[-1:] in (")", "]"):
-        items = split_outside(text[1:-1], ",")
+        items = _items(text[1:-1])
         if len(items) > 1:
             return Parts("tuple", text[0] + text[-1], tuple(items))
     if len(both := _expanded([text])) > 1:
         return Parts("list", "", tuple(both))
     return None
+
+
+def _items(text: str) -> list[str]:
+    """What semicolons separate, as where the comma stands in numbers; where there are none, what commas do."""
+    items = split_outside(text, ";")
+    return items if len(items) > 1 else split_outside(text, ",")
 
 
 def split_outside(text: str, mark: str) -> list[str]:
