@@ -38,7 +38,7 @@ class ReadsReferences(Protocol):
         ...
 
 
-def fault_of(check: AnswerChecker, problem: Problem) -> str | None:
+def fault_of(check: object, problem: Problem) -> str | None:
     """Why a checker cannot judge any answer to a problem; None where it can, or does not say before there is one."""
     return check.fault_of(problem) if isinstance(check, ReadsReferences) else None
 
