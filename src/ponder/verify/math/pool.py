@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from ponder.core.errors import ConfigError
 from ponder.verify.worker_pool import WorkerPool
 
-
 READING_SECONDS = 5.0
 
 
