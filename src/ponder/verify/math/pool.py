@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ponder.core.errors import ConfigError
 from ponder.verify.worker_pool import WorkerPool
 
-READING_SECONDS = 5.0
+READING_SECONDS = 5.0  # that reading a reference may take in any case
 
 
 @dataclass(frozen=True, kw_only=True)
