@@ -244,6 +244,9 @@ def test_a_check_ends_with_1_where_something_overlaps(sets: Path, capsys: Captur
     assert [(overlap["train"], overlap["share"]) for overlap in check["overlaps"]] == [(0, 1.0)]
     assert main(["problems", "check", "train.jsonl", "eval.jsonl", "--words", "20"]) == 1
     assert "all of it in text 1: tom has three red apples" in capsys.readouterr().out
+    Path("part.txt").write_text("She knows that Tom has three red apples and buys five green apples at the market.")
+    assert main(["problems", "check", "part.txt", "eval.jsonl", "--words", "6"]) == 1
+    assert main(["problems", "check", "part.txt", "eval.jsonl", "--words", "6", "--whole"]) == 0
 
 
 def test_the_guides_own_row_is_found_in_a_table_of_one_row(sets: Path, capsys: Capture) -> None:

@@ -61,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--common", type=count, metavar="N", help="with check: leave out runs that more than N of the problems hold"
     )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="with check: only texts that hold a whole problem; those of a generated task share runs with one another",
+    )
     parser.epilog = (
         "check ends with exit code 1 where something overlaps. A training file may have any columns: all of its text "
         "is looked at. Data sets come from the Hub (HF_ENDPOINT chooses a mirror) and are kept in PONDER_HOME."
@@ -169,7 +174,9 @@ def _check(arguments: argparse.Namespace) -> int:
         found = {}
         for each in evaluations:
             problems = _loaded(each, arguments, report).problems
-            found[each] = contaminated(texts, problems, run=arguments.words, common=arguments.common)
+            found[each] = contaminated(
+                texts, problems, run=arguments.words, common=arguments.common, wholes=arguments.whole
+            )
     if arguments.json:
         checks = {name: _found(contamination) for name, contamination in found.items()}
         print_json({"train": train, "texts": len(texts), "words": arguments.words, "checks": checks})
