@@ -1,6 +1,7 @@
 """The reference generator against the plain forward pass, and its promises about seeds and batches."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -82,6 +83,25 @@ def test_workers_and_batch_size_change_nothing_but_rounding(model: Transformer) 
     with Workers(ComputeConfig(workers=2)) as workers:
         split = ReferenceGenerator(model, TOKENIZER.control, workers, max_batch=6).generate(PROMPTS, SAMPLING, seeds(6))
     assert [[c.ids for c in g] for g in split] == [[c.ids for c in g] for g in generate(model)]
+
+
+def test_a_request_keeps_two_workers_at_work(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    whole = ReferenceGenerator._generate_chunk
+
+    def counted(self: ReferenceGenerator, prompts: Any, sampling: Any, seeds: Any, *rest: Any) -> Any:
+        sizes.append(sum(map(len, seeds)))
+        return whole(self, prompts, sampling, seeds, *rest)
+
+    monkeypatch.setattr(ReferenceGenerator, "_generate_chunk", counted)
+    made = []
+    for count in (1, 3):
+        with Workers(ComputeConfig(workers=count)) as workers:
+            generator = ReferenceGenerator(model, TOKENIZER.control, workers)
+            made.append(generator.generate(PROMPTS, SAMPLING, seeds(16)))
+    assert made[0] == made[1]
+    assert sorted(sizes) == [16, 16, 32, 32]
+    assert [[c.ids for c in g] for g in made[0]] == [[c.ids for c in g] for g in generate(model, samples=16)]
 
 
 def test_finished_sequences_end_with_the_end_of_sequence_and_others_at_the_limit(model: Transformer) -> None:

@@ -5,6 +5,7 @@ leave the batch. Shapes: P prompts, B running sequences, T tokens, V vocabulary,
 end a reply.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -24,6 +25,7 @@ from ponder.text.reasoning import inside_thought
 from ponder.text.tokenizer import ControlIds
 
 COMPACT_SHARE = 0.12  # the batch is compacted when this share of it has finished
+SMALL_BATCH = 32  # sequences; two batches of so many at least, side by side, are faster than one of both
 
 
 class ReferenceGenerator:
@@ -40,8 +42,8 @@ class ReferenceGenerator:
         max_batch: int = 256,
         weights: TorchFormat = "fp32",
     ) -> None:
-        """`workers` run the batches of a large request side by side. `max_batch`: most sequences in one batch; how a
-        request is cut depends on it alone, not on the workers, so that their number never changes a result. `weights`:
+        """`workers` run the batches of a request side by side. `max_batch`: most sequences in one batch. How a request
+        is cut does not depend on how many workers there are, so that their number never changes a result. `weights`:
         as in `TorchWeights`.
         """
         self._weights = TorchWeights(model, weights)
@@ -71,9 +73,15 @@ class ReferenceGenerator:
             part = slice(*chunk)
             return self._generate_chunk(prompts[part], sampling, seeds[part], on_progress)
 
-        chunks = whole_groups(seeds, self._max_batch)
+        chunks = whole_groups(seeds, self._most_at_once(sum(map(len, seeds))))
         results = map(run, chunks) if self._workers is None else self._workers.map(run, chunks)
         return [group for result in results for group in result]
+
+    def _most_at_once(self, sequences: int) -> int:
+        """Sequences in one batch of a request of so many: with workers there are two batches where that pays."""
+        if self._workers is None:
+            return self._max_batch
+        return min(self._max_batch, max(SMALL_BATCH, math.ceil(sequences / 2)))
 
     def stream(self, prompt: Prompt, sampling: Sampling, seed: int) -> Iterator[int]:
         """The ids of one completion, each as soon as it is sampled."""
