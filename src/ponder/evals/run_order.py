@@ -3,7 +3,9 @@
 from collections.abc import Collection
 
 CONTROL = "control"  # of R1: what RL is compared with; nothing goes on from it
-ORDER = ("base", "cold-start", "reasoning-rl", "second-sft", "sharpening", "final-rl", CONTROL)  # of R1
+ORDER = (  # of R1
+    "base", "cold-start", "reasoning-rl", "second-sft", "sharpening", "final-rl", "second-sharpening", CONTROL,
+)  # fmt: skip
 _OF_A_MODEL = (("base", "trained"), ("before", "after"), ORDER[:-1])  # of R1-Zero, of distillation, of R1
 
 

@@ -36,7 +36,8 @@ from ponder.weights.pull.home import is_hub_id, known, pulled_models, read_manif
 FULL_TRAINING = AdapterConfig(kind="full")
 # stages whose weights stand for a run, the last of a recipe first: of R1, of R1-Zero, of distillation
 LAST_STAGES = (
-    "final-rl", "sharpening", "second-sft", "reasoning-rl", "cold-start", Grpo.name, Pretraining.name, "sft", "distill",
+    "second-sharpening", "final-rl", "sharpening", "second-sft", "reasoning-rl", "cold-start", Grpo.name,
+    Pretraining.name, "sft", "distill",
 )  # fmt: skip
 
 

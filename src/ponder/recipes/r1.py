@@ -112,9 +112,10 @@ class _Pipeline:
             "reasoning-rl": self._reasoning_rl,
             "rejection": self._reject,
             "second-sft": self._second_sft,
-            "sharpening": self._sharpen,
+            "sharpening": lambda: self._sharpen("sharpening", "second-sft", "own-answers"),
             "reward-model": self._reward_models,
             "final-rl": self._final_rl,
+            "second-sharpening": lambda: self._sharpen("second-sharpening", "final-rl", "second-own-answers"),
             "control": self._control,
         }
 
@@ -184,9 +185,13 @@ class _Pipeline:
 
     def _reject(self) -> None:
         config = self.recipe.rejection
-        self._collect_right_answers("rejection", "reasoning-rl", config.problems, config.collect, "rejection.collect")
+        self._collect_right_answers(
+            "rejection", "reasoning-rl", self.practice, config.problems, config.collect, "rejection.collect"
+        )
 
-    def _collect_right_answers(self, name: str, after: str, problems: int, config: CollectConfig, setting: str) -> None:
+    def _collect_right_answers(
+        self, name: str, after: str, practice: Practice, problems: int, config: CollectConfig, setting: str
+    ) -> None:
         """The collection `name`: answers to training problems of the model that there is after a stage."""
         if self.costs.has(name):
             return
@@ -195,7 +200,7 @@ class _Pipeline:
             with self.samplers.collecting(config, setting, model):
                 rng = python_rng(self.recipe.seed, name)
                 collect(
-                    [self.practice.problem(rng) for _ in range(problems)],
+                    [practice.problem(rng) for _ in range(problems)],
                     self.samplers.of(model),
                     self.prompter,
                     self.samplers.grader(RewardConfig()),
@@ -221,25 +226,26 @@ class _Pipeline:
         }
         self._learn("second-sft", self._fresh(), self.recipe.second_sft, parts)
 
-    def _sharpen(self) -> None:
-        """The tuned model goes on with its own likeliest answers, where they are right."""
-        config, name = self.recipe.sharpening, "own-answers"
-        self._collect_right_answers(name, "second-sft", config.problems, config.collect, "sharpening.collect")
+    def _sharpen(self, name: str, after: str, collection: str) -> None:
+        """The model that there is after a stage goes on with its own likeliest answers, where they are right."""
+        section, config = self.recipe.sharpenings[name]
+        practice = self.practice.in_shares(config.tasks, f"{section}.tasks")
+        self._collect_right_answers(collection, after, practice, config.problems, config.collect, f"{section}.collect")
         own = self.collected.kept(
-            name, "the model gave no right and readable answer: go on without the stage sharpening (--stages)"
+            collection, f"the model gave no right and readable answer: go on without the stage {name} (--stages)"
         )
         parts: dict[str, tuple[float, Draw]] = {"collected": (config.own_share, one_of(own, "the model's own answers"))}
         if config.worked_share:
-            parts["worked"] = (config.worked_share, self.practice.conversation)
+            parts["worked"] = (config.worked_share, practice.conversation)
         if config.plain_share:
             parts["plain"] = (config.plain_share, self.practice.worked_examples(PLAIN_QUESTIONS.name))
         if config.ordinary_share:
             parts["ordinary"] = (config.ordinary_share, self._ordinary_replies(as_distribution=True))
         if config.text_share:
             parts["texts"] = (config.text_share, self._own_texts(as_distribution=True))
-        source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, "sharpening"))
+        source = MixedExamples(parts, self.prompter, derive_seed(self.recipe.seed, name))
         reference = self._fresh() if config.ordinary_share or config.text_share else None
-        self._fine_tune("sharpening", self._after("second-sft"), source, config.training, reference)
+        self._fine_tune(name, self._after(after), source, config.training, reference)
 
     def _reward_models(self) -> None:
         """Of helpfulness, and of safety where there are labels."""

@@ -1,6 +1,7 @@
 """What R1's stages learn from: worked examples and ordinary replies to imitate, and problems to practise on."""
 
 import bisect
+import copy
 import difflib
 import functools
 import itertools
@@ -188,6 +189,21 @@ class Practice:
     def trained(self) -> list[str]:
         """The tasks that are practised."""
         return [name for name, share in self.shares.items() if share]
+
+    def in_shares(self, shares: Mapping[str, float], setting: str) -> "Practice":
+        """The same tasks and checkers, with these shares in place of the tasks' own; what is not named keeps its own.
+        Raises `ConfigError`, which names the `setting`, for a task that is not among them.
+        """
+        for name in shares:
+            if name not in self.shares:
+                raise ConfigError(
+                    f"{setting} has {name!r}, which is not practised; expected some of {', '.join(self.shares)}"
+                )
+        other = copy.copy(self)
+        other.shares = {**self.shares, **shares}
+        other._choice = WeightedChoice(other.shares, setting)
+        other._taught_choice = other._choice_of_taught(self._taught_choice is not None)
+        return other
 
     def problem(self, rng: random.Random) -> Problem:
         """A training problem."""

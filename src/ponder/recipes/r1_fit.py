@@ -57,7 +57,10 @@ class Fit:
         practised = {
             "reasoning-rl": ("reasoning_rl", recipe.reasoning_rl.max_tokens),
             "rejection": ("rejection.collect", recipe.rejection.collect.max_tokens),
-            "sharpening": ("sharpening.collect", recipe.sharpening.collect.max_tokens),
+            **{
+                stage: (f"{section}.collect", config.collect.max_tokens)
+                for stage, (section, config) in recipe.sharpenings.items()
+            },
             "final-rl": ("final_rl", recipe.final_rl.max_tokens),
         }
         wanted = [practised[stage] for stage in stages if stage in practised]
@@ -74,11 +77,14 @@ class Fit:
         if "final-rl" in stages and recipe.preferences.ordinary_share:
             everyday_prompts(recipe.ordinary.prompts, recipe.seed)  # raises where there are not so many
         self._require_rows(list(self._imitating(stages)))
-        sharpening = recipe.sharpening
-        if "sharpening" in stages and sharpening.plain_share and sharpening.training.too_long == "refuse":
-            draw, rng = self._practice.worked_examples(PLAIN_QUESTIONS.name), python_rng(0, "some of", "plain")
-            plain = [one for one in (draw(rng) for _ in range(TRIED)) if isinstance(one, Conversation)]
-            self._require_row_of(PLAIN_QUESTIONS.name, plain, [("sharpening.training", sharpening.training)])
+        for stage, (section, sharpening) in recipe.sharpenings.items():
+            if stage not in stages:
+                continue
+            self._practice.in_shares(sharpening.tasks, f"{section}.tasks")
+            if sharpening.plain_share and sharpening.training.too_long == "refuse":
+                draw, rng = self._practice.worked_examples(PLAIN_QUESTIONS.name), python_rng(0, "some of", "plain")
+                plain = [one for one in (draw(rng) for _ in range(TRIED)) if isinstance(one, Conversation)]
+                self._require_row_of(PLAIN_QUESTIONS.name, plain, [(f"{section}.training", sharpening.training)])
 
     def _require_ordinary(self) -> None:
         config, seed = self._recipe.ordinary, self._recipe.seed
@@ -105,9 +111,9 @@ class Fit:
             config: SftConfig = getattr(recipe, section)
             if config.too_long == "refuse" and (stage != "second-sft" or recipe.rejection.worked_share):
                 yield section, config
-        sharpening = recipe.sharpening
-        if "sharpening" in stages and sharpening.worked_share and sharpening.training.too_long == "refuse":
-            yield "sharpening.training", sharpening.training
+        for stage, (section, sharpening) in recipe.sharpenings.items():
+            if stage in stages and sharpening.worked_share and sharpening.training.too_long == "refuse":
+                yield f"{section}.training", sharpening.training
 
     def _require_rows(self, learning: Sequence[tuple[str, SftConfig]]) -> None:
         for task in self._practice.trained if learning else ():

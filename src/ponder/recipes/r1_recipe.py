@@ -28,17 +28,27 @@ from ponder.verify.rewards import RewardConfig
 
 STAGES = (
     "ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "sharpening", "reward-model", "final-rl",
-    "control",
+    "second-sharpening", "control",
 )  # fmt: skip
-USUAL_STAGES = tuple(stage for stage in STAGES if stage != "sharpening")  # R1's own, and those that they need
+SHARPENING = ("sharpening", "second-sharpening")  # stages of our own, each with a `SharpeningConfig`
+USUAL_STAGES = tuple(stage for stage in STAGES if stage not in SHARPENING)  # R1's own, and those that they need
 # stages whose model another goes on from, in their order
-MODELS = ("cold-start", "reasoning-rl", "second-sft", "sharpening")
+MODELS = ("cold-start", "reasoning-rl", "second-sft", "sharpening", "final-rl")
 _BEFORE = {  # the stages that a stage comes after, where a recipe has them
     "reasoning-rl": ("cold-start",),
     "rejection": ("cold-start", "reasoning-rl"),
     "second-sft": ("cold-start", "reasoning-rl", "rejection"),
     "sharpening": ("cold-start", "reasoning-rl", "rejection", "second-sft"),
     "final-rl": ("cold-start", "reasoning-rl", "rejection", "second-sft", "sharpening", "reward-model"),
+    "second-sharpening": (
+        "cold-start",
+        "reasoning-rl",
+        "rejection",
+        "second-sft",
+        "sharpening",
+        "reward-model",
+        "final-rl",
+    ),
     "control": ("cold-start",),
 }
 IMITATING = frozenset({"cold-start", "second-sft", "control"})  # stages that learn from worked traces
@@ -118,6 +128,7 @@ class SharpeningConfig:
     """
 
     problems: int = 6000  # training problems, of the tasks in their shares
+    tasks: Mapping[str, float] = field(default_factory=dict)  # shares of tasks that are others here than in the recipe
     worked_share: float = 0.0  # worked traces of the tasks
     plain_share: float = 0.0  # worked questions in plain words (`ponder.data.worked.plain`)
     ordinary_share: float = 0.0  # the base's ordinary replies, learned as its whole distribution
@@ -203,7 +214,8 @@ class R1Recipe:
     )
     rejection: RejectionConfig = field(default_factory=RejectionConfig)
     second_sft: SftConfig = field(default_factory=SftConfig)
-    sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)
+    sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)  # after the second fine-tuning
+    second_sharpening: SharpeningConfig = field(default_factory=SharpeningConfig)  # after final RL
     preferences: PreferenceConfig = field(default_factory=PreferenceConfig)
     final_rl: GrpoConfig = field(default_factory=lambda: GrpoConfig(temperature=0.7, optimizer=_GENTLE))
     final_rewards: RewardConfig = field(default_factory=lambda: RewardConfig(accuracy=0.8, format=0.1, language=0.1))
@@ -218,12 +230,15 @@ class R1Recipe:
         unknown = [stage for stage in self.stages if stage not in STAGES]
         if unknown or not self.stages or len(set(self.stages)) < len(self.stages):
             raise ConfigError(f"stages = {list(self.stages)}; expected some of {', '.join(STAGES)}, each once")
-        if self._sharpens_with_texts and not self.ordinary.texts:
-            raise ConfigError(
-                f"sharpening.text_share = {self.sharpening.text_share}, and there are no texts (ordinary.texts = 0); "
-                "set the share to 0, or let the base write some"
-            )
-        if self.ordinary.texts and not self.ordinary.text_share and not self._sharpens_with_texts:
+        sharpens_with_texts = False
+        for section, config in self.sharpenings.values():
+            sharpens_with_texts |= config.text_share > 0.0
+            if config.text_share and not self.ordinary.texts:
+                raise ConfigError(
+                    f"{section}.text_share = {config.text_share}, and there are no texts (ordinary.texts = 0); "
+                    "set the share to 0, or let the base write some"
+                )
+        if self.ordinary.texts and not self.ordinary.text_share and not sharpens_with_texts:
             raise ConfigError(
                 f"ordinary.texts = {self.ordinary.texts}, and no stage learns them: ordinary.text_share = 0, and "
                 "sharpening.text_share is 0 too or the stage is not among the stages; give one of them a share, or set "
@@ -241,7 +256,7 @@ class R1Recipe:
                         f"stages = {list(self.stages)}: {stage} stands on {needed}; put the stage {needed} before it"
                         f"{instead}"
                     )
-            judged = MODELS if stage == "reward-model" and self.preferences.judge.model else ()
+            judged = MODELS[:-1] if stage == "reward-model" and self.preferences.judge.model else ()
             for earlier in (*_BEFORE.get(stage, ()), *judged):
                 if earlier in self.stages[place:]:
                     raise ConfigError(
@@ -253,7 +268,14 @@ class R1Recipe:
     def imitates(self) -> bool:
         """Whether a stage learns from worked traces."""
         stages = set(self.stages) if self.rejection.worked_share else set(self.stages) - {"second-sft"}
-        return not IMITATING.isdisjoint(stages) or ("sharpening" in stages and self.sharpening.worked_share > 0)
+        sharpened = any(config.worked_share > 0 for _, config in self.sharpenings.values())
+        return not IMITATING.isdisjoint(stages) or sharpened
+
+    @property
+    def sharpenings(self) -> dict[str, tuple[str, SharpeningConfig]]:
+        """Of the stages that sharpen: the section that a person writes for each, and what it says."""
+        config = {"sharpening": self.sharpening, "second-sharpening": self.second_sharpening}
+        return {stage: (stage.replace("-", "_"), config[stage]) for stage in SHARPENING if stage in self.stages}
 
     def model_after(self, stage: str) -> str | None:
         """Which of this recipe's stages makes the model that there is after `stage`: that one, else the nearest of
@@ -263,10 +285,6 @@ class R1Recipe:
             return stage
         return next((s for s in reversed(MODELS[: MODELS.index(stage)]) if s in self.stages), None)
 
-    @property
-    def _sharpens_with_texts(self) -> bool:
-        return "sharpening" in self.stages and self.sharpening.text_share > 0
-
     def _stands_on(self, stage: str) -> dict[str, str]:
         """The stages whose results this one cannot do without, and what to set so that it can."""
         ordinary, needed = self.ordinary, {}
@@ -275,8 +293,10 @@ class R1Recipe:
         if stage in IMITATING and (ordinary.share or ordinary.text_share):
             own = ["share"] * bool(ordinary.share) + ["texts", "text_share"] * bool(ordinary.text_share)
             needed["ordinary"] = f", or set {', '.join(f'ordinary.{name} = 0' for name in own)}"
-        if stage == "sharpening" and (self.sharpening.ordinary_share or self.sharpening.text_share):
-            needed["ordinary"] = ", or set sharpening.ordinary_share = 0, sharpening.text_share = 0"
+        if stage in self.sharpenings:
+            section, config = self.sharpenings[stage]
+            if config.ordinary_share or config.text_share:
+                needed["ordinary"] = f", or set {section}.ordinary_share = 0, {section}.text_share = 0"
         if stage == "second-sft" and not self.rejection.collected:
             needed["rejection"] = ", or name a file of what was collected before (rejection.collected)"
         if stage == "final-rl" and self.preferences.ordinary_share:
@@ -337,8 +357,11 @@ def _without_tasks(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's settings but for those that name its own tasks."""
     left = {name: value for name, value in settings.items() if name not in ("tasks", "problems")}
     measure = {name: value for name, value in left.get("measure", {}).items() if name not in ("tasks", "apart")}
-    sharpening = {**left.get("sharpening", {}), "plain_share": 0.0}  # of questions about those tasks
-    return {**left, "measure": {**measure, "apart": []}, "sharpening": sharpening}
+    for stage in SHARPENING:
+        section = stage.replace("-", "_")
+        own = {name: value for name, value in left.get(section, {}).items() if name != "tasks"}
+        left[section] = {**own, "plain_share": 0.0}  # of questions about those tasks
+    return {**left, "measure": {**measure, "apart": []}}
 
 
 def _settings_of_set(name: str, told: SetConfig) -> dict[str, Any]:
@@ -356,5 +379,5 @@ def _settings_of_task(path: Path) -> dict[str, Any]:
     if task.max_tokens is None:
         return settings
     most = {"max_tokens": task.max_tokens}
-    drawn = {"rejection": {"collect": most}, "sharpening": {"collect": most}, "measure": {"drawing": most}}
-    return {**settings, "reasoning_rl": most, "final_rl": most, **drawn}
+    collecting = {section: {"collect": most} for section in ("rejection", "sharpening", "second_sharpening")}
+    return {**settings, "reasoning_rl": most, "final_rl": most, **collecting, "measure": {"drawing": most}}

@@ -59,6 +59,9 @@ class SftConfig:
     warmup_steps: int = 20
     final_rate_share: float = 0.1  # of the peak learning rate, reached at the last step along a cosine
     mtp_weight: float = 0.3  # of the multi-token prediction loss, where the model has such modules
+    # logits are divided by it in the loss of the examples' tokens: above 1, what is right even so is said at
+    # temperature 1 with more certainty than the examples have
+    temperature: float = 1.0
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=3e-4))
 
     def __post_init__(self) -> None:
@@ -67,6 +70,8 @@ class SftConfig:
                 raise ConfigError(f"sft.{name} = {getattr(self, name)}; expected 1 or more")
         if self.epochs < 0 or self.mtp_weight < 0:
             raise ConfigError(f"sft.epochs = {self.epochs}, sft.mtp_weight = {self.mtp_weight}; expected 0 or more")
+        if not (math.isfinite(self.temperature) and self.temperature > 0.0):
+            raise ConfigError(f"sft.temperature = {self.temperature}; expected a number above 0")
         if not 0.0 <= self.final_rate_share <= 1.0:
             raise ConfigError(f"sft.final_rate_share = {self.final_rate_share}; expected a share from 0 to 1")
         if self.row_tokens < 2 or self.tokens_per_step % self.row_tokens:
@@ -266,12 +271,16 @@ class Sft:
         ids_T = torch.tensor([token for example in examples for token in example.ids])
         learned_T = torch.tensor([mark for example in examples for mark in _learned_as_tokens(example)])
         hidden_BTD = model(ids_T[None], lengths=lengths, recompute=self._config.gradient_checkpointing)
-        states_MD = hidden_BTD[0, :-1][learned_T[1:]]
+        states_MD = self._tempered(hidden_BTD[0, :-1][learned_T[1:]])
         weight = 1.0 / target_tokens
         loss = head_loss(states_MD, model.head.weight, ids_T[learned_T], weight=weight)
         divergence = self._divergence(hidden_BTD.split(lengths, dim=1), examples, weight)
         report = _Report(float(loss.detach()) * target_tokens, float(divergence.detach()) * target_tokens)
         return loss + divergence, report
+
+    def _tempered(self, states_MD: torch.Tensor) -> torch.Tensor:
+        """States whose logits are divided by the temperature."""
+        return states_MD if self._config.temperature == 1.0 else states_MD / self._config.temperature
 
     def _divergence(self, hidden: Sequence[torch.Tensor], examples: Sequence[Example], weight: float) -> torch.Tensor:
         """How far these states (1, T, D) of each example are from the reference's distribution where it is learned."""
@@ -311,7 +320,8 @@ class Sft:
         for k, hidden in enumerate(states):  # module k predicts k + 1 tokens ahead
             chosen_BT = learned_BT[:, k + 1 :]
             ids_M = batch.ids_BT[:, k + 1 :][chosen_BT]
-            sums.append(head_loss(hidden[:, :-1][chosen_BT], model.head.weight, ids_M, weight=weight))
+            states_MD = self._tempered(hidden[:, :-1][chosen_BT])
+            sums.append(head_loss(states_MD, model.head.weight, ids_M, weight=weight))
         mtp = torch.stack(sums[1:]).mean() if sums[1:] else torch.zeros(())
         rows = [hidden_BTD[row : row + 1, : len(example.ids)] for row, example in enumerate(examples)]
         divergence = self._divergence(rows, examples, weight)
