@@ -112,6 +112,13 @@ RECIPE = R1Recipe(
         collect=replace(DRAWN, samples_per_problem=1),
         training=SFT,
     ),
+    second_sharpening=SharpeningConfig(
+        problems=3,
+        tasks={"drills": 0.0},
+        worked_share=0.5,
+        collect=replace(DRAWN, samples_per_problem=1),
+        training=replace(SFT, temperature=1.5),
+    ),
     preferences=PreferenceConfig(training=RewardModelConfig(items_per_step=8)),
     final_rl=GRPO,
     control=SFT,
@@ -227,7 +234,7 @@ def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(
     run_r1(recipe, whole, SilentReporter())
     figures = r1_json(whole)
     assert list(figures["stages"]) == [
-        "base", "cold-start", "reasoning-rl", "second-sft", "sharpening", "final-rl", "control",
+        "base", "cold-start", "reasoning-rl", "second-sft", "sharpening", "final-rl", "second-sharpening", "control",
     ]  # fmt: skip
     assert figures["stages"]["base"]["tasks"].keys() == {"stories", "stories_new"}
     assert figures["stages"]["base"]["apart"] == ["stories_new"]
@@ -235,7 +242,7 @@ def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(
     parts = [part["name"] for part in figures["costs"] if not part["name"].startswith("evaluation")]
     assert parts == [
         "ordinary", "cold-start", "reasoning-rl", "rejection", "second-sft", "own-answers", "sharpening",
-        "reward-model", "final-rl", "control",
+        "reward-model", "final-rl", "second-own-answers", "second-sharpening", "control",
     ]  # fmt: skip
     collected = read_conversations(whole.path / "collections" / "rejection" / "collected.jsonl")
     assert len(collected) == 6  # of every problem its right sample, and not its wrong one
@@ -243,7 +250,9 @@ def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(
     own = read_conversations(whole.path / "collections" / "own-answers" / "collected.jsonl")
     assert len(own) == 4
     assert {c.id for c in own}.isdisjoint({c.id for c in collected})  # other problems
-    assert model_folder(whole.path) == whole.latest_checkpoint("final-rl")
+    again = read_conversations(whole.path / "collections" / "second-own-answers" / "collected.jsonl")
+    assert [c.task for c in again] == ["stories"] * 3  # in shares of the stage's own
+    assert model_folder(whole.path) == whole.latest_checkpoint("second-sharpening")
     report = whole.report.read_text(encoding="utf-8")
     assert "what reasoning RL adds to the cold start" in report
     assert "What is the capital of France?" in report
@@ -253,7 +262,7 @@ def test_the_pipeline_goes_through_all_stages_and_goes_on_bit_for_bit(
     assert whole.report.read_text(encoding="utf-8") == report
 
     stopped = RunFolder.create(tmp_path / "stopped")
-    for stage, step in (("cold-start", 1), ("final-rl", 0)):
+    for stage, step in (("cold-start", 1), ("final-rl", 0), ("second-sharpening", 1)):
         with pytest.raises(KeyboardInterrupt):
             run_r1(recipe, stopped, _StopAt(stage, step), resume=True)
     run_r1(recipe, stopped, SilentReporter(), resume=True)
@@ -402,6 +411,7 @@ def test_each_stage_starts_from_the_model_that_it_should(
     assert begins["second-sft"] == begins["cold-start"] != ends["cold-start"]
     assert begins["sharpening"] == ends["second-sft"]
     assert begins["final-rl"] == ends["sharpening"] != ends["second-sft"]
+    assert begins["second-sharpening"] == ends["final-rl"] != ends["sharpening"]
     alone = replace(recipe, stages=("ordinary", "reasoning-rl"))
     run_r1(alone, RunFolder.create(tmp_path / "alone"), SilentReporter())
     assert begins["reasoning-rl"] == begins["cold-start"]  # as the recipe's model is
@@ -444,8 +454,9 @@ def test_the_model_after_a_stage_is_the_nearest_before_it() -> None:
     stages = ("ordinary", "cold-start", "rejection", "second-sft", "reward-model", "final-rl")
     without_rl = replace(RECIPE, stages=stages)
     assert without_rl.model_after("reasoning-rl") == "cold-start"
-    assert R1Recipe().stages == tuple(stage for stage in STAGES if stage != "sharpening")  # which has to be named
+    assert R1Recipe().stages == tuple(stage for stage in STAGES if "sharpening" not in stage)  # which have to be named
     assert without_rl.model_after("second-sft") == without_rl.model_after("sharpening") == "second-sft"
+    assert replace(RECIPE, stages=(*stages[:4], "second-sharpening")).model_after("final-rl") == "second-sft"
     ordinary, alone = replace(RECIPE.ordinary, share=0.0, texts=0, text_share=0.0), ("reasoning-rl", "reward-model")
     reinforced = replace(
         RECIPE, ordinary=ordinary, stages=(*alone, "final-rl"), preferences=PreferenceConfig(pairs="pairs.jsonl")
@@ -456,6 +467,7 @@ def test_the_model_after_a_stage_is_the_nearest_before_it() -> None:
         (("ordinary", "reasoning-rl", "cold-start"), "reasoning-rl comes before cold-start, on which it builds"),
         (("ordinary", "control", "cold-start"), "control comes before cold-start"),
         (("ordinary", "sharpening", "second-sft"), "sharpening comes before second-sft, on which it builds"),
+        (("ordinary", "second-sharpening", "reward-model", "final-rl"), "second-sharpening comes before reward-model"),
         (("rejection", "reasoning-rl"), "rejection comes before reasoning-rl.*put reasoning-rl before rejection"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -665,6 +677,18 @@ def test_sharpening_learns_each_part_in_its_share(base: Path, tmp_path: Path, mo
     assert alone.sharpening.own_share == 1.0
     with pytest.raises(ConfigError, match=r"sharpening\.plain_share = 0\.8.*expected shares from 0, below 1 together"):
         replace(recipe.sharpening, plain_share=0.8)
+
+
+def test_tasks_may_have_other_shares_in_a_stage() -> None:
+    rng = python_rng(1, "draws")
+    with Practice({"stories": 3.0, "drills": 1.0}) as practice:
+        other = practice.in_shares({"stories": 0.0}, "second_sharpening.tasks")
+        assert {other.problem(rng).task for _ in range(20)} == {"drills"}
+        assert {other.conversation(rng).task for _ in range(20)} == {"drills"}
+        assert other.trained == ["drills"]
+        assert {practice.problem(rng).task for _ in range(40)} == {"stories", "drills"}  # which stays as it was
+        with pytest.raises(ConfigError, match=r"second_sharpening\.tasks has 'gcd', which is not practised; .*stories"):
+            practice.in_shares({"gcd": 1.0}, "second_sharpening.tasks")
 
 
 @pytest.mark.usefixtures("solver")

@@ -254,6 +254,12 @@ def test_stages_that_have_not_begun_may_be_others(run: RunFolder) -> None:
     resumed(run, changed(stages=without))
     with pytest.raises(RunError, match=r"made by another recipe: stages is"):
         resumed(run, changed(stages=[stage for stage in without if stage != "reasoning-rl"]))
+    added = {"stages": [*done, "second-sharpening"], "second_sharpening": {"worked_share": 0.25}}
+    with pytest.raises(RunError, match=r"second_sharpening\.worked_share is 0\.5 there and 0\.25 here"):
+        resumed(run, changed(**added))  # the run knows that stage
+    run.config.write_text(to_toml(changed(stages=done)))
+    resumed(run, changed(**added))
+    run.config.write_text(to_toml(RECIPE))
     checkpoint = run.checkpoints("sharpening") / "step-000001"
     checkpoint.mkdir(parents=True)
     for name in CHECKPOINT_FILES:

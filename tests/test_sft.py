@@ -1,5 +1,6 @@
 """Fine-tuning: what is learned, the split of a step, resume bit for bit, precision, refusals."""
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -77,6 +78,53 @@ def test_the_loss_is_the_mean_over_the_learned_tokens_of_each_example_alone(work
     assert metrics["loss/next_token"] == pytest.approx(sum(losses) / len(losses), abs=2e-6)
     assert metrics["data/target_share"] == pytest.approx(len(losses) / shown)
     assert (metrics["data/examples"], metrics["data/filled_share"], shown) == (len(FIRST), 90 / 96, 90)
+
+
+@pytest.mark.parametrize("shape", [small_dense(), MODEL], ids=["end to end", "each in a row of its own"])
+def test_a_temperature_divides_the_logits_of_learned_tokens(workers: Workers, shape: ModelConfig) -> None:
+    """And of no others: what is rehearsed is the reference's distribution as it is."""
+    ours, theirs = (Transformer(shape, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    source, losses = Rehearsing(), []
+    with torch.no_grad():
+        for index in FIRST:
+            example = source.example(index)
+            if not example.rehearsed:
+                logits = ours.head(ours(torch.tensor([example.ids])))[0] / 1.5
+                every = F.cross_entropy(logits[:-1], torch.tensor(example.ids[1:]), reduction="none")
+                losses += every[torch.tensor(example.target[1:])].tolist()
+
+    def metrics(temperature: float) -> dict[str, float]:
+        config = replace(CONFIG, temperature=temperature)
+        return dict(Sft(copy.deepcopy(ours), Rehearsing(), config, workers, 0, reference=theirs).step(0).metrics)
+
+    tempered = metrics(1.5)
+    assert tempered["loss/next_token"] == pytest.approx(sum(losses) / len(losses), abs=2e-6)
+    assert tempered["loss/divergence"] == pytest.approx(metrics(1.0)["loss/divergence"], rel=1e-5)
+
+
+def test_a_model_learned_at_a_temperature_is_more_certain_at_one(workers: Workers) -> None:
+    """Of two continuations, one three times as frequent, it gives the odds of temperature 1 that are 3 at its own."""
+
+    class Coin:
+        size = None
+
+        def example(self, index: int) -> Example:
+            return Example((5, 7 if index % 4 else 9), (False, True))
+
+    def odds(temperature: float) -> float:
+        model, rate = dense(), OptimizerConfig(learning_rate=1e-2)
+        config = SftConfig(
+            steps=150, tokens_per_step=8, row_tokens=8, warmup_steps=1, optimizer=rate, temperature=temperature
+        )
+        sft = Sft(model, Coin(), config, workers, 0)
+        for step in range(150):
+            sft.step(step)
+        with torch.no_grad():
+            logits = model.head(model(torch.tensor([[5, 7]])))[0, 0]
+        return float(logits[7] - logits[9])
+
+    assert odds(1.0) == pytest.approx(math.log(3), abs=0.15)
+    assert odds(2.0) == pytest.approx(2 * math.log(3), abs=0.3)
 
 
 class Rehearsing(Counting):
@@ -295,6 +343,7 @@ def test_nothing_to_learn_from_is_refused(workers: Workers) -> None:
     [
         ({"tokens_per_step": 100}, "sft.tokens_per_step = 100 is not a multiple of sft.row_tokens = 48"),
         ({"steps": 0}, "sft.steps = 0; expected 1 or more"),
+        ({"temperature": 0.0}, "sft.temperature = 0.0; expected a number above 0"),
         ({"final_rate_share": 1.5}, "sft.final_rate_share = 1.5; expected a share"),
         ({"mtp_weight": -1.0}, "sft.mtp_weight = -1.0; expected 0 or more"),
     ],

@@ -14,8 +14,8 @@ from ponder.recipes.run_state import saved_recipe
 def free_on_resume(recipe: R1Recipe, run: RunFolder) -> set[str]:
     """The settings that may differ from the run's, by their dotted paths: when it is measured; how, where nothing was
     measured yet; another name for the same weights; another place of the task file, whose content is compared; how a
-    judge's address is reached; which protections of the sandbox may be missing; and the stages after the last one that
-    has begun.
+    judge's address is reached; which protections of the sandbox may be missing; the stages after the last one that has
+    begun, and the section of a stage that the run did not have.
     """
     free = {"measure.when"} if has_measured(run) else {"measure"}
     free |= {"sandbox.allow_missing", *(f"preferences.judge.endpoint.{name}" for name in FREE)}
@@ -27,6 +27,7 @@ def free_on_resume(recipe: R1Recipe, run: RunFolder) -> set[str]:
     begun = _begun(saved, run)
     if recipe.stages[: len(begun)] == begun:
         free.add("stages")
+        free |= {stage.replace("-", "_") for stage in recipe.stages if stage not in saved.stages}
     with suppress(RunError):  # a damaged summary, of which the pipeline tells
         if (read_object(run.summary) or {}).get("task_fingerprint"):
             free.add("task_file")
