@@ -23,7 +23,11 @@ PAIRS = (  # what is compared on the same problems: before, after, and what the 
     ("cold-start", "reasoning-rl", "what reasoning RL adds to the cold start"),
     ("cold-start", CONTROL, "what as much time of more fine-tuning adds instead"),
     (CONTROL, "reasoning-rl", "RL against that control"),
-    ("cold-start", "final-rl", "the whole pipeline after the cold start"),
+    ("second-sft", "sharpening", "what sharpening adds to the second fine-tuning"),
+    ("sharpening", "final-rl", "what final RL adds to the sharpened model"),
+    ("final-rl", "second-sharpening", "what the second sharpening adds to final RL"),
+    ("cold-start", "final-rl", "the pipeline after the cold start, up to final RL"),
+    ("cold-start", "second-sharpening", "the whole pipeline after the cold start"),
 )
 SHARES = {"truncated_share": "cut off", "ungraded_share": "ungraded"}
 FALL = 0.02  # of a task's accuracy, below which it is not named
