@@ -27,6 +27,7 @@ _DATE = re.compile(r"[0-9]{4}([-/])[0-9]{2}\1[0-9]{2}")  # no subtraction, and n
 _ARITHMETIC = re.compile(r"(?:[0-9.,\s(){}+*/-]|\\(?:cdot|times|div|frac)(?![A-Za-z]))+")
 _BETWEEN = re.compile(r"[0-9)}]\s*(?:[-+*]|\\(?:cdot|times|div)(?![A-Za-z]))\s*[0-9({\\]")
 _OPERATOR = re.compile(r"\\(?:sum|prod|int|lim|gcd|lcm|max|min|bmod)(?![A-Za-z])|\\operatorname\{(?:gcd|lcm)\}")
+_NUMERAL = re.compile(r"[-+]?[0-9]*\.?[0-9]+%?")
 _EQUATION = re.compile(r"[^=<>,;]+=[^=<>,;]+")
 _POWERS = re.compile(r"(?:\^|\*\*)\s*\{?\s*[-+(]*([0-9]+)")
 
@@ -81,7 +82,7 @@ def _equal(wanted: str, given: str, depth: int = 0) -> bool:
         return ("%" in wanted) != ("%" in given) and first * (100 if "%" in wanted else 1) == second * (
             100 if "%" in given else 1
         )
-    if first is not None and _undone(given):
+    if first is not None and (_undone(given) or _contradicts_itself(wanted, given)):
         return False
     words = plain_words(wanted)
     if words is not None and (len(words) > 1 or plain_words(given) is not None):
@@ -98,6 +99,12 @@ def _undone(text: str) -> bool:
     """Whether the work is left to whoever reads it: 48 + 24, or a sum or a limit that the question asked for."""
     last = split_outside(text, "=")[-1]
     return bool(_OPERATOR.search(last) or (_ARITHMETIC.fullmatch(last) and _BETWEEN.search(last)))
+
+
+def _contradicts_itself(wanted: str, given: str) -> bool:
+    """Whether it equates what is wanted with another numeral, as 8 = 7 does. Fractions may stand before decimals."""
+    sides = split_outside(given, "=")
+    return len(sides) > 1 and not all(_equal(wanted, side) for side in sides if _NUMERAL.fullmatch(side.strip()))
 
 
 def _parts(text: str) -> Parts | None:
