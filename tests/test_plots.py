@@ -110,3 +110,14 @@ def test_series_leaves_out_what_is_no_number() -> None:
         {"stage": "zero", "step": 5, "m": 1},
     ]
     assert plots.series(rows, "zero", "m") == ([1, 5], [0.5, 1])
+
+
+def test_every_stage_of_fine_tuning_has_its_line() -> None:
+    stages = ("cold-start", "second-sft", "sharpening", "second-sharpening", "control")
+    rows = [
+        {"stage": s, "step": k, "loss/next_token": 2.0 / (1 + i + k)} for i, s in enumerate(stages) for k in range(9)
+    ]
+    png = plots.plot_losses(rows)
+    assert png is not None
+    for colour in (figure.BLUE, figure.ORANGE, figure.GREEN, figure.INK, figure.GREY):
+        assert len(where(pixels(png)[:300], colour)) > 30, colour

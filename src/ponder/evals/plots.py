@@ -1,5 +1,6 @@
 """The plots of a run as PNG, from the rows of its metrics file and its evaluations."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
@@ -10,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ponder.algo.pass_at_k import Interval
 from ponder.evals.evaluator import Evaluation
-from ponder.evals.figure import BLUE, GREEN, INK, ORANGE, finish, new_figure
+from ponder.evals.figure import BLUE, GREEN, GREY, INK, ORANGE, finish, new_figure
 
 Row = Mapping[str, Any]
 
@@ -181,7 +182,7 @@ def plot_stages(stages: Mapping[str, tuple[Interval | None, Interval | None]]) -
         axes.bar([x for x, _ in shown], [i.mean for _, i in shown], width=0.34, color=colour, label=label)
         errors = [[i.mean - i.low for _, i in shown], [i.high - i.mean for _, i in shown]]
         axes.errorbar([x for x, _ in shown], [i.mean for _, i in shown], errors, fmt="none", color=INK, capsize=3)
-    axes.set_xticks(range(len(stages)), list(stages))
+    axes.set_xticks(range(len(stages)), [name.replace("-", "-\n") for name in stages])  # side by side
     axes.set_ylabel("mean accuracy over the tasks")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylim(0.0, 1.03)
@@ -194,7 +195,7 @@ def plot_losses(rows: Sequence[Row]) -> bytes | None:
     if not stages:
         return None
     figure, axes = _figure("Fine-tuning", "step")
-    for colour, stage in zip((BLUE, ORANGE, GREEN, INK), stages, strict=False):
+    for colour, stage in zip(itertools.cycle((BLUE, ORANGE, GREEN, INK, GREY)), stages, strict=False):
         _line(axes, series(rows, stage, "loss/next_token"), colour, stage, width=1.2)
     axes.set_ylabel("loss (nat per token)")
     axes.set_ylim(bottom=0.0)
