@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from ponder.data.gym import GymSource, gym_tasks
 from ponder.verify.by_task import CheckerByTask, LazyChecker
 from ponder.verify.checkers import check_exact, finding_of
 from ponder.verify.gym import GymChecker, GymConfig, GymPool
+from ponder.verify.worker_pool import WorkerPool
 
 # the library's own scorers, with what evaluates code in them: a new one has to be looked at
 EVALUATING = {
@@ -210,6 +212,23 @@ def test_a_scorer_that_takes_too_long_is_stopped() -> None:
         assert problem.answer is not None
     with pytest.raises(DataError, match="closed"):
         pool.score("gcd", {"answer": "6"}, {}, "6")
+
+
+def test_a_worker_that_cannot_be_started_again_is_tried_again_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = WorkerPool("ponder.verify.gym_worker", workers=1, seconds=30.0, memory_mb=2048, needs="reasoning-gym")
+    with closing(pool):
+        pool.wait()
+        begin = subprocess.Popen
+
+        def refused(*_: object, **__: object) -> None:
+            raise OSError(12, "Cannot allocate memory")
+
+        monkeypatch.setattr(subprocess, "Popen", refused)
+        assert pool.ask({"no": "request"}, seconds=0.0) is None  # too long: the worker is to be replaced
+        with pytest.raises(DataError, match=r"cannot be started \(Cannot allocate memory\)"):
+            within(5.0, lambda: pool.ask({"no": "request"}))
+        monkeypatch.setattr(subprocess, "Popen", begin)
+        within(60.0, pool.wait)
 
 
 def test_settings_that_make_no_sense() -> None:

@@ -143,6 +143,10 @@ def test_a_leetcode_class_and_a_program_with_input(checkers: Checkers) -> None:
         ("The answer is B. Option C looks right but is not.", "B"), ("Option B. No: the best choice is C", "C"),
         ("Answer: A good thing", None), ("Answer: A or B", None), ("Answer: B, C", None), ("A) Paris\nB) 3", None),
         ("Answer: LETTER", None), ("D) Paris", None), ("I think so", None), ("", None), ("Berlin", None),
+        ("The answer is B, I think.", "B"), ("The answer is B and I am sure of it.", "B"), ("Answer: B, a tie", "B"),
+        ("Answer: I think it is B.", "B"), ("My answer: I choose option B", "B"), ("Answer: I'd say it's C", "C"),
+        ("The answer is I.", "I"), ("Answer: I, since it moves", "I"), ("Answer: B or I", None),
+        ("Answer: I or J", None), ("Answer: I do not think B", None), ("I think not B", None),
         ("A B C D", None), ("A, B, C, D", None), ("Answer: A/B/C/D", None), ("A or B", None),
     ],
 )  # fmt: skip

@@ -61,7 +61,9 @@ class DraftRules:
             guess = guess[: constraint.fitting(guess)]
         ends = set(request.stop_ids)
         if request.thinking is not None:
-            ends |= {request.thinking.end_id, request.thinking.start_id or request.thinking.end_id}
+            ends.add(request.thinking.end_id)
+            if request.thinking.start_id is not None:
+                ends.add(request.thinking.start_id)
         return guess[: next((i for i, token in enumerate(guess) if token in ends), len(guess))]
 
 

@@ -11,14 +11,16 @@ LONGEST_TEXT = 20_000  # characters; the end of a longer text is read
 _THOUGHT_END = "</think>"
 # what may stand before a letter; none is given back (`+`), or parts that overlap would be tried in all combinations
 _OPEN = r"[\s*_\"'`(\[{$]{0,8}+(?:\\(?:text|mathrm|mathbf|boxed|fbox)\s?\{)?+[\s(\[*]{0,4}+"
-# a letter alone; "A" is no letter where it begins a sentence: "Answer: A good policy"
-_LETTER = r"([B-J]|A(?!\s+(?!because\b|since\b|as\b|is\b)[a-z]))(?![A-Za-z0-9'’])"
+# a letter alone; "A" and "I" are none where they are words: "Answer: A good policy", "B, I think"
+_LETTER = r"([B-HJ]|[AI](?!\s+(?!because\b|since\b|as\b|is\b)[a-z]))(?![A-Za-z0-9'’])"
+_SAYING = "think|believe|guess|choose|pick|say|go|with|would|will|that|it|is|it['’]s"
+_SAID = rf"(?:I(?:['’](?:d|ll|m))?(?:\s+(?:{_SAYING})){{1,5}}\s+)?+"  # "Answer: I think it is B"
 _AFTER = rf"{_OPEN}(?i:(?:option|choice|letter)\s++)?{_OPEN}{_LETTER}"
-_ANSWER = re.compile(rf"(?i:answer(?:\s++is)?\s*+[:=：]?|答案(?:是|为)?\s*+[:：]?){_AFTER}")
+_ANSWER = re.compile(rf"(?i:answer(?:\s++is)?\s*+[:=：]?|答案(?:是|为)?\s*+[:：]?)\s*+{_SAID}{_AFTER}")
 _OPTION = re.compile(rf"(?i:(?:choice|option)(?:\s++is)?\s*+[:=：]?){_AFTER}")
 _ALONE = re.compile(rf"^{_OPEN}{_LETTER}[\s)\]}}.*:,$\"'`]*$")
 _FIRST = re.compile(rf"^{_OPEN}{_LETTER}\s*(?:[).:\]}}]|[-–—]\s)")
-_MORE = re.compile(r"[\s)\]}*.\"'$]*(?:or|and|,|/|&|\bor\b)\s*[(\[*]*(?:[B-J]|A)(?![A-Za-z0-9])")
+_MORE = re.compile(rf"[\s)\]}}*.\"'$]*(?:or|and|,|/|&|\bor\b)\s*[(\[*]*{_LETTER}")
 
 
 def stated_letter(text: str, choices: Mapping[str, str] | None = None) -> str | None:

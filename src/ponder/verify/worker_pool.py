@@ -46,8 +46,8 @@ class WorkerPool:
         finally:
             with finishing():
                 if worker.spoilt:  # also where the caller was interrupted while it waited: the reply would come late
-                    worker.kill()
-                    worker = _Worker(self._command, self._needs)  # loads while the caller goes on
+                    with contextlib.suppress(DataError):  # the next one to ask tries again
+                        worker.restart()  # loads while the caller goes on
                 self._idle.put(worker)
 
     def wait(self) -> None:
@@ -77,12 +77,27 @@ class _Worker:
     def __init__(self, command: list[str], needs: str) -> None:
         self._command = command
         self._needs = needs
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        self._start()
+
+    def restart(self) -> None:
+        """End it, and begin another process in its place. Raises `DataError` where the system gives none."""
+        self.kill()
+        self._start()
+
+    def _start(self) -> None:
+        self.spoilt = True  # until there is a process: it was asked and has not answered, or is none
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise DataError(
+                f"a process that checks answers cannot be started ({error.strerror}); free memory or processes"
+            ) from error
         self._rest = b""
         self._ready = False
-        self.spoilt = False  # it was asked, and has not answered
+        self.spoilt = False
 
     def ask(self, request: dict[str, object], seconds: float) -> dict[str, object] | None:
         """The reply; None where the process ended or took longer. Raises `DataError` where it did not start."""
@@ -102,6 +117,8 @@ class _Worker:
 
     def wait(self) -> None:
         """Wait until it is loaded. Raises `DataError` where it does not start."""
+        if self.spoilt:
+            self.restart()
         if self._ready:
             return
         if self._line(START_SECONDS) is None:

@@ -97,7 +97,9 @@ def _equal(wanted: str, given: str, depth: int = 0) -> bool:
 
 def _undone(text: str) -> bool:
     """Whether the work is left to whoever reads it: 48 + 24, or a sum or a limit that the question asked for."""
-    last = split_outside(text, "=")[-1]
+    *sides, last = split_outside(text, "=")
+    if any(_NUMERAL.fullmatch(side.strip()) for side in sides):
+        return False  # what it comes to is said first
     return bool(_OPERATOR.search(last) or (_ARITHMETIC.fullmatch(last) and _BETWEEN.search(last)))
 
 
