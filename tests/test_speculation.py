@@ -13,7 +13,7 @@ import torch
 from fake_paged_model import prefix_state, request, thinking, tokens_before
 from ponder.core.errors import GenerationError
 from ponder.core.streaming import Grammar, Request, SamplingOptions, Thinking
-from ponder.engine.drafter import LONGEST, NgramDrafter
+from ponder.engine.drafter import LONGEST, DraftRules, NgramDrafter
 from ponder.engine.engine import Engine, EngineConfig
 from ponder.engine.native import NativeModel, available
 from ponder.engine.native_runner import NativeRunner
@@ -289,6 +289,15 @@ def test_guesses_grow_where_they_are_right_and_shrink_where_they_are_wrong() -> 
         lengths.append(len(guess))
         sample.tokens += guess if came is None else [9, *[1, 2, 3] * 12]
     assert lengths == [4, 8, 8, 4, 2, 1]
+
+
+@pytest.mark.parametrize("start_id", [0, 3, None])
+def test_a_guess_ends_before_the_tags_of_a_thought(start_id: int | None) -> None:
+    """Whatever their ids are: 0 is one too."""
+    sample = Sample(request("a", [5], thinking=thinking(start_id=start_id, end_id=9), stop_ids=(7,)), 0, 0, [])
+    assert list(DraftRules().keep(sample, [6, 5, 9, 5], 8)) == [6, 5]
+    assert list(DraftRules().keep(sample, [6, 7, 5], 8)) == [6]
+    assert list(DraftRules().keep(sample, [6, start_id or 0, 5], 8)) == ([6, 0, 5] if start_id is None else [6])
 
 
 def test_other_words_are_refused() -> None:
