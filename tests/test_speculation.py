@@ -294,7 +294,9 @@ def test_guesses_grow_where_they_are_right_and_shrink_where_they_are_wrong() -> 
 @pytest.mark.parametrize("start_id", [0, 3, None])
 def test_a_guess_ends_before_the_tags_of_a_thought(start_id: int | None) -> None:
     """Whatever their ids are: 0 is one too."""
-    sample = Sample(request("a", [5], thinking=thinking(start_id=start_id, end_id=9), stop_ids=(7,)), 0, 0, [])
+    sample = Sample(
+        request("a", [5], thinking=thinking(start_id=start_id, end_id=9, closing_ids=(9,)), stop_ids=(7,)), 0, 0, []
+    )
     assert list(DraftRules().keep(sample, [6, 5, 9, 5], 8)) == [6, 5]
     assert list(DraftRules().keep(sample, [6, 7, 5], 8)) == [6]
     assert list(DraftRules().keep(sample, [6, start_id or 0, 5], 8)) == ([6, 0, 5] if start_id is None else [6])

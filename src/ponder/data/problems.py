@@ -13,6 +13,7 @@ from ponder.core.types import Problem, Split
 from ponder.text.tokenizer import Tokenizer
 
 HELD_OUT_SHARE = 10  # one problem in this many is held out
+MISSES = 1_000  # draws in a row that bring nothing new before a source counts as exhausted
 
 
 def split_of(problem_id: str) -> Split:
@@ -109,10 +110,15 @@ def token_lengths(
 
 def held_out_problems(source: ProblemSource, count: int, rng: random.Random) -> list[Problem]:
     """`count` different held-out problems (fewer where the source runs dry)."""
+    return different_problems(source, "held_out", count, rng)
+
+
+def different_problems(source: ProblemSource, split: Split, count: int, rng: random.Random) -> list[Problem]:
+    """`count` different problems of a split (fewer where the source runs dry)."""
     found: dict[str, Problem] = {}
     misses = 0
-    while len(found) < count and misses < 1000:
-        problem = source.sample("held_out", rng)
+    while len(found) < count and misses < MISSES:
+        problem = source.sample(split, rng)
         misses = misses + 1 if problem.id in found else 0
         found.setdefault(problem.id, problem)
     return list(found.values())

@@ -14,6 +14,7 @@ from ponder.core.errors import DataError
 from ponder.core.progress import Reporter
 from ponder.core.types import Conversation, Problem, Split
 from ponder.data.conversations import read_conversations
+from ponder.data.problems import different_problems
 from ponder.data.traces import Origin, Trace, TraceLog, judged, read_traces
 from ponder.recipes.distill_recipe import TraceConfig, is_traces
 from ponder.recipes.students import TracesAsCompletions
@@ -29,7 +30,6 @@ from ponder.train.rollout import Grade
 TRACES, VERIFIED = "traces.jsonl", "verified"  # in a run's folder
 FIRST = 16  # answers: where all have the same flaw, no more is asked for
 NOTHING_CAME = ("refused", "failed")  # flaws that say nothing of the teacher's answers
-MISSES = 1000  # draws on end that gave no new problem: the task has no more
 
 OpenTeacher = Callable[[], AbstractContextManager[Teacher]]
 
@@ -43,13 +43,8 @@ class Verified(NamedTuple):
 
 def distinct_problems(task: Task, split: Split, count: int, rng: random.Random) -> list[Problem]:
     """`count` different problems of a split (fewer where the task runs dry), each with its task's name."""
-    found: dict[str, Problem] = {}
-    misses = 0
-    while len(found) < count and misses < MISSES:
-        problem = task.problems.sample(split, rng)
-        misses = misses + 1 if problem.id in found else 0
-        found.setdefault(problem.id, replace(problem, task=problem.task or task.name))
-    return list(found.values())
+    found = different_problems(task.problems, split, count, rng)
+    return [replace(problem, task=problem.task or task.name) for problem in found]
 
 
 def task_fingerprint(task: Task) -> str:

@@ -7,10 +7,9 @@ from ponder.core.types import Problem, Split
 from ponder.data.gym import GymSource
 from ponder.data.library.fields import Fields, layout_of
 from ponder.data.library.records import ProblemSet, Question, SplitFiles, in_prompt
-from ponder.data.problems import ProblemSource
+from ponder.data.problems import ProblemSource, different_problems
 from ponder.data.worked.stories import NEW_STORIES, STORIES
 
-MISSES = 1_000  # draws in a row that bring nothing new before a set counts as exhausted
 GYM = "gym/"
 STORY_SETS = {
     record.name: record
@@ -55,13 +54,7 @@ def generated_set(name: str) -> ProblemSet | None:
 def generate(record: ProblemSet, split: Split, count: int, seed: int) -> tuple[Problem, ...]:
     """`count` different problems; fewer where the set runs dry. Raises `ConfigError` for an unknown task."""
     source, rng = _source(record.name), python_rng(seed, "problem_set", record.name, split)
-    found: dict[str, Problem] = {}
-    misses = 0
-    while len(found) < count and misses < MISSES:
-        problem = source.sample(split, rng)
-        misses = misses + 1 if problem.id in found else 0
-        found.setdefault(problem.id, problem)
-    return tuple(_asked(record, problem) for problem in found.values())
+    return tuple(_asked(record, problem) for problem in different_problems(source, split, count, rng))
 
 
 def _source(name: str) -> ProblemSource:
