@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponder.serve.upstream.event_data import EventData, LineTooLongError
+from ponder.core.event_data import EventData, LineTooLongError
 from ponder.serve.upstream.think_tags import ThinkTags
 
 STREAM = b'data: {"a": 1}\r\n\r\n: comment\n\nevent: x\ndata:two\ndata: lines\n\nid: 5\n\ndata: \xff\n\ndata: last'

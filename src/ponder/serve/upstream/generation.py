@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import httpx
 
+from ponder.core.event_data import EventData, LineTooLongError
 from ponder.serve.records import BackendEvent, Finish, Usage
 from ponder.serve.upstream.chunks import ChunkReader, GarbageError
-from ponder.serve.upstream.event_data import EventData, LineTooLongError
 from ponder.serve.upstream.failures import timed_out
 from ponder.serve.upstream.settings import UpstreamSettings
 
