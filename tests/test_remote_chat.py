@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from ponder.cli.chat import read_key
-from ponder.cli.remote import RemotePartner, RemoteSettings
+from ponder.cli.remote import MOST_BYTES, RemotePartner, RemoteSettings
 from ponder.core.errors import ConfigError, GenerationError, RunError
 
 MODELS = {"object": "list", "data": [{"id": "smol", "object": "model"}, {"id": "other", "object": "model"}]}
@@ -128,6 +128,7 @@ def test_the_conversation_goes_on_without_its_thoughts_until_it_is_forgotten() -
         ((500, ["strange"]), "the server answered 500"),
         (sse(json.dumps({"error": {"message": "engine\x1b[2J failed"}})), "the server failed: engine\\x1b[2J failed"),
         (sse("{oops"), "what is no chunk of an answer: '{oops'"),
+        (b"data: " + b"x" * (MOST_BYTES + 1), "a line without end"),
     ],
 )
 def test_a_failed_question_says_why_and_is_not_remembered(answer: bytes | tuple[int, object], message: str) -> None:
@@ -147,6 +148,20 @@ def test_why_an_answer_ended_is_told(reason: str, said: str) -> None:
     partner, shown = talk(Server(sse(chunk({"content": "x"}, reason), "[DONE]")))
     partner.answer("q", 1)
     assert said in shown()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_only_a_newline_ends_a_line_of_a_stream(end: str) -> None:
+    said = "a\u2028b\u2029c\u0085d"
+    stream = f": there{end}{end}data: {json.dumps({'choices': [{'delta': {'content': said}}]}, ensure_ascii=False)}"
+    whole, without_end = f"{stream}{end}{end}data: [DONE]{end}{end}", stream
+    server = Server(whole.encode(), without_end.encode(), STREAM)
+    partner, _ = talk(server)
+    for turn in (1, 2, 3):
+        partner.answer("q", turn)
+    messages = server.asked[2]["messages"]
+    assert isinstance(messages, list)
+    assert [message["content"] for message in messages] == ["q", said, "q", said, "q"]
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -13,9 +13,11 @@ from ponder.cli.converse import NEW, Shown
 from ponder.cli.output import printable
 from ponder.core.addresses import api_base
 from ponder.core.errors import GenerationError
+from ponder.core.event_data import EventData, LineTooLongError
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 600.0  # a server may let a request wait for so long; it sends comments meanwhile
+MOST_BYTES = 1 << 20  # of one chunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +103,8 @@ class RemotePartner:
                 if response.status_code != 200:
                     response.read()
                     raise GenerationError(_refusal(response))
-                for line in response.iter_lines():
-                    if not line.startswith("data:"):
-                        continue  # a comment that keeps the connection open, or an empty line
-                    text = line[5:].strip()
+                for data in _events(response):
+                    text = data.decode("utf-8", "replace").strip()
                     if text == "[DONE]":
                         return
                     yield _chunk(text)
@@ -127,6 +127,19 @@ class RemotePartner:
                 f"{self._url} does not list its models as OpenAI's API does; name the address of such an API, for "
                 "example http://127.0.0.1:8000"
             ) from None
+
+
+def _events(response: httpx.Response) -> Iterator[bytes]:
+    """The data of a stream's events. Only a newline ends a line: U+2028, U+2029 and U+0085 may stand in a text."""
+    events = EventData(MOST_BYTES)
+    try:
+        for piece in response.iter_bytes():
+            yield from events.feed(piece)
+        yield from events.finish()
+    except LineTooLongError:
+        raise GenerationError(
+            f"the server sent a line without end; expected chunks of at most {MOST_BYTES >> 20} MB"
+        ) from None
 
 
 def _chunk(text: str) -> dict[str, Any]:
