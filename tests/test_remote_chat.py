@@ -44,6 +44,26 @@ STREAM = sse(
 )
 
 
+STRANGE: list[object] = [
+    [],
+    {"choices": 1},
+    {"choices": {"0": {}}},
+    {"choices": [None]},
+    {"choices": [{"delta": "x"}]},
+    {"choices": [{"delta": {"content": 5}}]},
+    {"choices": [{"delta": {"content": ["x"]}}]},
+    {"choices": [{"delta": {"reasoning_content": {"text": "x"}}}]},
+    {"choices": [{"delta": {"reasoning": 1}}]},
+    {"choices": [{"delta": {}, "finish_reason": ["stop"]}]},
+    {"choices": [{"delta": {"content": "\ud83d"}}]},
+    {"choices": [], "usage": [1]},
+    {"choices": [], "usage": {"prompt_tokens": "\x1b[2J"}},
+    {"choices": [], "usage": {"prompt_cache_hit_tokens": [1]}},
+    {"choices": [], "usage": {"completion_tokens_details": [1]}},
+    {"choices": [], "usage": {"completion_tokens_details": {"reasoning_tokens": {}}}},
+]
+
+
 class Server:
     """Answers from a list and remembers what it was asked."""
 
@@ -129,6 +149,8 @@ def test_the_conversation_goes_on_without_its_thoughts_until_it_is_forgotten() -
         (sse(json.dumps({"error": {"message": "engine\x1b[2J failed"}})), "the server failed: engine\\x1b[2J failed"),
         (sse("{oops"), "what is no chunk of an answer: '{oops'"),
         (b"data: " + b"x" * (MOST_BYTES + 1), "a line without end"),
+        *((sse(json.dumps(strange)), "what is no chunk of an answer") for strange in STRANGE),
+        (sse("[" * 100_000), "what is no chunk of an answer"),
     ],
 )
 def test_a_failed_question_says_why_and_is_not_remembered(answer: bytes | tuple[int, object], message: str) -> None:
@@ -162,6 +184,13 @@ def test_only_a_newline_ends_a_line_of_a_stream(end: str) -> None:
     messages = server.asked[2]["messages"]
     assert isinstance(messages, list)
     assert [message["content"] for message in messages] == ["q", said, "q", said, "q"]
+
+
+def test_what_a_server_leaves_out_is_not_missed() -> None:
+    empty = {"choices": None, "usage": {"prompt_tokens": None, "completion_tokens_details": None}}
+    partner, shown = talk(Server(sse(json.dumps(empty), json.dumps({"choices": [{"delta": None}]}), "{}")))
+    partner.answer("q", 1)
+    assert shown() == "(ended without an answer)\n? tokens in, ? out\n"
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from types import NoneType
 from typing import Any
 
 import httpx
@@ -143,15 +144,47 @@ def _events(response: httpx.Response) -> Iterator[bytes]:
 
 
 def _chunk(text: str) -> dict[str, Any]:
+    """A chunk whose every field that is read has the form of OpenAI's API, or is null or missing."""
     try:
         chunk = json.loads(text)
-    except ValueError:
+        json.dumps(chunk, ensure_ascii=False).encode()  # half a character can be neither shown nor sent again
+    except (ValueError, RecursionError):
         chunk = None
-    if not isinstance(chunk, dict):
-        raise GenerationError(f"the server sent what is no chunk of an answer: {printable(text[:80])!r}")
-    if error := chunk.get("error"):
+    if isinstance(chunk, dict) and (error := chunk.get("error")):
         raise GenerationError(f"the server failed: {printable(_message(error))}")
+    if not isinstance(chunk, dict) or not _has_form(chunk):
+        raise GenerationError(f"the server sent what is no chunk of an answer: {printable(text[:80])!r}")
     return chunk
+
+
+def _has_form(chunk: dict[str, Any]) -> bool:
+    return (
+        _are(list, chunk, "choices")
+        and all(map(_is_choice, chunk.get("choices") or ()))
+        and _are(dict, chunk, "usage")
+        and _is_usage(chunk.get("usage") or {})
+    )
+
+
+def _is_choice(choice: Any) -> bool:
+    return (
+        _are(str, choice, "finish_reason")
+        and _are(dict, choice, "delta")
+        and _are(str, choice.get("delta") or {}, "content", "reasoning_content", "reasoning")
+    )
+
+
+def _is_usage(usage: dict[str, Any]) -> bool:
+    return (
+        _are(int, usage, "prompt_tokens", "completion_tokens", "prompt_cache_hit_tokens")
+        and _are(dict, usage, "completion_tokens_details")
+        and _are(int, usage.get("completion_tokens_details") or {}, "reasoning_tokens")
+    )
+
+
+def _are(kind: type, fields: object, *names: str) -> bool:
+    """Whether these are fields, and those of these names are of a kind, null or missing."""
+    return isinstance(fields, dict) and all(isinstance(fields.get(name), (kind, NoneType)) for name in names)
 
 
 def _refusal(response: httpx.Response) -> str:
@@ -183,7 +216,8 @@ def _ending(reason: str | None, answer: str) -> str:
 
 def _cost(usage: dict[str, Any]) -> str:
     thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    parts = [f"{usage.get('prompt_tokens', '?')} tokens in", f"{usage.get('completion_tokens', '?')} out"]
+    tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    parts = [f"{'?' if tokens_in is None else tokens_in} tokens in", f"{'?' if tokens_out is None else tokens_out} out"]
     if thought:
         parts.append(f"{thought} of them thought")
     if hits := usage.get("prompt_cache_hit_tokens"):
