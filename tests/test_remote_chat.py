@@ -172,6 +172,21 @@ def test_why_an_answer_ended_is_told(reason: str, said: str) -> None:
     assert said in shown()
 
 
+def test_a_withdrawn_answer_and_its_question_are_not_sent_again() -> None:
+    withdrawn = sse(
+        chunk({"content": "how it is "}), chunk({"refusal": "Rule 3"}), chunk({}, "content_filter"), "[DONE]"
+    )
+    server = Server(STREAM, withdrawn, STREAM)
+    partner, _ = talk(server)
+    for turn, question in enumerate(("first", "void", "last"), 1):
+        partner.answer(question, turn)
+    assert server.asked[2]["messages"] == [
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": "It is 7."},
+        {"role": "user", "content": "last"},
+    ]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_only_a_newline_ends_a_line_of_a_stream(end: str) -> None:
     said = "a\u2028b\u2029c\u0085d"

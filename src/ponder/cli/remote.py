@@ -89,7 +89,8 @@ class RemotePartner:
         shown.line(_ending(reason, answer), "yellow")
         if usage:
             shown.line(_cost(usage), "dim")
-        self._conversation += [asked, {"role": "assistant", "content": answer}]
+        if reason != "content_filter":  # what was shown is void, and the question could have the next ones refused
+            self._conversation += [asked, {"role": "assistant", "content": answer}]
 
     def _stream(self, messages: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
         body: dict[str, Any] = {
