@@ -3,15 +3,13 @@
 import io
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
 from rich.console import Console
 
-from ponder.cli.chat import read_key
 from ponder.cli.remote import MOST_BYTES, RemotePartner, RemoteSettings
-from ponder.core.errors import ConfigError, GenerationError, RunError
+from ponder.core.errors import GenerationError
 
 MODELS = {"object": "list", "data": [{"id": "smol", "object": "model"}, {"id": "other", "object": "model"}]}
 
@@ -219,14 +217,3 @@ def test_a_server_that_is_not_there() -> None:
 def test_a_server_of_another_kind() -> None:
     with pytest.raises(GenerationError, match="does not list its models"):
         talk(lambda request: httpx.Response(200, json={"hello": 1}))
-
-
-def test_a_key_is_read_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("sk-1234\n")
-    assert read_key(tmp_path / "key") == "sk-1234"
-    for bad in ("", "two words", "naïve"):
-        (tmp_path / "key").write_text(bad)
-        with pytest.raises(ConfigError, match="holds no API key"):
-            read_key(tmp_path / "key")
-    with pytest.raises(RunError, match="cannot read"):
-        read_key(tmp_path / "missing")

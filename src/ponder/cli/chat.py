@@ -13,7 +13,7 @@ from ponder.cli.converse import NEW, Shown, converse
 from ponder.cli.models import open_shown, recipe_of
 from ponder.cli.output import err, out, printable
 from ponder.core.errors import ConfigError, GenerationError, PonderError
-from ponder.core.files import explain_read_errors
+from ponder.core.keys import read_key
 from ponder.core.seeds import derive_seed, python_rng
 from ponder.core.types import Completion, Message, Problem, Prompt, Sampling
 from ponder.recipes.default_model import default_model
@@ -70,15 +70,6 @@ def _chat_with_server(arguments: argparse.Namespace) -> int:
     key = read_key(arguments.key_file) if arguments.key_file is not None else None
     console = out()
     return converse(RemotePartner(arguments.url, console, model=arguments.model, key=key, settings=settings), console)
-
-
-def read_key(path: Path) -> str:
-    """The key that is alone in a file. Raises `ConfigError` where there is none."""
-    with explain_read_errors(path):
-        key = path.read_text(encoding="utf-8-sig").strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{path} holds no API key; expected one line with the key and nothing else")
-    return key
 
 
 def task_of(folder: Path) -> Task | None:

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from ponder.core.addresses import api_base
-from ponder.core.errors import ConfigError, GenerationError
-from ponder.core.files import explain_read_errors
+from ponder.core.errors import GenerationError
+from ponder.core.keys import read_key
 from ponder.core.seeds import derive_seed, python_rng
 from ponder.core.types import Sampling
 from ponder.data.traces import Flaw, Trace, flaw_of, split_thought
@@ -348,15 +348,6 @@ class Endpoint:
     def _hidden(self, text: str) -> str:
         """A server's words without the key, should it repeat it."""
         return text.replace(self._key, "…") if self._key else text
-
-
-def read_key(path: Path) -> str:
-    """The key that is alone in a file. Raises `ConfigError` where there is none."""
-    with explain_read_errors(path):
-        key = path.read_bytes().decode("utf-8-sig", "replace").strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{path} holds no API key; expected one line with the key and nothing else")
-    return key
 
 
 def answer_of(choice: Mapping[str, Any]) -> Answer:

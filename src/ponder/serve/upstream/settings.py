@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ponder.core.errors import ConfigError
+from ponder.core.errors import ConfigError, RunError
+from ponder.core.keys import plain_key, read_key
 
 # How a server is told whether and how much to think, and to go on from the beginning of a reply.
 #   "deepseek"  `thinking`, `reasoning_effort`, `thinking_budget`; `prefix` on the beta path (DeepSeek, Ponder)
@@ -84,18 +85,10 @@ class UpstreamSettings:
 
     def read_key(self, environment: Mapping[str, str] = os.environ) -> Key | None:
         """The key; None where the server needs none. Raises `ConfigError`, without the key, where it cannot be had."""
-        if self.key_variable is not None:
-            text = environment.get(self.key_variable, "")
-            where = f"the environment variable {self.key_variable}"
-        elif self.key_file is not None:
-            where = f"the file {self.key_file}"
-            try:
-                text = self.key_file.read_text(encoding="utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"the key of the upstream at {self.host}: {where} cannot be read: {error}") from None
-        else:
-            return None
-        text = text.strip()
-        if not text or not text.isascii() or not text.isprintable() or " " in text:
-            raise ConfigError(f"the key of the upstream at {self.host}: {where} holds no key (one line of ASCII)")
-        return Key(text)
+        try:
+            if self.key_variable is not None:
+                text = environment.get(self.key_variable, "")
+                return Key(plain_key(text, f"the environment variable {self.key_variable}"))
+            return None if self.key_file is None else Key(read_key(self.key_file))
+        except (ConfigError, RunError) as error:
+            raise ConfigError(f"the key of the upstream at {self.host} cannot be read: {error}") from None
