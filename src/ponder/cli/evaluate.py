@@ -35,6 +35,7 @@ from ponder.evals.by_task import TaskEvaluation, TaskFigures
 from ponder.evals.codeforces import RATINGS, load_ratings, rate, rated_contests
 from ponder.evals.drawing import DrawingConfig
 from ponder.evals.evaluator import Evaluated, EvaluationConfig, evaluate
+from ponder.evals.findings import interval_text
 from ponder.evals.suites.folder import EVALUATIONS, EvaluationFolder
 from ponder.evals.suites.registry import TEMPERATURE, TOP_P
 from ponder.evals.suites.run import evaluate_suite
@@ -221,13 +222,6 @@ def suite_table(evaluation: TaskEvaluation, title: str) -> FigureTable:
             percent(sum(task.ungraded_share for task in figures.values()) / len(figures)),
         )
     return table
-
-
-def interval_text(interval: Interval | None) -> str:
-    """A share with its interval, in percent."""
-    if interval is None:
-        return "–"
-    return f"{percent(interval.mean)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def choose(arguments: argparse.Namespace, recipe: ZeroRecipe | None) -> tuple[TaskConfig, EvaluationConfig]:

@@ -10,7 +10,6 @@ from typing import Any
 from rich.box import SIMPLE
 
 from ponder.cli.arguments import add_json, add_model
-from ponder.cli.evaluate import interval_text
 from ponder.cli.live import progress_display
 from ponder.cli.models import open_shown
 from ponder.cli.output import err, out, percent, print_json, shown_path
@@ -29,6 +28,7 @@ from ponder.core.files import atomic_write_bytes, atomic_write_text
 from ponder.core.progress import Reporter
 from ponder.core.workers import ComputeConfig, Workers
 from ponder.evals.drawing import DrawingConfig
+from ponder.evals.findings import interval_text
 from ponder.evals.scaling import Scaling, ScalingConfig, budget_point, plot_scaling, vote_points
 from ponder.evals.suites.folder import EVALUATIONS, EvaluationFolder
 from ponder.evals.suites.registry import TEMPERATURE, TOP_P

@@ -12,12 +12,12 @@ from ponder.cli.output import err, printable
 from ponder.core.errors import ConfigError, DataError, MissingLayerError
 from ponder.core.files import what_is
 from ponder.core.progress import Transfer
+from ponder.core.types import Grade
 from ponder.data.library.fields import Fields, read_fields
 from ponder.data.library.generated import STORY_SETS
 from ponder.data.library.library import LoadedSet, is_own, is_published, problem_set
 from ponder.data.library.records import KINDS, Kind
 from ponder.data.library.sets import ALIASES, PROBLEM_SETS
-from ponder.evals.graded import Grade
 from ponder.evals.suites.registry import MAX_TOKENS, SUITES, samples_of, suite_sets
 from ponder.evals.suites.run import SuiteSet
 from ponder.evals.voting import CHOICE, EXACT, Ballot, math_ballot

@@ -1,6 +1,6 @@
 """The records that pass between the parts. Frozen: a step makes new records, it never edits its input."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -154,3 +154,6 @@ class Group:
 
     problem: Problem
     rollouts: tuple[Rollout, ...]
+
+
+Grade = Callable[[Problem, Completion], Rollout]  # judges what a model wrote

@@ -13,10 +13,10 @@ from ponder.algo.pass_at_k import Interval, clustered_interval, macro_interval, 
 from ponder.core.errors import DataError, RunError
 from ponder.core.generator import Generator
 from ponder.core.progress import Reporter, Sample
-from ponder.core.types import Problem
+from ponder.core.types import Grade, Problem
 from ponder.evals.counting import mean, pass_at_each_k, require_graded
 from ponder.evals.drawing import DrawingConfig, KeptSamples, draw
-from ponder.evals.graded import Drawn, Grade, GradedSample
+from ponder.evals.graded import Drawn, GradedSample
 from ponder.evals.voting import Ballot, collect_votes
 from ponder.text.prompt import Prompter
 

@@ -10,9 +10,9 @@ from ponder.algo.crossed import crossed_interval
 from ponder.algo.pass_at_k import Interval
 from ponder.core.files import atomic_write_bytes, atomic_write_text
 from ponder.core.runs import RunFolder
-from ponder.evals.distill_report import accuracy_by_problem, read_summary, with_bounds
+from ponder.evals.distill_report import accuracy_by_problem, read_summary
 from ponder.evals.figure import BLUE, INK, ORANGE, as_png, new_figure
-from ponder.evals.findings import points
+from ponder.evals.findings import interval_text, points
 from ponder.evals.graded import read_graded
 from ponder.evals.markdown import bullets, table
 
@@ -187,12 +187,12 @@ def _figures(run: RunFolder, summary: dict[str, Any], seeds: Sequence[int], foun
     rows = []
     teacher = _teacher(run)
     if teacher is not None:
-        rows.append(["teacher", with_bounds(teacher), "", "", ""])
+        rows.append(["teacher", interval_text(teacher, "not measured"), "", "", ""])
     for arm, values in found.items():
         cost = _mean_costs(summary, seeds, arm)
         each = ", ".join(f"{100 * sum(row) / len(row):.1f}" for row in values)
         spent = (f"{cost['flops']:.2e}", f"{cost['core_seconds']:.0f}")
-        rows.append([ARMS[arm], with_bounds(crossed_interval(values, share=True)), each, *spent])
+        rows.append([ARMS[arm], interval_text(crossed_interval(values, share=True)), each, *spent])
     return table(["model", "right, sampled", "each seed (%)", "FLOPs", "core-seconds"], rows)
 
 

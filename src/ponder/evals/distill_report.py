@@ -10,7 +10,7 @@ from ponder.core.errors import RunError
 from ponder.core.files import atomic_write_text
 from ponder.core.runs import RunFolder
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
-from ponder.evals.findings import percent, points
+from ponder.evals.findings import interval_text, percent, points
 from ponder.evals.graded import GradedSample, read_graded
 from ponder.evals.markdown import fenced, mark, table
 from ponder.evals.record import read_object
@@ -86,13 +86,6 @@ def read_evaluation(run: RunFolder, name: str) -> TaskEvaluation | None:
     return None if data is None else TaskEvaluation.from_json(data, where=str(path))
 
 
-def with_bounds(interval: Interval | None) -> str:
-    """A share with its interval."""
-    if interval is None:
-        return "not measured"
-    return f"{percent(interval.mean)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
 def _opening(summary: dict[str, Any]) -> str:
     what = "the teacher's verified texts" if summary.get("kind") == "traces" else "the teacher's distributions"
     return (
@@ -128,8 +121,11 @@ def _figures_table(before: TaskEvaluation | None, after: TaskEvaluation | None) 
         return sum(float(getattr(task, name)) for task in tasks) / len(tasks)
 
     rows = [
-        row("accuracy, greedy", lambda e: with_bounds(e.macro_greedy)),
-        row(f"accuracy, sampled at {columns[0][1].temperature:g} (pass@1)", lambda e: with_bounds(e.macro_pass_at_1)),
+        row("accuracy, greedy", lambda e: interval_text(e.macro_greedy, "not measured")),
+        row(
+            f"accuracy, sampled at {columns[0][1].temperature:g} (pass@1)",
+            lambda e: interval_text(e.macro_pass_at_1, "not measured"),
+        ),
         row("mean length (tokens)", lambda e: f"{of_tasks(e, 'mean_length'):.1f}"),
         row("mean length of a thought (tokens)", lambda e: f"{of_tasks(e, 'mean_thought_length'):.1f}"),
         row("truncated", lambda e: percent(of_tasks(e, "truncated_share"))),

@@ -14,8 +14,8 @@ from ponder.core.files import atomic_file, what_is
 from ponder.core.generator import Generator
 from ponder.core.metrics import JsonLines
 from ponder.core.seeds import derive_seed
-from ponder.core.types import Problem, Prompt, Sampling
-from ponder.evals.graded import Drawn, Grade, GradedSample, SampleKey, read_graded
+from ponder.core.types import Grade, Problem, Prompt, Sampling
+from ponder.evals.graded import Drawn, GradedSample, SampleKey, read_graded
 from ponder.text.prompt import Prompter
 
 

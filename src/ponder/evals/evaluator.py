@@ -14,7 +14,7 @@ from ponder.core.errors import ConfigError, DataError, RunError
 from ponder.core.generator import Generator
 from ponder.core.progress import Reporter, Sample
 from ponder.core.seeds import derive_seed
-from ponder.core.types import Completion, Problem, Prompt, Rollout, Sampling
+from ponder.core.types import Grade, Problem, Prompt, Rollout, Sampling
 from ponder.evals.counting import mean, pass_at_each_k, require_graded
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import parse_completion
@@ -23,7 +23,6 @@ from ponder.text.tokenizer import Tokenizer
 
 Kind = Literal["greedy", "forced", "sampled"]
 Bounds = tuple[float, float]  # low and high end of a 95 % interval
-Grade = Callable[[Problem, Completion], Rollout]
 
 SHOWN = 3  # completions handed to the reporter after an evaluation
 

@@ -49,6 +49,13 @@ def percent(share: float) -> str:
     return f"{shown:.1f} %"
 
 
+def interval_text(interval: Interval | None, missing: str = "–") -> str:
+    """A share with its interval, in percent."""
+    if interval is None:
+        return missing
+    return f"{percent(interval.mean)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
 def bounds_text(bounds: Bounds) -> str:
     """The bounds of an interval in per cent."""
     low, high = (percent(bound).removesuffix(" %") for bound in bounds)

@@ -1,17 +1,16 @@
 """One graded completion as a line of a samples file: what was asked, what came, and what was said of it."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ponder.core.errors import RunError
 from ponder.core.metrics import read_json_lines
-from ponder.core.types import Completion, Problem, Rollout
+from ponder.core.types import Completion, Rollout
 from ponder.text.reasoning import ThinkSplitter, completion_ids, inside_thought, parse_completion
 from ponder.text.tokenizer import Tokenizer
 
-Grade = Callable[[Problem, Completion], Rollout]
 Drawn = Literal["greedy", "forced", "sampled"]
 
 DRAWN: tuple[Drawn, ...] = ("greedy", "forced", "sampled")

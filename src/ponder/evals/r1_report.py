@@ -13,7 +13,7 @@ from ponder.core.runs import RunFolder
 from ponder.evals.by_task import TaskEvaluation, TaskFigures
 from ponder.evals.compare import Comparison, Difference, compare
 from ponder.evals.counting import mean
-from ponder.evals.findings import percent
+from ponder.evals.findings import interval_text, percent
 from ponder.evals.graded import read_graded
 from ponder.evals.plots import plot_losses, plot_stages
 from ponder.evals.record import read_object
@@ -134,13 +134,6 @@ def _opening(run: RunFolder) -> str:
     )
 
 
-def shown(interval: Interval | None) -> str:
-    """A share with its interval, in percent."""
-    if interval is None:
-        return "–"
-    return f"{percent(interval.mean)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
 def _stages(stages: Sequence[StageRecord]) -> str:
     if not stages:
         return ""
@@ -158,8 +151,8 @@ def _stages(stages: Sequence[StageRecord]) -> str:
     if not counted:
         what = "No task that was measured counts towards a mean"
     for stage in stages:
-        cells = [stage.name, shown(stage.macro("greedy")), shown(stage.macro("pass_at_1"))]
-        cells += [shown(t.greedy) if (t := stage.evaluation.tasks.get(name)) else "–" for name in apart]
+        cells = [stage.name, interval_text(stage.macro("greedy")), interval_text(stage.macro("pass_at_1"))]
+        cells += [interval_text(t.greedy) if (t := stage.evaluation.tasks.get(name)) else "–" for name in apart]
         cells += ["–" if (share := stage.share(name)) is None else percent(share) for name in SHARES]
         cells += [f"{loss.mean:.3f}" if (loss := stage.ordinary_loss.get(kind)) else "–" for kind in kinds]
         rows.append(f"| {' | '.join(cells)} |")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ponder.core.errors import DataError
 from ponder.core.progress import Reporter
-from ponder.core.types import Conversation, Problem, Split
+from ponder.core.types import Conversation, Grade, Problem, Split
 from ponder.data.conversations import read_conversations
 from ponder.data.problems import different_problems
 from ponder.data.traces import Origin, Trace, TraceLog, judged, read_traces
@@ -25,7 +25,6 @@ from ponder.train.checkpoint import Progress
 from ponder.train.collect import REFUSED, UNGRADED, CollectConfig, collect
 from ponder.train.collect import Origin as Collected
 from ponder.train.loop import Clock
-from ponder.train.rollout import Grade
 
 TRACES, VERIFIED = "traces.jsonl", "verified"  # in a run's folder
 FIRST = 16  # answers: where all have the same flaw, no more is asked for

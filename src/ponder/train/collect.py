@@ -26,12 +26,11 @@ from ponder.core.locks import hold_lock
 from ponder.core.metrics import JsonLines, read_json_lines
 from ponder.core.progress import Reporter, Sample, SilentReporter
 from ponder.core.seeds import derive_seed
-from ponder.core.types import Completion, Conversation, Message, Problem, Prompt, Rollout, Sampling, Verdict
+from ponder.core.types import Completion, Conversation, Grade, Message, Problem, Prompt, Rollout, Sampling, Verdict
 from ponder.data.conversations import conversation_row
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import inside_thought, parse_reasoning
 from ponder.train.divided import take_from_first
-from ponder.train.rollout import Grade
 from ponder.verify.near_duplicates import choose_different, fingerprint
 from ponder.verify.readable import ReadableConfig, unreadable
 

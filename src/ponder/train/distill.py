@@ -20,7 +20,7 @@ from ponder.algo.distillation import Divergence, token_divergence
 from ponder.core.errors import ConfigError, NonFiniteLossError
 from ponder.core.generator import TrainableGenerator
 from ponder.core.seeds import derive_seed
-from ponder.core.types import Problem, Rollout, Sampling
+from ponder.core.types import Grade, Problem, Rollout, Sampling
 from ponder.core.workers import Workers
 from ponder.models.transformer import Transformer
 from ponder.text.prompt import Prompter
@@ -32,7 +32,7 @@ from ponder.train.loop import StepResult
 from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel
-from ponder.train.rollout import Grade, collect_groups, rollout_metrics
+from ponder.train.rollout import collect_groups, rollout_metrics
 from ponder.train.schedule import warmup_then_fall
 
 SAMPLES_PER_STEP = 4  # of what the student wrote, for samples.jsonl

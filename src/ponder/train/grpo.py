@@ -22,7 +22,7 @@ from ponder.algo.losses import clipped_policy_loss, token_weights
 from ponder.core.errors import ConfigError, NonFiniteLossError
 from ponder.core.generator import TrainableGenerator
 from ponder.core.seeds import derive_seed, python_rng
-from ponder.core.types import Group, Problem, Rollout, Sampling
+from ponder.core.types import Grade, Group, Problem, Rollout, Sampling
 from ponder.core.workers import Workers
 from ponder.models.adapters import adapter_tensors, frozen_copy, load_adapter_tensors
 from ponder.models.transformer import Transformer
@@ -41,7 +41,6 @@ from ponder.train.optimizer import Optimizer, OptimizerConfig
 from ponder.train.parallel import current
 from ponder.train.precision import ComputeModel, Precision
 from ponder.train.rollout import (
-    Grade,
     GradedCount,
     GroupReward,
     collect_groups,

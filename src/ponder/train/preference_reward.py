@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ponder.core.errors import ConfigError
-from ponder.core.types import Completion, Group, Message, Problem, Rollout, Verdict
+from ponder.core.types import Completion, Grade, Group, Message, Problem, Rollout, Verdict
 from ponder.core.workers import Workers
 from ponder.models.scalar_head import ScoringModel
 from ponder.text.reasoning import parse_completion
@@ -19,7 +19,6 @@ from ponder.text.tokenizer import Tokenizer
 from ponder.train.parallel import current
 from ponder.train.reward_model import RewardModel
 from ponder.train.reward_quality import SATURATED
-from ponder.train.rollout import Grade
 from ponder.verify.checkers import Finding
 from ponder.verify.grader import Grader
 from ponder.verify.rewards import NamedReward, RewardConfig

@@ -1,7 +1,7 @@
 """From problems to graded groups: prompts → completions → verdicts → groups, and what there is to say of them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -10,14 +10,12 @@ import torch
 from ponder.core.errors import TrainingError
 from ponder.core.generator import Generator
 from ponder.core.seeds import derive_seed
-from ponder.core.types import Completion, Group, Problem, Prompt, Rollout, Sampling, Verdict
+from ponder.core.types import Completion, Grade, Group, Problem, Prompt, Rollout, Sampling, Verdict
 from ponder.text.prompt import Prompter
 from ponder.text.reasoning import parse_completion
 from ponder.text.reflection import count_reflections
 from ponder.text.tokenizer import Tokenizer
 from ponder.train.parallel import current
-
-Grade = Callable[[Problem, Completion], Rollout]
 
 LEFT_OUT = "cut off at max_tokens and left out"
 UNGRADED_SHARE = 0.01  # of a stage's completions: from there on it is said

@@ -7,11 +7,10 @@ from typing import Any
 from ponder.core.errors import DataError
 from ponder.core.generator import Generator
 from ponder.core.progress import Reporter
-from ponder.core.types import Problem
+from ponder.core.types import Grade, Problem
 from ponder.data.problems import problems_digest
 from ponder.evals.by_task import EvaluatedTasks, TaskSet, evaluate_sets
 from ponder.evals.drawing import DrawingConfig
-from ponder.evals.graded import Grade
 from ponder.evals.suites.folder import NOT_PROBLEMS, EvaluationFolder
 from ponder.evals.voting import Ballot
 from ponder.text.prompt import Prompter
