@@ -114,6 +114,22 @@ def test_who_would_wait_too_long_is_sent_away_before_the_queue_is_full() -> None
     run(scenario)
 
 
+def test_who_needs_more_places_than_are_free_is_told_how_long_that_takes() -> None:
+    clock = Clock()
+    gate = gate_of(clock, running_samples=4, expected_wait=4.0)
+
+    async def scenario(stack: AsyncExitStack) -> None:
+        async with place(gate):
+            clock.now += 40.0
+        await stack.enter_async_context(place(gate))
+        error = await refused(gate, samples=4)
+        assert (error.status, error.code, error.retry_after) == (503, "expected_wait_too_long", 6.0)
+        assert "would wait about 10 seconds" in error.message
+        assert await (await stack.enter_async_context(place(gate, samples=3))).wait() is None
+
+    run(scenario)
+
+
 def test_who_has_waited_ten_minutes_is_closed() -> None:
     clock = Clock()
     gate = gate_of(clock, running_samples=1, queue=1)

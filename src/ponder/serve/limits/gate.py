@@ -192,7 +192,7 @@ class FairGate:
         if not table.has_room(account, samples):
             raise self._queue_full(table)
         if table.expected_wait(account, samples) > self.settings.expected_wait:
-            raise self._too_long(table, account)
+            raise self._too_long(table, account, samples)
 
     def _queue_full(self, table: Table) -> ApiError:
         return ApiError(
@@ -203,8 +203,8 @@ class FairGate:
             retry_after=_retry_after((table.held_seconds or 1.0) * table.waiting / table.capacity),
         )
 
-    def _too_long(self, table: Table, account: str) -> ApiError:
-        seconds = table.expected_wait(account)
+    def _too_long(self, table: Table, account: str, samples: int) -> ApiError:
+        seconds = table.expected_wait(account, samples)
         return ApiError(
             503,
             f"the server is busy: this request would wait about {seconds:.0f} seconds; try again later",
