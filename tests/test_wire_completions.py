@@ -65,6 +65,13 @@ def test_a_gap_is_filled() -> None:
     assert (refused.status, refused.error["param"]) == (400, "suffix")
 
 
+@pytest.mark.parametrize("infill", [True, False])
+def test_an_empty_suffix_is_none(infill: bool) -> None:
+    body = {"model": MODEL, "prompt": "Hello", "suffix": ""}
+    answer, asks = ask(body, lambda asked: HELLO, path="/completions", model=replace(scripted_model(), infill=infill))
+    assert (answer.status, asks[0].prompt) == (200, PlainText(text="Hello", suffix=None))
+
+
 def test_prompts_may_be_ids_or_several() -> None:
     for prompt, texts in (
         ([5, 6], [(5, 6)]),

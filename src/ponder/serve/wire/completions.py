@@ -55,7 +55,8 @@ def read_completion(
     model, _ = find_model(service, settings, request.model)
     if not model.completions:
         raise _unsupported("model", f"the model {model.id!r} serves chats only")
-    if request.suffix and not model.infill:
+    suffix = request.suffix or None  # an empty one is none
+    if suffix is not None and not model.infill:
         raise _unsupported("suffix", f"the model {model.id!r} cannot fill in a gap; leave the suffix out")
     samples = request.n or 1
     if request.best_of is not None and request.best_of != samples:
@@ -74,7 +75,7 @@ def read_completion(
         Ask(
             id=identity if not number else f"{identity}-{number}",
             model=model.id,
-            prompt=PlainText(text=prompt, suffix=request.suffix, echo=bool(request.echo)),
+            prompt=PlainText(text=prompt, suffix=suffix, echo=bool(request.echo)),
             max_tokens=request.max_tokens or (_BETA_TOKENS if beta else _TOKENS),
             n=samples,
             seed=request.seed,
