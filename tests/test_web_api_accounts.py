@@ -187,6 +187,30 @@ def test_registration_login_and_logout() -> None:
     run(work, accounts=True)
 
 
+def test_a_login_ends_the_browsers_old_session_in_the_same_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(app: WebApp, page: Page) -> None:
+        await page.post("register", {"name": "anna", "password": PASSWORD})
+        first, write, writes = page.client.cookies["ponder_session"], app.database.write, 0
+
+        async def counted(work: Callable[[Connection], Any]) -> Any:
+            nonlocal writes
+            writes += 1
+            return await write(work)
+
+        monkeypatch.setattr(app.database, "write", counted)
+        wrong = await page.send("POST", "login", {"name": "anna", "password": "wrong words of it"})
+        assert (wrong.status_code, writes) == (401, 0)
+        assert (await page.client.get("/app/api/keys")).status_code == 200  # the session goes on
+        await page.post("login", {"name": "anna", "password": PASSWORD}, status=200)
+        assert (page.client.cookies["ponder_session"] != first, writes) == (True, 1)
+        assert (await page.client.get("/app/api/keys")).status_code == 200
+        other = await app.page()
+        other.client.cookies.set("ponder_session", first)
+        assert (await other.client.get("/app/api/keys")).status_code == 401
+
+    run(work, accounts=True)
+
+
 def test_who_comes_with_a_session_that_is_over_can_log_in() -> None:
     async def work(app: WebApp, page: Page) -> None:
         await page.post("register", {"name": "anna", "password": PASSWORD})

@@ -21,8 +21,8 @@ class DatabaseAccounts:
     async def register(self, name: str, password: str, *, address: str, invite: str | None) -> SignedIn:
         return await self._sign_in(await self._accounts.register(name, password, invite=invite))
 
-    async def login(self, name: str, password: str, *, address: str) -> SignedIn:
-        return await self._sign_in(await self._accounts.log_in(name, password))
+    async def login(self, name: str, password: str, *, address: str, instead_of: str | None = None) -> SignedIn:
+        return await self._sign_in(await self._accounts.log_in(name, password), instead_of)
 
     async def logout(self, token: str) -> None:
         await self._sessions.close(token)
@@ -43,8 +43,8 @@ class DatabaseAccounts:
     async def revoke_key(self, account_id: str, key_id: str) -> None:
         await self._keys.revoke(account_id, key_id)
 
-    async def _sign_in(self, account: Account) -> SignedIn:
-        session = await self._sessions.open(account.id)
+    async def _sign_in(self, account: Account, instead_of: str | None = None) -> SignedIn:
+        session = await self._sessions.open(account.id, instead_of=instead_of)
         return SignedIn(
             account=WebAccount(id=account.id, name=account.name, admin=account.admin, created_ms=account.created_ms),
             token=session.token,

@@ -54,8 +54,11 @@ class WebAccounts(Protocol):
         """Raises `ApiError` 403 where registration is closed, 409 `name_taken`, 422 for what will not do."""
         ...
 
-    async def login(self, name: str, password: str, *, address: str) -> SignedIn:
-        """Raises `ApiError` 401 `wrong_credentials`, 429 after too many tries."""
+    async def login(self, name: str, password: str, *, address: str, instead_of: str | None = None) -> SignedIn:
+        """`instead_of`: the token of the session that the browser had, which ends when the new one begins. Raises
+        `ApiError` 401 `wrong_credentials`, 403 `account_suspended`, 429 after too many tries, 503 where too many log
+        in at this moment.
+        """
         ...
 
     async def logout(self, token: str) -> None: ...
@@ -65,7 +68,10 @@ class WebAccounts(Protocol):
         ...
 
     async def change_password(self, account_id: str, token: str, *, current: str, new: str) -> None:
-        """All sessions but that of the token end. Raises `ApiError` 403, 422."""
+        """All sessions but that of the token end. Raises `ApiError` 401 `wrong_credentials` for a wrong present
+        password, 422 for a new one that will not do, 429 after too many tries, 503 where too many log in at this
+        moment.
+        """
         ...
 
     async def list_keys(self, account_id: str) -> Sequence[KeyInfo]: ...

@@ -57,9 +57,9 @@ class SessionRoutes:
     async def _login(self, exchange: WebExchange) -> None:
         fields = read_fields(Credentials, await exchange.read_object())
         accounts = self._door.require_accounts()
-        signed_in = await accounts.login(fields.name, fields.password, address=exchange.address)
-        if exchange.token is not None and exchange.signed_in is not None:
-            await accounts.logout(exchange.token)  # the session that the browser had
+        signed_in = await accounts.login(
+            fields.name, fields.password, address=exchange.address, instead_of=exchange.token
+        )
         await self._reply_signed_in(exchange, signed_in, 200)
 
     async def _logout(self, exchange: WebExchange) -> None:
