@@ -24,7 +24,8 @@ from ponder.serve.ledger.billing import LedgerBilling
 from ponder.serve.ledger.meter import LedgerMeter
 from ponder.serve.ledger.prices import ModelPrice, PricesConfig, PriceTable, PriceTier
 from ponder.serve.ledger.tables import reservations
-from ponder.serve.ledger.usage import list_usage, sum_usage
+from ponder.serve.ledger.tables import usage as usage_table
+from ponder.serve.ledger.usage import sum_usage
 from ponder.serve.records import Ask, Balance, Caller, Cost, PlainText, Usage
 from ponder.serve.storage.config import StorageConfig
 from ponder.serve.storage.database import Database
@@ -122,8 +123,9 @@ def test_a_request_is_charged_for_what_it_used(accounts: Database) -> None:
 
     assert run(accounts, work) == Cost(micro_units=30, currency="CNY")
     assert wallet(accounts) == (970, 0)
-    (row,) = accounts.read_now(list_usage)
-    assert (row.ask_id, row.account, row.key, row.model, row.finished_ms) == ("1", "alice", "key-1", "m", 1000 * NOON)
+    row = accounts.read_now(lambda connection: connection.execute(select(usage_table)).one())
+    assert (row.ask_id, row.account_id, row.key_id, row.model) == ("1", "alice", "key-1", "m")
+    assert row.finished_ms == 1000 * NOON
     assert (row.cache_hit_tokens, row.cache_miss_tokens, row.completion_tokens, row.reasoning_tokens) == (0, 10, 2, 1)
     assert (row.micro_units, row.currency, row.finish_reason) == (30, "CNY", "stop")
 
@@ -181,7 +183,8 @@ def test_what_is_free_needs_no_money_and_is_counted(accounts: Database) -> None:
         return await meter.settle(reservation, USED, "stop")
 
     assert asyncio.run(main()) == Cost(micro_units=0, currency="CNY")
-    assert [row.completion_tokens for row in accounts.read_now(list_usage)] == [2]
+    (used,) = accounts.read_now(lambda connection: sum_usage(connection, ["account"]))
+    assert (used.account, used.requests, used.completion_tokens, used.micro_units) == ("bob", 1, 2, 0)
 
 
 def test_an_id_is_good_for_one_request(accounts: Database) -> None:

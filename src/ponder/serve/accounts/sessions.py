@@ -88,11 +88,6 @@ class Sessions:
         ended = delete(sessions).where(sessions.c.digest == self.digest(token))
         await self._database.write(lambda connection: connection.execute(ended).rowcount)
 
-    async def close_all(self, account: str) -> None:
-        """Log out everywhere."""
-        ended = delete(sessions).where(sessions.c.account_id == account)
-        await self._database.write(lambda connection: connection.execute(ended).rowcount)
-
     def digest(self, token: str) -> str:
         """By which the database knows a token."""
         return self._secret.digest("session", token)

@@ -32,24 +32,6 @@ class UsageSum:
     micro_units: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UsageRow:
-    """One request."""
-
-    ask_id: str
-    account: str
-    key: str | None
-    model: str
-    finished_ms: int
-    cache_hit_tokens: int
-    cache_miss_tokens: int
-    completion_tokens: int
-    reasoning_tokens: int
-    micro_units: int
-    currency: str
-    finish_reason: str
-
-
 def sum_usage(
     connection: Connection,
     by: Sequence[By],
@@ -77,31 +59,6 @@ def sum_usage(
     query = _within(query, account, from_ms, to_ms).group_by(*groups, usage.c.currency)
     rows = connection.execute(query.order_by(*groups, usage.c.currency)).mappings()
     return [_usage_sum(row) for row in rows]
-
-
-def list_usage(
-    connection: Connection, *, account: str | None = None, from_ms: int = 0, to_ms: int | None = None, most: int = 1000
-) -> list[UsageRow]:
-    """The requests, the newest first."""
-    query = _within(select(usage), account, from_ms, to_ms)
-    query = query.order_by(usage.c.finished_ms.desc(), usage.c.ask_id).limit(most)
-    return [
-        UsageRow(
-            ask_id=row.ask_id,
-            account=row.account_id,
-            key=row.key_id,
-            model=row.model,
-            finished_ms=row.finished_ms,
-            cache_hit_tokens=row.cache_hit_tokens,
-            cache_miss_tokens=row.cache_miss_tokens,
-            completion_tokens=row.completion_tokens,
-            reasoning_tokens=row.reasoning_tokens,
-            micro_units=row.micro_units,
-            currency=row.currency,
-            finish_reason=row.finish_reason,
-        )
-        for row in connection.execute(query)
-    ]
 
 
 def usage_values(
