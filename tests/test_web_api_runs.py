@@ -175,6 +175,40 @@ def test_a_run_that_has_not_begun_can_be_stopped() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("stopped_by", ["stop", "close"])
+@pytest.mark.parametrize("reason", ["stop", "error", "content_filter"])
+def test_an_end_that_is_being_stored_is_stored_whoever_stops_the_run(
+    reason: str, stopped_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended before any text: with an empty answer, without a backend, or refused by a rule."""
+
+    async def work(app: WebApp, page: Page) -> None:
+        conversation, saving, go_on = await page.conversation(), asyncio.Event(), asyncio.Event()
+        app.backend.is_ready = reason != "error"
+        save = app.store.save
+
+        async def slow_save(message: StoredMessage) -> None:
+            saving.set()
+            await go_on.wait()
+            await save(message)
+
+        monkeypatch.setattr(app.store, "save", slow_save)
+        asked = await page.ask(conversation, "a pipe bomb" if reason == "content_filter" else "Hi", thinking=False)
+        await asyncio.wait_for(saving.wait(), 5)
+        if stopped_by == "stop":
+            await page.post(f"runs/{asked['run_id']}/stop", status=204)
+        closing = asyncio.create_task(app.runs.close() if stopped_by == "close" else asyncio.sleep(0))
+        await asyncio.sleep(0.01)
+        go_on.set()
+        await closing
+        _, name, data = (await page.events(asked["run_id"]))[-1]
+        assert (name, data["message"]["finish_reason"], data.get("stored")) == ("finish", reason, None)
+        assert (await app.store.find_message("local", run_id=asked["run_id"])).finish_reason == reason
+        assert (await page.get(f"conversations/{conversation}"))["messages"][1]["finish_reason"] == reason
+
+    run(work, backend=ScriptedBackend(lambda _: Script(answer="")), rules=rules())
+
+
 def test_an_account_may_have_so_many_runs() -> None:
     async def work(app: WebApp, page: Page) -> None:
         conversation = await page.conversation()

@@ -88,9 +88,10 @@ class ActiveRun:
         if self.ended or self._stopped is not None:
             return
         self._stopped, self._stopped_because = reason, because
-        if self._run is not None and self.state != "queued":
+        finished = self.message.finish_reason is not None  # the task stores how, and must get to it
+        if self._run is not None and (finished or self.state != "queued"):
             self._run.cancel()
-        elif self._task is not None and self._begun:
+        elif self._task is not None and self._begun and not finished:
             self._task.cancel()  # it waits for its turn
 
     def answer_now(self) -> None:
