@@ -13,14 +13,18 @@ from ponder.text.boxed import last_boxed
 LETTERS = "ABCDEFGHIJ"
 # what LeetCode's judge has loaded before a solution
 LEETCODE_NAMES = """\
-import bisect, collections, functools, heapq, itertools, math, operator, random, re, string
+import bisect, collections, copy, datetime, functools, heapq, itertools, math, operator, random, re, string, sys
 from bisect import *
 from collections import *
+from copy import deepcopy
 from functools import *
 from heapq import *
 from itertools import *
 from math import *
+from operator import *
+from string import *
 from typing import *
+from builtins import *
 inf = float("inf")
 """
 

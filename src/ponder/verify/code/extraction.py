@@ -11,6 +11,7 @@ def program_in(answer: str) -> str:
 
     A fence that is not closed runs to the end. The time is linear in the answer's length, whatever it holds.
     """
+    answer = answer.replace("\r\n", "\n")
     blocks, left = _blocks(answer.split("\n"))
     named = [body for language, body in blocks if language in _PYTHON]
     unnamed = [body for language, body in blocks if not language]

@@ -77,11 +77,16 @@ class CodeJudge:
 
     def _judge_by_output(self, source: bytes, cases: Sequence[InputCase]) -> Judgement:
         limit = int(self._config.output_mb * MEGABYTE)
+        try:
+            inputs = [case.input.encode() for case in cases]
+        except UnicodeEncodeError as error:
+            return Judgement(None, f"an input is no text that can be written: {error}")
+        limit = max(limit, *(len(case.output) * 4 + MEGABYTE for case in cases))  # at most 4 bytes a character
         with self._pool.borrow("candidate") as sandbox:
             deadline = time.monotonic() + self._config.inputs_seconds
-            for number, case in enumerate(cases, 1):
+            for number, (case, given) in enumerate(zip(cases, inputs, strict=True), 1):
                 left = deadline - time.monotonic()
-                output, ending = self._run(sandbox, source, case.input, limit, min(left, self._config.seconds))
+                output, ending = self._run(sandbox, source, given, limit, min(left, self._config.seconds))
                 if output is None or ending is None:
                     sandbox.broken = True
                     return Judgement(False, f"input {number}: {self._out_of_time(left)}")
@@ -101,11 +106,11 @@ class CodeJudge:
         return _late(self._config)
 
     def _run(
-        self, sandbox: Sandbox, source: bytes, text: str, limit: int, seconds: float
+        self, sandbox: Sandbox, source: bytes, given: bytes, limit: int, seconds: float
     ) -> tuple[bytes | None, Ending | None]:
         deadline = time.monotonic() + seconds
         reading, writing = os.pipe()
-        with _files(memory_file("source", source), memory_file("input", text.encode()), writing) as files:
+        with _files(memory_file("source", source), memory_file("input", given), writing) as files:
             sandbox.start("program", files)
         try:
             output = sandbox.read_output(reading, limit, deadline - time.monotonic())
@@ -153,8 +158,10 @@ class CodeJudge:
 
 
 def same_output(found: str, expected: str) -> bool:
-    """Equal line by line, with space at the ends of lines and empty lines at the end dropped."""
-    lines, wanted = ([line.rstrip() for line in text.rstrip().splitlines()] for text in (found, expected))
+    """Equal line by line, whatever space stands between and around the words of a line; empty lines at the end are
+    dropped.
+    """
+    lines, wanted = ([line.split() for line in text.rstrip().split("\n")] for text in (found, expected))
     return lines == wanted
 
 

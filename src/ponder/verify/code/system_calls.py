@@ -11,10 +11,13 @@ except (ImportError, RuntimeError, OSError):  # it looks for libseccomp as it is
     pyseccomp: ModuleType | None = None  # type: ignore[no-redef]
 
 CLONE_THREAD = 0x10000
+# of fcntl: descriptors, their flags, and the size of a pipe. Not the others: some send signals, or lock a file for all
+FILE_COMMANDS = (0, 1, 2, 3, 1030, 1031, 1032)  # DUPFD, GETFD, SETFD, GETFL, DUPFD_CLOEXEC, SETPIPE_SZ, GETPIPE_SZ
+F_SETFL, O_ASYNC = 4, 0x2000
 TERMINAL_QUERIES = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # of files
 
 _ALLOWED = """
-    read write readv writev pread64 pwrite64 preadv pwritev lseek close close_range dup dup2 dup3 pipe pipe2 fcntl flock
+    read write readv writev pread64 pwrite64 preadv pwritev lseek close close_range dup dup2 dup3 pipe pipe2
     open openat stat lstat fstat newfstatat statx statfs fstatfs access faccessat faccessat2 getdents getdents64 getcwd
     chdir fchdir
     readlink readlinkat mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 truncate ftruncate fsync fdatasync
@@ -33,7 +36,7 @@ _ALLOWED = """
 # What the interpreter that forks the children needs beyond it. A child gives these up before it runs a program.
 _FOR_THE_NURSERY = """
     execve clone fork vfork wait4 waitid pidfd_open prctl seccomp landlock_create_ruleset landlock_add_rule
-    landlock_restrict_self setresuid setresgid setgroups prlimit64 setrlimit ioctl
+    landlock_restrict_self setresuid setresgid setgroups prlimit64 setrlimit ioctl fcntl
 """
 
 
@@ -54,6 +57,10 @@ def seccomp_filter(*, nursery: bool) -> bytes:
         threads_only = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, CLONE_THREAD)
         rules.add_rule(pyseccomp.ALLOW, "clone", threads_only)
         rules.add_rule(pyseccomp.ALLOW, "prlimit64", pyseccomp.Arg(0, pyseccomp.EQ, 0))
+        for command in FILE_COMMANDS:
+            rules.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
+        no_signals = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, O_ASYNC, 0)
+        rules.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, F_SETFL), no_signals)
         for request in TERMINAL_QUERIES:
             rules.add_rule(pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
     with tempfile.TemporaryFile() as file:

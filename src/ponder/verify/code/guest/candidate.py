@@ -39,6 +39,7 @@ def run_program(source: str) -> dict[str, object]:
     """Run a program as the main module; the names that it leaves behind."""
     main = type(sys)("__main__")
     sys.modules["__main__"] = main
+    main.__file__ = "program.py"
     exec(compile(source, "program.py", "exec"), main.__dict__)
     return main.__dict__
 
@@ -47,6 +48,7 @@ def run_module(source: str) -> dict[str, object]:
     """Run a program as an imported module, so that `if __name__ == "__main__"` is skipped."""
     module = type(sys)("program")
     sys.modules["program"] = module
+    module.__file__ = "program.py"
     exec(compile(source, "program.py", "exec"), module.__dict__)
     return module.__dict__
 

@@ -40,7 +40,7 @@ def _finding(paper: dict[str, object], link: Link) -> tuple[bool | None, str]:
     except AssertionError as error:
         failure = f"a test failed: {_where(error)}"
     except BaseException as error:  # noqa: BLE001 - the tests' code may raise anything
-        if link.replies == 0:
+        if link.asked == 0:
             return None, f"the tests cannot be run: {type(error).__name__}: {_text(error)}"
         failure = f"{type(error).__name__}: {_text(error)}"
     if link.unusable is not None:  # even where a test swallowed it
@@ -49,7 +49,7 @@ def _finding(paper: dict[str, object], link: Link) -> tuple[bool | None, str]:
         return False, link.lost
     if failure is not None:
         return False, failure
-    if link.replies == 0:
+    if link.asked == 0:
         return None, "the tests never called the program"
     return True, "all tests passed"
 
@@ -97,7 +97,7 @@ def _same(value: object, expected: object, tolerance: float) -> bool:
         return bool(value)  # which refuses
     if isinstance(value, bool) or isinstance(expected, bool):
         return type(value) is type(expected) and value == expected
-    if isinstance(value, int | float) and isinstance(expected, float) and tolerance:
+    if isinstance(value, int | float) and isinstance(expected, int | float) and tolerance:
         return math.isclose(value, expected, rel_tol=tolerance, abs_tol=tolerance)
     if isinstance(value, list | tuple) and isinstance(expected, list | tuple):
         if type(value) is not type(expected) or len(value) != len(expected):

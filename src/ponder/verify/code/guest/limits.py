@@ -15,6 +15,7 @@ MAKE_DIR, MAKE_REG, TRUNCATE = 1 << 7, 1 << 8, 1 << 14
 FILE_RIGHTS_BY_ABI = ((1, 13), (2, 14), (3, 15), (5, 16))  # the first so many bits are known from this version on
 BIND_AND_CONNECT_TCP = 3  # ABI 4
 ABSTRACT_SOCKETS_AND_SIGNALS = 3  # ABI 6
+STACK_BYTES = 1 << 28  # of the first thread: recursion through C code, such as a cached function, takes a lot
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 
 
@@ -50,6 +51,9 @@ def set_resource_limits(
         hard = resource.getrlimit(kind)[1]
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (limit, limit))
+    deepest = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    stack = STACK_BYTES if deepest == resource.RLIM_INFINITY else min(STACK_BYTES, deepest)
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, deepest))
 
 
 def restrict_files(readable: tuple[str, ...], writable: tuple[str, ...]) -> None:

@@ -140,9 +140,12 @@ def _made_ready(job: dict[str, object], files: list[int], settings: dict[str, ob
 
 
 def _program(source: str) -> None:
-    """Run as the interpreter would: threads are waited for, and what was registered for the exit is called."""
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    """Run as the interpreter would, to its end: threads are waited for, what was registered for the exit is called,
+    and files that are left open are written.
+    """
+    output = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = output  # type: ignore[misc]
     code = 0
     try:
         candidate.run_program(source)
@@ -150,13 +153,17 @@ def _program(source: str) -> None:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001 - the program's own failure
         code = 1
-    with contextlib.suppress(BaseException):
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
+    end_threads = threading._shutdown  # type: ignore[attr-defined]  # pools of threads too
+    for step in (end_threads, atexit._run_exitfuncs, _forget_main, lambda: sys.stdout.flush(), output.flush):
+        with contextlib.suppress(BaseException):
+            step()
     os._exit(code & 0xFF)
+
+
+def _forget_main() -> None:
+    """Let go of the program's names, so that files that it left open are written and its `__del__` are called."""
+    sys.modules["__main__"].__dict__.clear()
+    gc.collect()
 
 
 def _give_up(settings: dict[str, object]) -> None:
@@ -170,7 +177,7 @@ def _give_up(settings: dict[str, object]) -> None:
 
 
 def _read(file: int) -> str:
-    with open(file, encoding="utf-8", errors="surrogatepass") as source:
+    with open(file, encoding="utf-8-sig", errors="surrogatepass") as source:
         return source.read()
 
 

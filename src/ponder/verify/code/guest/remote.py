@@ -25,23 +25,23 @@ class ProgramError(Exception):
 
 
 class Link:
-    """The connection to the tested program. `lost` says why it is gone, `replies` how often it answered a test."""
+    """The connection to the tested program. `lost` says why it is gone, `asked` how often a test asked it."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self.lost: str | None = None
         self.unusable: str | None = None
-        self.replies = 0
+        self.asked = 0
         self.in_place = False  # what a call does to a list, dict or set among its arguments, the test sees
 
     def ask(self, request: dict[str, Json]) -> dict[str, Json]:
         """The program's reply. Raises what the program raised; `ProgramGone` where there is none, or no such name."""
+        self.asked += 1
         try:
             self._channel.send(request)
             reply = self.reply()
         except (OSError, WireError) as error:
             raise self._gone(f"the program broke the protocol: {error}") from None
-        self.replies += 1
         if "missing" in reply:  # said to the end, so that no test that expects an exception takes it for one
             raise self._gone(f"the program does not define {reply['missing']}")
         if "raised" in reply:
@@ -59,8 +59,8 @@ class Link:
         """What a reply holds."""
         try:
             return decode(reply.get("value"), self.remote)
-        except WireError as error:
-            raise self._gone(f"the program broke the protocol: {error}") from None
+        except (WireError, MemoryError) as error:
+            raise self._gone(f"the program broke the protocol: {str(error) or 'too large an answer'}") from None
 
     def remote(self, number: int, kind: str) -> "Remote":
         """Stands for an object that the program keeps."""
@@ -86,8 +86,8 @@ class Link:
         try:
             after = decode(reply["args"], self.remote)
             named = decode(reply.get("kwargs"), self.remote)
-        except WireError as error:
-            raise self._gone(f"the program broke the protocol: {error}") from None
+        except (WireError, MemoryError) as error:
+            raise self._gone(f"the program broke the protocol: {str(error) or 'too large an answer'}") from None
         given = [*arguments[0], *arguments[1].values()]  # type: ignore[misc,attr-defined]
         found = [*(after if isinstance(after, list) else []), *(named.values() if isinstance(named, dict) else [])]
         for old, new in zip(given, found, strict=False):

@@ -110,7 +110,7 @@ def _integer(text: object) -> int:
 
 def _builtin_type(name: object) -> type:
     found = vars(builtins).get(str(name))
-    if not isinstance(found, type):
+    if not isinstance(found, type) or (found.__module__, found.__name__) != ("builtins", name):
         raise WireError("a type of no known name")
     return found
 
@@ -154,7 +154,7 @@ class Channel:
             return None
         try:
             message = json.loads(data)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise WireError(f"a message that is no JSON: {type(error).__name__}") from error
         if not isinstance(message, dict):
             raise WireError("a message that is no JSON object")
