@@ -317,7 +317,10 @@ def test_requests_a_minute_refill_steadily() -> None:
             await stack.enter_async_context(place(gate))
         error = await refused(gate)
         assert (error.status, error.code, error.retry_after) == (429, "requests_per_minute_exceeded", 20.0)
-        clock.now += 20.0
+        assert error.message.endswith("try again in 20 seconds")
+        clock.now += 19.75
+        assert (await refused(gate)).message.endswith("try again in 1 second")  # and never in 0
+        clock.now += 0.25
         await stack.enter_async_context(place(gate))
         assert (await refused(gate)).status == 429
 

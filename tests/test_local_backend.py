@@ -344,6 +344,34 @@ def test_a_call_that_must_be_made_fits_its_schema(family: str) -> None:
         assert text_of(events) == ""
 
 
+@pytest.mark.parametrize(
+    ("parameters", "arguments"),
+    [
+        ({}, {}),
+        ({"type": "object", "properties": {}}, {}),
+        ({"type": "string"}, {}),  # arguments are an object whatever a schema says
+        (
+            {"properties": {"key": {"enum": ["up"], "format": "password"}}, "required": ["key"], "uniqueItems": True,
+             "additionalProperties": False, "dependentRequired": {}},
+            {"key": "up"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_tool_without_parameters_takes_none_and_odd_keywords_are_left_out(
+    parameters: dict[str, Any], arguments: dict[str, str]
+) -> None:
+    """Where the tool is not strict; where it is, what cannot be followed is told."""
+    pytest.importorskip("llguidance")
+    tool = Tool(name="go", parameters=parameters)
+    asked = ask(chat("x", tools=(tool,), tool_choice="required"), max_tokens=200)
+    events, _ = events_of(local_model("smollm2", "No!"), asked)
+    calls = [e for e in events if isinstance(e, Delta) and e.kind == "tool_call"]
+    assert json.loads("".join(e.text for e in calls)) == arguments
+    if "uniqueItems" in parameters:
+        strict = ask(chat("x", tools=(replace(tool, strict=True),), tool_choice="required"))
+        assert refusal(local_model("smollm2", "No!"), strict).status == 400
+
+
 def test_tool_choices_that_name_nothing_are_refused() -> None:
     model = local_model("qwen3", "x")
     error = refusal(model, ask(chat("x", tools=(ADD,), tool_choice="function:sub")))

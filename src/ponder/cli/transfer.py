@@ -55,9 +55,9 @@ def _lines(console: Console) -> Callable[[Transfer], None]:
         now = time.monotonic()
         if now - last[0] < LINE_EVERY and progress.done != progress.total:
             return
-        speed = (
-            f", {(progress.done - last[1]) / (now - last[0]) / 1e6:.1f} MB/s" if last[1] >= 0 and now > last[0] else ""
-        )
+        speed = ""
+        if progress.done >= last[1] >= 0 and now > last[0]:  # less is another transfer
+            speed = f", {(progress.done - last[1]) / (now - last[0]) / 1e6:.1f} MB/s"
         of_all = "" if progress.total is None else f" of {progress.total / 1e6:,.1f}"
         console.print(f"{printable(progress.file)}: {progress.done / 1e6:,.1f}{of_all} MB{speed}", soft_wrap=True)
         last[:] = [now, float(progress.done)]

@@ -12,6 +12,7 @@ from ponder.core.streaming import Grammar
 from ponder.core.types import Tool
 
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}  # as `json.dumps` writes it
+NOTHING_NAMED = {"type", "properties", "required", "title", "description", "$schema"}  # these say nothing of arguments
 MOST_CALLS = 16  # of one reply: a small model that may go on does
 
 
@@ -62,12 +63,17 @@ def _calls_schema(tools: Sequence[Tool], key: str) -> dict[str, Any]:
         }
         for i, tool in enumerate(tools)
     ]
-    return {"anyOf": calls, "$defs": named, "x-guidance": SPACING}
+    # keywords and formats that the engine does not know are told of where a tool is strict, else left out
+    options = {**SPACING, "lenient": not any(tool.strict for tool in tools)}
+    return {"anyOf": calls, "$defs": named, "x-guidance": options}
 
 
 def _parameters(tool: Tool) -> dict[str, Any]:
-    """The schema of a tool's arguments, which are an object."""
-    return {"type": "object", **tool.parameters}
+    """The schema of a tool's arguments, which are an object: an empty one where it names none (OpenAI's reference)."""
+    schema = {**tool.parameters, "type": "object"}
+    if not schema.get("properties") and schema.keys() <= NOTHING_NAMED:
+        schema["additionalProperties"] = False
+    return schema
 
 
 def _moved(schema: Any, place: str) -> Any:

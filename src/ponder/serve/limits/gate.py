@@ -1,6 +1,7 @@
 """The gate: a bounded, fair queue in front of every model, and the rates of every account."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,8 +173,8 @@ class FairGate:
         if account.calls is not None and (seconds := account.calls.seconds_until(1, now)):
             raise ApiError(
                 429,
-                f"this account may send {limits.requests_per_minute} requests a minute; try again in {seconds:.0f} "
-                "seconds",
+                f"this account may send {limits.requests_per_minute} requests a minute; try again in "
+                f"{_in_words(seconds)}",
                 type="rate_limit_error",
                 code="requests_per_minute_exceeded",
                 retry_after=_retry_after(seconds),
@@ -182,7 +183,7 @@ class FairGate:
             raise ApiError(
                 429,
                 f"this account may use {limits.tokens_per_minute} tokens a minute, and this request could use "
-                f"{tokens}; try again in {seconds:.0f} seconds, or lower max_tokens",
+                f"{tokens}; try again in {_in_words(seconds)}, or lower max_tokens",
                 type="rate_limit_error",
                 code="tokens_per_minute_exceeded",
                 retry_after=_retry_after(seconds),
@@ -315,6 +316,11 @@ class _Account:
     def is_fresh(self, now: float) -> bool:
         buckets = [bucket for bucket in (self.calls, self.tokens) if bucket is not None]
         return not self.requests and all(bucket.level(now) >= bucket.size for bucket in buckets)
+
+
+def _in_words(seconds: float) -> str:
+    whole = max(1, math.ceil(seconds))
+    return f"{whole} second{'s' * (whole != 1)}"
 
 
 def _retry_after(seconds: float) -> float:
