@@ -94,6 +94,7 @@ def test_parameters_without_effect_while_thinking() -> None:
 def test_parameters_go_over_the_models_own_one_by_one() -> None:
     off = {"thinking": {"type": "disabled"}}
     everything = replace(OWN, **GIVEN)
+    assert ask(chat(thinking_budget=0, **GIVEN), model=MODEL)[1][0].sampling == everything  # no thought, no exception
     assert ask(chat(**off, **GIVEN), model=MODEL)[1][0].sampling == everything
     assert ask(chat(**off), model=MODEL)[1][0].sampling is None
     assert ask(chat(**off, top_p=0), model=MODEL)[1][0].sampling == replace(OWN, top_p=1e-6)

@@ -69,7 +69,8 @@ def _toggle(request: ChatRequest) -> bool:
 
 
 def parameters_without_effect(choice: ThinkingChoice, dialect: str) -> frozenset[str]:
-    return _WITHOUT_EFFECT[dialect] if choice.thinks else frozenset()
+    """Those that a thought leaves without effect; none where it may take no token."""
+    return _WITHOUT_EFFECT[dialect] if choice.thinks and choice.budget != 0 else frozenset()
 
 
 def check_thoughts(
