@@ -626,7 +626,7 @@ def test_out_of_memory_is_explained_wherever_it_happens(
     for name in ("answer_prompts", "collect", "run_stage"):
         monkeypatch.setattr(r1, name, full)
     monkeypatch.setattr(r1_measure, "evaluate_tasks", full)
-    recipe = replace(RECIPE, start_from=str(base), stages=("rejection",))
+    recipe = replace(RECIPE, start_from=str(base), stages=("ordinary", "rejection", "sharpening"))
     words = ("prompt", "chosen", "rejected")
     rows = [dict(zip(words, (f"Why {i}?", "Because of it.", "No."), strict=True)) for i in range(40)]
     pairs = tmp_path / "pairs.jsonl"
@@ -636,7 +636,7 @@ def test_out_of_memory_is_explained_wherever_it_happens(
         for work, lower in (
             (pipeline._answer_ordinary_prompts, r"ordinary\.collect\.completions_per_batch"),
             (pipeline._reject, r"rejection\.collect\.completions_per_batch"),
-            (pipeline._sharpen, r"sharpening\.collect\.completions_per_batch"),
+            (pipeline._stages["sharpening"], r"sharpening\.collect\.completions_per_batch"),
             (lambda: pipeline.measurements.measure("base", pipeline._fresh), r"measure\.drawing\.tokens_per_batch"),
         ):
             with pytest.raises(GenerationError, match=rf"out of memory.* sampling takes 0\.5.* with half of {lower}"):
