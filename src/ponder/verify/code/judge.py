@@ -81,7 +81,7 @@ class CodeJudge:
             inputs = [case.input.encode() for case in cases]
         except UnicodeEncodeError as error:
             return Judgement(None, f"an input is no text that can be written: {error}")
-        limit = max(limit, *(len(case.output) * 4 + MEGABYTE for case in cases))  # at most 4 bytes a character
+        limit = max([limit, *(4 * (len(case.output) + 1) for case in cases)])  # what is expected fits
         with self._pool.borrow("candidate") as sandbox:
             deadline = time.monotonic() + self._config.inputs_seconds
             for number, (case, given) in enumerate(zip(cases, inputs, strict=True), 1):
@@ -92,7 +92,7 @@ class CodeJudge:
                     return Judgement(False, f"input {number}: {self._out_of_time(left)}")
                 if len(output) > limit:
                     sandbox.broken = True
-                    return Judgement(False, f"input {number}: more than {self._config.output_mb:g} MB of output")
+                    return Judgement(False, f"input {number}: more than {limit / MEGABYTE:g} MB of output")
                 if ending.code != 0:
                     return Judgement(False, f"input {number}: {ending}")
                 if not same_output(output.decode(errors="replace"), case.output):
