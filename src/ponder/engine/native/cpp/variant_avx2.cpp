@@ -19,6 +19,10 @@ namespace avx2 {
 #include "kernels/attention.h"
 #include "kernels/route.h"
 #include "kernels/sampler.h"
+#include "kernels/walker.h"
+#include "kernels/grouped_attention.h"
+#include "kernels/latent_attention.h"
+#include "kernels/mixture.h"
 #include "kernels/step.h"
 }  // namespace avx2
 }  // namespace ponder

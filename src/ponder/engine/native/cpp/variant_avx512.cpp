@@ -19,6 +19,10 @@ namespace avx512 {
 #include "kernels/attention.h"
 #include "kernels/route.h"
 #include "kernels/sampler.h"
+#include "kernels/walker.h"
+#include "kernels/grouped_attention.h"
+#include "kernels/latent_attention.h"
+#include "kernels/mixture.h"
 #include "kernels/step.h"
 }  // namespace avx512
 }  // namespace ponder
